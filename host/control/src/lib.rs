@@ -1,0 +1,1 @@
+//! The control plane: deploys, activation, deletion, the routing table

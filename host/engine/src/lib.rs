@@ -1,0 +1,1 @@
+//! The wasmtime side of Modelet: compile, cache, limits, instances, the WIT host side

@@ -1,0 +1,1 @@
+//! Backends, sessions and model residency

@@ -1,0 +1,1 @@
+//! Metrics, function logs and the usage ledger

@@ -1,0 +1,1 @@
+//! axum: middleware, controllers; the only crate that knows status codes

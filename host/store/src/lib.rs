@@ -1,0 +1,1 @@
+//! Metastore (SQL) and artifacts (blobs by digest)

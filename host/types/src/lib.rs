@@ -1,0 +1,20 @@
+//! Modelet's vocabulary: what every other crate means by a tenant, a revision, a tensor, an error.
+//!
+//! Plain data with its validation. No input or output, no async runtime, no SQL, no wasm.
+
+pub mod digest;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod manifest;
+pub mod split;
+pub mod tensor;
+pub mod tensor_json;
+
+pub use digest::Digest;
+pub use error::{Code, Problem};
+pub use id::{FunctionName, InvocationId, ModelName, RevisionNumber, TenantName};
+pub use limits::Limits;
+pub use manifest::RevisionSpec;
+pub use split::TrafficSplit;
+pub use tensor::{ElementType, Signature, Tensor, TensorInfo};

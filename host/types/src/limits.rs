@@ -1,0 +1,95 @@
+//! What one invocation may use. Every limit has a default, and the operator sets the ceiling.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Problem};
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident = $default:expr, $min:expr, $max:expr;)+) => {
+        /// The limits of one invocation.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// The highest values that this version supports at all.
+            pub const HIGHEST: Self = Self { $($name: $max,)+ };
+
+            /// Checks each limit against its lowest useful value and against `ceiling`.
+            ///
+            /// # Errors
+            /// For the first limit out of range, naming it as `limits.<name>`.
+            pub fn check(&self, ceiling: &Self) -> Result<(), Problem> {
+                $(if self.$name < $min || self.$name > ceiling.$name {
+                    let detail = format!(
+                        "{} is out of range: use {} to {} (default {})",
+                        self.$name, $min, ceiling.$name, $default,
+                    );
+                    return Err(Problem::new(Code::InvalidManifest, detail).at(concat!("limits.", stringify!($name))));
+                })+
+                Ok(())
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const MINUTE_MS: u64 = 60_000;
+
+limits! {
+    /// Linear memory and tables of the handler's instance, summed.
+    memory_bytes = 128 * MIB, 64 * KIB, 4 * GIB;
+    /// CPU time of the handler, models not counted.
+    cpu_time_ms = 2_000, 1, 10 * MINUTE_MS;
+    /// Wall time from the start of the handler to the last byte of its answer, waiting for models
+    /// and for the caller to read included.
+    wall_time_ms = 30_000, 1, 60 * MINUTE_MS;
+    /// The request's body.
+    request_body_bytes = 8 * MIB, 0, GIB;
+    /// The response's body.
+    response_body_bytes = 8 * MIB, 0, GIB;
+    /// Tensors that the handler holds at one time.
+    tensor_bytes = 64 * MIB, 0, 4 * GIB;
+    /// Handles (tensors, models, streams) that the handler holds at one time.
+    handles = 1_024, 8, 65_536;
+    /// What one invocation may write to the function's log; the rest is dropped, and that is said.
+    log_bytes = 64 * KIB, 0, 16 * MIB;
+}
+
+impl Limits {
+    /// CPU time of the handler.
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_millis(self.cpu_time_ms)
+    }
+
+    /// Wall time of the invocation.
+    pub fn wall_time(&self) -> Duration {
+        Duration::from_millis(self.wall_time_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_limit_out_of_range() {
+        assert_eq!(Limits::default().check(&Limits::HIGHEST), Ok(()));
+        let limits = Limits { handles: 1, ..Limits::default() };
+        let problem = limits.check(&Limits::HIGHEST).unwrap_err();
+        assert_eq!(problem.field.as_deref(), Some("limits.handles"));
+        assert!(problem.detail.contains("8 to 65536"), "{problem}");
+    }
+}

@@ -1,0 +1,349 @@
+//! The API's manifest of a revision. It names artifacts by digest; the author's `modelet.toml`,
+//! which names files, is the command line's and is turned into this.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::tensor_json::TensorLiteral;
+use crate::{Code, Digest, Limits, ModelName, Problem};
+
+/// The most models of one revision.
+pub const MAX_MODELS: usize = 32;
+/// The most bytes of one revision's configuration, keys and values together.
+pub const MAX_CONFIG_BYTES: usize = 64 << 10;
+
+/// Everything of a revision. Immutable once created.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevisionSpec {
+    /// The handler.
+    pub component: Digest,
+    /// The models by the names that the handler uses.
+    #[serde(default)]
+    pub models: BTreeMap<ModelName, ModelSpec>,
+    /// What one invocation may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// When each layer goes cold.
+    #[serde(default)]
+    pub scale: Scale,
+    /// How many invocations run and wait at once.
+    #[serde(default)]
+    pub concurrency: Concurrency,
+    /// How the request's body reaches the handler.
+    #[serde(default)]
+    pub request_body: RequestBody,
+    /// What the handler reads through `wasi:config`.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// Where the handler may connect to, as `host` or `host:port`. Empty: nowhere.
+    #[serde(default)]
+    pub outbound: Vec<OutboundRule>,
+}
+
+impl RevisionSpec {
+    /// Checks what the types alone do not.
+    ///
+    /// # Errors
+    /// For the first entry that is wrong, by its path in the manifest.
+    pub fn check(&self, ceiling: &Limits) -> Result<(), Problem> {
+        self.limits.check(ceiling)?;
+        self.scale.check()?;
+        self.concurrency.check()?;
+        if self.models.len() > MAX_MODELS {
+            return Err(invalid("models", format!("at most {MAX_MODELS} models, got {}", self.models.len())));
+        }
+        for (name, model) in &self.models {
+            model.check(&format!("models.{name}"))?;
+        }
+        let config_bytes: usize = self.config.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if config_bytes > MAX_CONFIG_BYTES {
+            return Err(invalid("config", format!("at most {MAX_CONFIG_BYTES} bytes, got {config_bytes}")));
+        }
+        Ok(())
+    }
+}
+
+fn invalid(field: impl Into<String>, detail: String) -> Problem {
+    Problem::new(Code::InvalidManifest, detail).at(field)
+}
+
+/// One model of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The model file.
+    pub artifact: Digest,
+    /// What runs it.
+    #[serde(default)]
+    pub backend: BackendChoice,
+    /// Threads for one run. One scales best when several requests run side by side.
+    #[serde(default = "one")]
+    pub threads: u32,
+    /// Answers that the model must give before the revision can be activated.
+    #[serde(default)]
+    pub golden: Vec<Golden>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl ModelSpec {
+    fn check(&self, path: &str) -> Result<(), Problem> {
+        if !(1..=64).contains(&self.threads) {
+            return Err(invalid(
+                format!("{path}.threads"),
+                format!("{} is out of range: use 1 to 64", self.threads),
+            ));
+        }
+        for (index, golden) in self.golden.iter().enumerate() {
+            let path = format!("{path}.golden[{index}]");
+            if !(golden.tolerance >= 0.0 && golden.tolerance.is_finite()) {
+                return Err(invalid(format!("{path}.tolerance"), "use a number of at least 0".into()));
+            }
+            if golden.outputs.is_empty() {
+                return Err(invalid(format!("{path}.outputs"), "name at least one output".into()));
+            }
+            for (side, tensors) in [("inputs", &golden.inputs), ("outputs", &golden.outputs)] {
+                for (name, literal) in tensors {
+                    literal
+                        .to_tensor()
+                        .map_err(|e| invalid(format!("{path}.{side}.{name}"), e.to_string()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which backend runs a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// The first that can load the model and gives its golden outputs; the answer says which and why.
+    #[default]
+    Auto,
+    /// rten: built in, memory-safe, loads fastest.
+    Rten,
+    /// ONNX Runtime: complete and fast; needs its library on the host.
+    Onnxruntime,
+}
+
+/// One known answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// The inputs by name.
+    pub inputs: BTreeMap<String, TensorLiteral>,
+    /// The expected outputs by name; outputs not named are not compared.
+    pub outputs: BTreeMap<String, TensorLiteral>,
+    /// How far a float may be off, absolute or relative to the expected value, whichever allows
+    /// more. Other element types must be equal.
+    #[serde(default = "default_tolerance")]
+    pub tolerance: f64,
+}
+
+const fn default_tolerance() -> f64 {
+    1e-4
+}
+
+/// How the request's body reaches the handler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestBody {
+    /// All at once, when it has arrived whole.
+    #[default]
+    Bytes,
+    /// As it arrives.
+    Stream,
+}
+
+/// When each layer of an idle function goes cold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scale {
+    /// Idle time after which the handler's compiled code is unmapped.
+    pub handler_idle_timeout_ms: u64,
+    /// Idle time after which the linked component, ready to make instances, is dropped.
+    pub instance_idle_timeout_ms: u64,
+    /// Idle time after which a model's session is dropped.
+    pub session_idle_timeout_ms: u64,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        // Knative's stable window is 60 s. Code is cheap to keep and cheap to map again; a session
+        // costs the most of both, so it stays longest.
+        Self {
+            handler_idle_timeout_ms: 60_000,
+            instance_idle_timeout_ms: 60_000,
+            session_idle_timeout_ms: 300_000,
+        }
+    }
+}
+
+impl Scale {
+    fn check(&self) -> Result<(), Problem> {
+        const DAY_MS: u64 = 24 * 3_600_000;
+        let timeouts = [
+            ("scale.handler_idle_timeout_ms", self.handler_idle_timeout_ms),
+            ("scale.instance_idle_timeout_ms", self.instance_idle_timeout_ms),
+            ("scale.session_idle_timeout_ms", self.session_idle_timeout_ms),
+        ];
+        match timeouts.into_iter().find(|(_, timeout)| *timeout > DAY_MS) {
+            Some((field, timeout)) => {
+                Err(invalid(field, format!("{timeout} is out of range: use 0 to {DAY_MS}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Idle time of the compiled code.
+    pub fn handler_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.handler_idle_timeout_ms)
+    }
+
+    /// Idle time of the linked component.
+    pub fn instance_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.instance_idle_timeout_ms)
+    }
+
+    /// Idle time of a session.
+    pub fn session_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_idle_timeout_ms)
+    }
+}
+
+/// How many invocations of the function run and wait at once on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Concurrency {
+    /// Invocations that run at once.
+    pub limit: u32,
+    /// Invocations that wait for one of those to end; more are answered 503 with `Retry-After`.
+    pub queue: u32,
+    /// The longest wait.
+    pub queue_timeout_ms: u64,
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self { limit: 64, queue: 1_024, queue_timeout_ms: 10_000 }
+    }
+}
+
+impl Concurrency {
+    fn check(&self) -> Result<(), Problem> {
+        let out_of_range = |name: &str, value: u64, low: u64, high: u64| {
+            Err(invalid(
+                format!("concurrency.{name}"),
+                format!("{value} is out of range: use {low} to {high}"),
+            ))
+        };
+        if !(1..=10_000).contains(&self.limit) {
+            return out_of_range("limit", self.limit.into(), 1, 10_000);
+        }
+        if self.queue > 100_000 {
+            return out_of_range("queue", self.queue.into(), 0, 100_000);
+        }
+        if self.queue_timeout_ms > 600_000 {
+            return out_of_range("queue_timeout_ms", self.queue_timeout_ms, 0, 600_000);
+        }
+        Ok(())
+    }
+
+    /// The longest wait.
+    pub fn queue_timeout(&self) -> Duration {
+        Duration::from_millis(self.queue_timeout_ms)
+    }
+}
+
+/// One destination that a handler may connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OutboundRule {
+    /// The host name, in lower case.
+    pub host: String,
+    /// The port; `None` is the scheme's own.
+    pub port: Option<u16>,
+}
+
+impl TryFrom<String> for OutboundRule {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let usage = || {
+            format!(
+                "`{text}` is not a destination: write `host` or `host:port`, such as `api.example.com:443`"
+            )
+        };
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse().map_err(|_| usage())?)),
+            None => (text.as_str(), None),
+        };
+        let label = |l: &str| {
+            !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        if host.len() > 253 || !host.split('.').all(label) {
+            return Err(usage());
+        }
+        Ok(Self { host: host.to_ascii_lowercase(), port })
+    }
+}
+
+impl From<OutboundRule> for String {
+    fn from(rule: OutboundRule) -> Self {
+        match rule.port {
+            Some(port) => format!("{}:{port}", rule.host),
+            None => rule.host,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(extra: &str) -> Result<RevisionSpec, serde_json::Error> {
+        let component = Digest::of(b"x");
+        serde_json::from_str(&format!(r#"{{"component":"{component}"{extra}}}"#))
+    }
+
+    #[test]
+    fn a_component_is_enough() {
+        let spec = spec("").unwrap();
+        assert_eq!(spec.check(&Limits::HIGHEST), Ok(()));
+        assert_eq!(spec.concurrency.limit, 64);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_with_the_allowed_ones() {
+        let error = spec(r#","limits":{"memory":1}"#).unwrap_err();
+        assert!(error.to_string().contains("memory_bytes"), "{error}");
+    }
+
+    #[test]
+    fn golden_outputs_are_checked_by_path() {
+        let digest = Digest::of(b"m");
+        let golden = r#"{"inputs":{},"outputs":{"p":{"shape":[2],"f32":[1]}}}"#;
+        let spec =
+            spec(&format!(r#","models":{{"m":{{"artifact":"{digest}","golden":[{golden}]}}}}"#)).unwrap();
+        let problem = spec.check(&Limits::HIGHEST).unwrap_err();
+        assert_eq!(problem.field.as_deref(), Some("models.m.golden[0].outputs.p"));
+    }
+
+    #[test]
+    fn outbound_rules_are_hosts() {
+        let rule = |text: &str| OutboundRule::try_from(text.to_owned());
+        assert_eq!(
+            rule("API.example.com:443").unwrap(),
+            OutboundRule { host: "api.example.com".into(), port: Some(443) }
+        );
+        assert!(rule("https://example.com").is_err());
+        assert!(rule("a..b").is_err());
+        assert!(rule("host:99999").is_err());
+    }
+}

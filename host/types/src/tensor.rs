@@ -1,0 +1,354 @@
+//! Tensors: a shape, an element type and immutable, counted data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+/// Dimensions, outermost first. Four fit without an allocation.
+pub type Shape = SmallVec<[usize; 4]>;
+
+/// The most dimensions that a tensor may have; no real model has more.
+pub const MAX_RANK: usize = 16;
+
+/// What one element is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say all there is to say")]
+pub enum ElementType {
+    Boolean,
+    U8,
+    U16,
+    U32,
+    U64,
+    I8,
+    I16,
+    I32,
+    I64,
+    F16,
+    Bf16,
+    F32,
+    F64,
+    /// UTF-8 text of any length.
+    Text,
+}
+
+impl ElementType {
+    /// Every element type.
+    pub const ALL: [Self; 14] = [
+        Self::Boolean,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::F16,
+        Self::Bf16,
+        Self::F32,
+        Self::F64,
+        Self::Text,
+    ];
+
+    /// The name in manifests, answers and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::U8 => "u8",
+            Self::U16 => "u16",
+            Self::U32 => "u32",
+            Self::U64 => "u64",
+            Self::I8 => "i8",
+            Self::I16 => "i16",
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::Text => "text",
+        }
+    }
+
+    /// Bytes of one element; `None` for text, whose elements differ in length.
+    pub const fn size(self) -> Option<usize> {
+        match self {
+            Self::Boolean | Self::U8 | Self::I8 => Some(1),
+            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => Some(2),
+            Self::U32 | Self::I32 | Self::F32 => Some(4),
+            Self::U64 | Self::I64 | Self::F64 => Some(8),
+            Self::Text => None,
+        }
+    }
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A Rust type whose values are the elements of a tensor.
+pub trait Element: NoUninit + AnyBitPattern + Send + Sync + 'static {
+    /// The element type that it stands for.
+    const TYPE: ElementType;
+}
+
+macro_rules! elements {
+    ($($rust:ty => $variant:ident,)+) => {
+        $(impl Element for $rust {
+            const TYPE: ElementType = ElementType::$variant;
+        })+
+    };
+}
+
+elements! {
+    u8 => U8, u16 => U16, u32 => U32, u64 => U64,
+    i8 => I8, i16 => I16, i32 => I32, i64 => I64,
+    half::f16 => F16, half::bf16 => Bf16, f32 => F32, f64 => F64,
+}
+
+/// Why a tensor cannot be made.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum InvalidTensor {
+    /// The product of the shape is not the number of elements.
+    #[error("shape {shape:?} has {wanted} elements, but {got} were given")]
+    Length {
+        /// The shape that was asked for.
+        shape: Shape,
+        /// Its product.
+        wanted: usize,
+        /// The number of elements given.
+        got: usize,
+    },
+    /// The product of the shape is more than a machine word.
+    #[error("the shape has more elements than can be counted")]
+    Overflow,
+    /// More dimensions than [`MAX_RANK`].
+    #[error("{0} dimensions are more than {MAX_RANK}")]
+    Rank(usize),
+}
+
+/// The number of elements that `shape` describes; 1 for a scalar.
+///
+/// # Errors
+/// If the product does not fit a `usize`, or there are more than [`MAX_RANK`] dimensions.
+pub fn element_count(shape: &[usize]) -> Result<usize, InvalidTensor> {
+    if shape.len() > MAX_RANK {
+        return Err(InvalidTensor::Rank(shape.len()));
+    }
+    // A zero makes the product 0 however large the rest is, so it must not hide an overflow.
+    shape
+        .iter()
+        .try_fold(1_usize, |product, &dim| product.checked_mul(dim.max(1)))
+        .ok_or(InvalidTensor::Overflow)?;
+    Ok(shape.iter().product())
+}
+
+/// The elements in row-major order.
+#[derive(Clone)]
+enum Data {
+    /// Native-endian elements of one size, aligned for their type when made from a `Vec` of it.
+    Fixed(Bytes),
+    Text(Arc<[Box<str>]>),
+}
+
+/// A tensor. Cloning shares the data.
+#[derive(Clone)]
+pub struct Tensor {
+    shape: Shape,
+    element_type: ElementType,
+    data: Data,
+}
+
+impl Tensor {
+    /// Takes over `elements` without a copy.
+    ///
+    /// # Errors
+    /// If their number is not the product of `shape`.
+    pub fn from_vec<T: Element>(shape: &[usize], elements: Vec<T>) -> Result<Self, InvalidTensor> {
+        check_length(shape, elements.len())?;
+        let data = Bytes::from_owner(AsBytes(elements));
+        Ok(Self { shape: shape.into(), element_type: T::TYPE, data: Data::Fixed(data) })
+    }
+
+    /// A tensor of truth values.
+    ///
+    /// # Errors
+    /// If their number is not the product of `shape`.
+    pub fn from_bools(shape: &[usize], elements: &[bool]) -> Result<Self, InvalidTensor> {
+        check_length(shape, elements.len())?;
+        let data = elements.iter().map(|&b| u8::from(b)).collect::<Vec<_>>().into();
+        Ok(Self { shape: shape.into(), element_type: ElementType::Boolean, data: Data::Fixed(data) })
+    }
+
+    /// A tensor of texts.
+    ///
+    /// # Errors
+    /// If their number is not the product of `shape`.
+    pub fn from_texts(shape: &[usize], elements: Vec<Box<str>>) -> Result<Self, InvalidTensor> {
+        check_length(shape, elements.len())?;
+        let data = Data::Text(elements.into());
+        Ok(Self { shape: shape.into(), element_type: ElementType::Text, data })
+    }
+
+    /// The dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// What every element is.
+    pub fn element_type(&self) -> ElementType {
+        self.element_type
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory that the data takes, for budgets: what the elements hold and, for text, their handles.
+    pub fn byte_len(&self) -> usize {
+        match &self.data {
+            Data::Fixed(bytes) => bytes.len(),
+            Data::Text(texts) => texts.iter().map(|t| t.len() + size_of::<Box<str>>()).sum(),
+        }
+    }
+
+    /// The elements, if they are of type `T`.
+    pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
+        match &self.data {
+            Data::Fixed(bytes) if self.element_type == T::TYPE => {
+                Some(bytemuck::try_cast_slice(bytes).expect("data of a tensor is aligned for its type"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The truth values as bytes 0 and 1, if they are that.
+    pub fn as_bools(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Fixed(bytes) if self.element_type == ElementType::Boolean => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The texts, if they are that.
+    pub fn as_texts(&self) -> Option<&[Box<str>]> {
+        match &self.data {
+            Data::Text(texts) => Some(texts),
+            Data::Fixed(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    /// Shape and type only: tensors are a caller's data and do not belong in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.element_type, &self.shape[..])
+    }
+}
+
+fn check_length(shape: &[usize], got: usize) -> Result<(), InvalidTensor> {
+    let wanted = element_count(shape)?;
+    if wanted == got {
+        return Ok(());
+    }
+    Err(InvalidTensor::Length { shape: shape.into(), wanted, got })
+}
+
+/// Lets `Bytes` own a typed vector, so that its alignment is kept.
+struct AsBytes<T>(Vec<T>);
+
+impl<T: Element> AsRef<[u8]> for AsBytes<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// One declared input or output of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorInfo {
+    /// The name by which it is given or asked for.
+    pub name: String,
+    /// What every element is.
+    pub element_type: ElementType,
+    /// The dimensions, outermost first; `None` where each call chooses.
+    pub shape: Vec<Option<usize>>,
+}
+
+impl TensorInfo {
+    /// Says what keeps `tensor` from being this input, if anything does.
+    pub fn mismatch(&self, tensor: &Tensor) -> Option<String> {
+        if tensor.element_type() != self.element_type {
+            return Some(format!(
+                "input `{}` takes elements of type {}, but got {}",
+                self.name,
+                self.element_type,
+                tensor.element_type()
+            ));
+        }
+        let fits = self.shape.len() == tensor.shape().len()
+            && self.shape.iter().zip(tensor.shape()).all(|(want, &got)| want.is_none_or(|w| w == got));
+        if fits {
+            return None;
+        }
+        let wanted: Vec<String> =
+            self.shape.iter().map(|dim| dim.map_or_else(|| "any".into(), |d| d.to_string())).collect();
+        Some(format!(
+            "input `{}` takes shape [{}], but got {:?}",
+            self.name,
+            wanted.join(", "),
+            tensor.shape()
+        ))
+    }
+}
+
+/// The declared inputs and outputs of a model, in the model's order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Signature {
+    /// What a run needs.
+    pub inputs: Vec<TensorInfo>,
+    /// What a run can give.
+    pub outputs: Vec<TensorInfo>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_alignment_of_a_vector() {
+        let tensor = Tensor::from_vec(&[2, 2], vec![1.0_f64, 2.0, 3.0, 4.0]).unwrap();
+        assert_eq!(tensor.as_slice::<f64>().unwrap()[3], 4.0);
+        assert_eq!(tensor.byte_len(), 32);
+        assert!(tensor.as_slice::<i64>().is_none());
+    }
+
+    #[test]
+    fn rejects_shapes_that_do_not_fit() {
+        let error = Tensor::from_vec(&[3], vec![1_u8]).unwrap_err();
+        assert_eq!(error.to_string(), "shape [3] has 3 elements, but 1 were given");
+        assert_eq!(element_count(&[usize::MAX, 2]), Err(InvalidTensor::Overflow));
+        assert_eq!(element_count(&[0, usize::MAX, 2]), Err(InvalidTensor::Overflow));
+        assert_eq!(element_count(&[1; 17]), Err(InvalidTensor::Rank(17)));
+        assert_eq!(element_count(&[]), Ok(1));
+        assert_eq!(element_count(&[0, 5]), Ok(0));
+    }
+
+    #[test]
+    fn an_empty_tensor_has_a_slice() {
+        let tensor = Tensor::from_vec::<f32>(&[0, 4], vec![]).unwrap();
+        assert_eq!(tensor.as_slice::<f32>(), Some(&[][..]));
+    }
+}
