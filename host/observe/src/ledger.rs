@@ -1,0 +1,212 @@
+//! The usage ledger: the host's own append-only record of every invocation.
+//!
+//! One record per invocation, in files of its own under the data folder, written before the caller
+//! has the answer. It is the source of bills, so it is exact about what it promises: a record whose
+//! [`Receipt`] came back `Ok` survives the death of the process ([`Durability::Process`]) or the
+//! loss of power ([`Durability::Disk`]); one that came back as an error is not in the ledger. A
+//! stream is opened before its first byte and closed before its last; a host that dies in between
+//! closes it as [`Outcome::Interrupted`] when it comes back.
+//!
+//! Knows nothing of prices, aggregates or databases: those read [`Ledger::records`].
+
+mod codec;
+mod commit;
+mod frame;
+mod reader;
+mod record;
+mod recovery;
+mod segment;
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{self, JoinHandle};
+
+pub use commit::Receipt;
+pub use reader::{Position, Records};
+pub use record::{Outcome, UsageOpened, UsageRecord};
+
+use crate::Error;
+use commit::Committer;
+use segment::Effect;
+
+/// What an acknowledged record survives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// The death of the host's process, `kill -9` included: records are written to the kernel.
+    #[default]
+    Process,
+    /// A loss of power too: records are synced to the device, many at a time. Costs each invocation
+    /// the time of a sync.
+    Disk,
+}
+
+impl Durability {
+    fn is_disk(self) -> bool {
+        self == Self::Disk
+    }
+}
+
+/// How a ledger is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LedgerConfig {
+    /// What an acknowledged record survives. Default: [`Durability::Process`].
+    pub durability: Durability,
+    /// A segment of this size is followed by the next. Default: 64 MiB.
+    pub segment_bytes: u64,
+    /// Records that wait for the file. When it is full, appending fails with [`Error::Full`].
+    /// Default: 16 MiB, some 100,000 records.
+    pub max_pending_bytes: usize,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self { durability: Durability::Process, segment_bytes: 64 << 20, max_pending_bytes: 16 << 20 }
+    }
+}
+
+/// What the ledger has done since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LedgerStats {
+    /// Records and openings of streams written.
+    pub entries: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Writes that it took; fewer than entries when callers share them.
+    pub writes: u64,
+    /// Entries that could not be written.
+    pub failed: u64,
+    /// Streams that are open now.
+    pub open_streams: u64,
+    /// Streams that the host before did not close, recorded as interrupted at opening.
+    pub interrupted: u64,
+    /// Bytes of unfinished records cut off at opening.
+    pub torn_bytes: u64,
+}
+
+/// An open ledger. Only one process can have it.
+pub struct Ledger {
+    dir: PathBuf,
+    committer: Arc<Committer>,
+    recovered: recovery::Recovered,
+    thread: Option<JoinHandle<()>>,
+    /// Locked for as long as the ledger is open.
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, made if missing, and repairs what a killed host left: the torn
+    /// end is cut, open streams are closed as interrupted. Reads at most one segment, blocking.
+    ///
+    /// # Errors
+    /// If another process has it, a newer host wrote it, or the file system refuses.
+    pub fn open(dir: impl AsRef<Path>, config: LedgerConfig) -> Result<Arc<Self>, Error> {
+        let dir = dir.as_ref();
+        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        let lock_path = dir.join("lock");
+        let lock = File::create(&lock_path).map_err(Error::io("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse(dir.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &lock_path)(error)),
+        }
+        let (segment, recovered) = recovery::open(dir, config)?;
+        let inline = !config.durability.is_disk();
+        let committer = Arc::new(Committer::new(segment, config.max_pending_bytes, inline));
+        let writer = Arc::clone(&committer);
+        let thread = thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || writer.run())
+            .map_err(Error::io("start the writer of", dir))?;
+        let dir = dir.to_owned();
+        Ok(Arc::new(Self { dir, committer, recovered, thread: Some(thread), _lock: lock }))
+    }
+
+    /// Writes the record of an invocation. Call before the answer is sent; at once in `Process`
+    /// mode unless others are writing.
+    ///
+    /// # Errors
+    /// If it could not be written. The ledger stays usable and tries again with the next record.
+    pub async fn append(&self, record: &UsageRecord) -> Result<(), Error> {
+        self.submit(record).written().await
+    }
+
+    /// As [`Self::append`], for a place that cannot wait, such as a `Drop`: the record is on its
+    /// way when this returns.
+    pub fn submit(&self, record: &UsageRecord) -> Receipt {
+        self.committer.submit(&frame::encode(|out| codec::put_record(out, record)), None)
+    }
+
+    /// Writes that a stream begins. Call before its first byte is sent.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; the stream is then not open.
+    pub async fn open_stream(&self, opened: UsageOpened) -> Result<(), Error> {
+        let frame = frame::encode(|out| codec::put_opened(out, &opened, false));
+        self.committer.submit(&frame, Some(Effect::Open(opened))).written().await
+    }
+
+    /// Writes the record of a stream, once. Call before its last byte is sent.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; the stream is then still open, and closing it can be tried again.
+    pub async fn close_stream(&self, record: &UsageRecord) -> Result<(), Error> {
+        self.submit_close(record).written().await
+    }
+
+    /// As [`Self::close_stream`], for a place that cannot wait.
+    pub fn submit_close(&self, record: &UsageRecord) -> Receipt {
+        let frame = frame::encode(|out| codec::put_record(out, record));
+        self.committer.submit(&frame, Some(Effect::Close(record.invocation)))
+    }
+
+    /// The acknowledged records behind `from`, oldest first; streams at the place where they
+    /// closed. A record's stable id is its invocation.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn records(&self, from: Position) -> Result<Records, Error> {
+        Records::new(self.dir.clone(), from, self.committer.committed())
+    }
+
+    /// Removes the segments that lie wholly before `position`, never the one being written, and
+    /// says how many. For records that have been shipped or are older than they are kept.
+    ///
+    /// # Errors
+    /// If a file cannot be removed.
+    pub fn forget_before(&self, position: Position) -> Result<usize, Error> {
+        let last = position.segment.min(self.committer.committed().segment);
+        let mut removed = 0;
+        for number in segment::list(&self.dir)?.into_iter().take_while(|number| *number < last) {
+            let path = segment::path(&self.dir, number);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// What the ledger has done since it was opened.
+    pub fn stats(&self) -> LedgerStats {
+        let counters = &self.committer.counters;
+        LedgerStats {
+            entries: counters.entries.load(Relaxed),
+            bytes: counters.bytes.load(Relaxed),
+            writes: counters.writes.load(Relaxed),
+            failed: counters.failed.load(Relaxed),
+            open_streams: counters.open_streams.load(Relaxed),
+            interrupted: self.recovered.interrupted,
+            torn_bytes: self.recovered.torn_bytes,
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.committer.stop();
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say; a panic of it was logged when it happened.
+            let _ = thread.join();
+        }
+    }
+}
