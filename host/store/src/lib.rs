@@ -1,1 +1,29 @@
-//! Metastore (SQL) and artifacts (blobs by digest)
+//! What a host remembers: functions, revisions and changes in SQL (the metastore), and the bytes
+//! of artifacts in a folder, by digest.
+//!
+//! Two invariants hold whenever the process dies: what was acknowledged is there after a restart,
+//! and a row never names bytes that are not there (blob before row; on removal, row before blob).
+//!
+//! Knows nothing of HTTP, of WebAssembly or of what is in an artifact.
+
+mod artifact;
+mod change;
+mod database;
+mod error;
+pub mod failpoints;
+mod folder;
+mod function;
+mod garbage;
+mod revision;
+mod store;
+mod traffic;
+mod upload;
+
+pub use artifact::Artifact;
+pub use change::{Actor, Change};
+pub use error::StoreError;
+pub use function::{Function, Route};
+pub use garbage::Collected;
+pub use revision::{NewRevision, Revision};
+pub use store::Store;
+pub use upload::{UploadRange, UploadState};

@@ -14,10 +14,52 @@ pub struct Share {
     pub weight: u32,
 }
 
+/// The most revisions that calls are divided among.
+pub const MAX_SHARES: usize = 16;
+
+/// Shares that are not a split.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSplit {
+    /// More than [`MAX_SHARES`].
+    #[error("at most {MAX_SHARES} revisions share the calls, got {0}")]
+    TooMany(usize),
+    /// A share of nothing.
+    #[error("the weight of revision {0} is 0: leave the revision out, or use at least 1")]
+    Weightless(RevisionNumber),
+    /// Two shares of one revision.
+    #[error("revision {0} is named twice")]
+    Twice(RevisionNumber),
+}
+
 /// Weights over revisions. Empty: no revision is active.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<Share>", into = "Vec<Share>")]
 pub struct TrafficSplit(Vec<Share>);
+
+impl TryFrom<Vec<Share>> for TrafficSplit {
+    type Error = InvalidSplit;
+
+    fn try_from(shares: Vec<Share>) -> Result<Self, InvalidSplit> {
+        if shares.len() > MAX_SHARES {
+            return Err(InvalidSplit::TooMany(shares.len()));
+        }
+        for (index, share) in shares.iter().enumerate() {
+            if share.weight == 0 {
+                return Err(InvalidSplit::Weightless(share.revision));
+            }
+            if shares[..index].iter().any(|other| other.revision == share.revision) {
+                return Err(InvalidSplit::Twice(share.revision));
+            }
+        }
+        Ok(Self(shares))
+    }
+}
+
+impl From<TrafficSplit> for Vec<Share> {
+    fn from(split: TrafficSplit) -> Self {
+        split.0
+    }
+}
 
 impl TrafficSplit {
     /// Every call to one revision.
@@ -28,6 +70,11 @@ impl TrafficSplit {
     /// The shares.
     pub fn shares(&self) -> &[Share] {
         &self.0
+    }
+
+    /// Whether the revision has a share.
+    pub fn names(&self, revision: RevisionNumber) -> bool {
+        self.0.iter().any(|share| share.revision == revision)
     }
 
     /// The share that `point`, a number drawn evenly from all of `u64`, falls on.
@@ -59,5 +106,16 @@ mod tests {
         assert_eq!(split.pick(u64::MAX / 4 + 2), Some(RevisionNumber(2)));
         assert_eq!(split.pick(u64::MAX), Some(RevisionNumber(2)));
         assert_eq!(TrafficSplit::default().pick(7), None);
+    }
+
+    #[test]
+    fn refuses_shares_of_nothing_and_shares_named_twice() {
+        let read = |text: &str| serde_json::from_str::<TrafficSplit>(text).map_err(|e| e.to_string());
+        assert!(read(r#"[{"revision":1,"weight":0}]"#).unwrap_err().contains("weight of revision 1"));
+        let twice = r#"[{"revision":2,"weight":1},{"revision":2,"weight":3}]"#;
+        assert!(read(twice).unwrap_err().contains("revision 2 is named twice"));
+        let many: Vec<_> = (1..=17).map(|n| Share { revision: RevisionNumber(n), weight: 1 }).collect();
+        assert_eq!(TrafficSplit::try_from(many), Err(InvalidSplit::TooMany(17)));
+        assert!(read("[]").unwrap().shares().is_empty());
     }
 }

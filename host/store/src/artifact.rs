@@ -1,0 +1,128 @@
+//! Which artifacts a tenant has. Known per tenant and digest: what another tenant uploaded is not
+//! there, although the bytes underneath may be shared.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use modelet_types::{Digest, TenantName};
+use serde::Serialize;
+
+use crate::change::{self, Action, States};
+use crate::database::{Row, Tx, now, parsed, signed, time, unsigned};
+use crate::{Actor, Store, StoreError};
+
+/// A blob that a tenant has uploaded whole.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Artifact {
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Its length.
+    pub size_bytes: u64,
+    /// When this tenant first uploaded it.
+    pub created_at: Timestamp,
+    /// Where its bytes are. Read-only: other tenants may have the same file.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+impl Store {
+    /// The artifact, if this tenant has it.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn artifact(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+    ) -> Result<Option<Artifact>, StoreError> {
+        let row = sqlx::query(
+            "SELECT digest, size_bytes, created_at FROM artifacts WHERE tenant = $1 AND digest = $2",
+        )
+        .bind(tenant.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(self.database.reader())
+        .await?;
+        row.map(|row| self.read_artifact(&row)).transpose()
+    }
+
+    /// All artifacts of a tenant, newest first.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn artifacts(&self, tenant: &TenantName) -> Result<Vec<Artifact>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT digest, size_bytes, created_at FROM artifacts
+             WHERE tenant = $1 ORDER BY created_at DESC, digest",
+        )
+        .bind(tenant.as_str())
+        .fetch_all(self.database.reader())
+        .await?;
+        rows.iter().map(|row| self.read_artifact(row)).collect()
+    }
+
+    pub(crate) fn read_artifact(&self, row: &Row) -> Result<Artifact, StoreError> {
+        let digest = parsed(row, "digest")?;
+        Ok(Artifact {
+            digest,
+            size_bytes: unsigned(row, "size_bytes")?,
+            created_at: time(row, "created_at")?,
+            path: self.folder.blob(digest),
+        })
+    }
+
+    /// Puts off the artifact's collection: somebody is about to name it.
+    pub(crate) async fn touch_artifact(&self, tenant: &TenantName, digest: Digest) -> Result<(), StoreError> {
+        let mut tx = self.database.write().await?;
+        sqlx::query("UPDATE artifacts SET used_at = $1 WHERE tenant = $2 AND digest = $3")
+            .bind(now().as_microsecond())
+            .bind(tenant.as_str())
+            .bind(digest.to_string())
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Gives a tenant an artifact whose blob is in its place.
+    pub(crate) async fn record_artifact(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        artifact: &Artifact,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.database.write().await?;
+        let at = artifact.created_at.as_microsecond();
+        sqlx::query(
+            "INSERT INTO artifacts (tenant, digest, size_bytes, created_at, used_at)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(tenant.as_str())
+        .bind(artifact.digest.to_string())
+        .bind(signed(artifact.size_bytes))
+        .bind(at)
+        .bind(at)
+        .execute(&mut *tx)
+        .await?;
+        let states = States { before: None, after: Some(artifact) };
+        change::record(&mut tx, tenant, actor, Action::ArtifactUpload, &subject(artifact.digest), states)
+            .await?;
+        fail::fail_point!("store::upload::recorded");
+        tx.commit().await?;
+        fail::fail_point!("store::upload::committed");
+        Ok(())
+    }
+}
+
+/// How the record of changes names an artifact.
+pub(crate) fn subject(digest: Digest) -> String {
+    format!("artifacts/{digest}")
+}
+
+/// Whether the tenant has the artifact, within a transaction.
+pub(crate) async fn exists(tx: &mut Tx, tenant: &TenantName, digest: Digest) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT 1 FROM artifacts WHERE tenant = $1 AND digest = $2")
+        .bind(tenant.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.is_some())
+}

@@ -1,0 +1,162 @@
+//! What can go wrong in the store, and what of it a client may know.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use modelet_types::{Code, Digest, FunctionName, Problem, RevisionNumber};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, such as `write`.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The metastore refused.
+    #[error("the metastore failed")]
+    Database(#[from] sqlx::Error),
+    /// The metastore could not be brought to this host's format.
+    #[error("cannot migrate the metastore in {}", path.display())]
+    Migrate {
+        /// The data folder.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// Another process has the data folder open.
+    #[error("the data folder {} is in use by another host: stop it, or give this one a folder of its own", .0.display())]
+    InUse(PathBuf),
+    /// The data folder was written by a newer version of the host.
+    #[error("the data folder {} has format {found}, and this host reads up to {known}: use a newer host", path.display())]
+    Version {
+        /// The data folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The highest that this host reads.
+        known: u32,
+    },
+    /// Something stored cannot be read back.
+    #[error("{what} is damaged")]
+    Damaged {
+        /// Which file or column.
+        what: String,
+        /// How that showed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The host is shutting down and finished the work no more.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The tenant has no such function.
+    #[error("there is no function `{0}`")]
+    NoFunction(FunctionName),
+    /// The function has no such revision.
+    #[error("function `{0}` has no revision {1}")]
+    NoRevision(FunctionName, RevisionNumber),
+    /// The tenant has not uploaded an artifact that the manifest names.
+    #[error("artifact {digest} is not there: upload it first")]
+    NoArtifact {
+        /// The entry of the manifest.
+        field: String,
+        /// What it names.
+        digest: Digest,
+    },
+    /// The revision takes part in the traffic split.
+    #[error("revision {1} of function `{0}` is active: take it out of the traffic split first")]
+    RevisionActive(FunctionName, RevisionNumber),
+    /// There is no earlier traffic split.
+    #[error("function `{0}` has no earlier traffic split to roll back to")]
+    NothingToRollBack(FunctionName),
+    /// The uploaded bytes are not those that the digest names. They are discarded.
+    #[error("the uploaded bytes have digest {actual}, not {expected}: start the upload again")]
+    DigestMismatch {
+        /// The digest that was announced.
+        expected: Digest,
+        /// The digest of what came.
+        actual: Digest,
+    },
+    /// Another request is uploading the same artifact.
+    #[error("another request is uploading {0}: wait for it, or end it")]
+    UploadBusy(Digest),
+    /// The bytes do not continue where the upload stands.
+    #[error("the upload continues at offset {expected}, not at {given}")]
+    WrongOffset {
+        /// Where the upload stands.
+        expected: u64,
+        /// Where the request begins.
+        given: u64,
+    },
+    /// The artifact is larger than allowed.
+    #[error("{total} bytes are more than the {max} that an artifact may have")]
+    TooLarge {
+        /// The announced size.
+        total: u64,
+        /// The allowed size.
+        max: u64,
+    },
+    /// More bytes came than were announced.
+    #[error("more bytes came than the {0} that were announced")]
+    TooManyBytes(u64),
+    /// The client's bytes stopped coming. What came is kept, so that the upload can go on.
+    #[error("the upload was interrupted")]
+    Interrupted(#[source] io::Error),
+}
+
+impl StoreError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn damaged<E>(what: impl Into<String>) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Self::Damaged { what: what.into(), source: source.into() }
+    }
+
+    /// What a caller's program can tell.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Io { .. }
+            | Self::Database(_)
+            | Self::Migrate { .. }
+            | Self::InUse(_)
+            | Self::Version { .. }
+            | Self::Damaged { .. } => Code::Internal,
+            Self::ShuttingDown => Code::ShuttingDown,
+            Self::NoFunction(_) | Self::NoRevision(..) | Self::NoArtifact { .. } => Code::NotFound,
+            Self::RevisionActive(..)
+            | Self::NothingToRollBack(_)
+            | Self::UploadBusy(_)
+            | Self::WrongOffset { .. } => Code::Conflict,
+            Self::DigestMismatch { .. } => Code::DigestMismatch,
+            Self::TooLarge { .. } | Self::TooManyBytes(_) => Code::RequestTooLarge,
+            Self::Interrupted(_) => Code::Cancelled,
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let code = error.code();
+        if code == Code::Internal {
+            // The reason goes no further than here: it names paths and tables, which are no client's.
+            tracing::error!(error = &error as &dyn std::error::Error, "store failed");
+            return Self::new(code, "the host could not read or write its data");
+        }
+        let detail = error.to_string();
+        match error {
+            StoreError::NoArtifact { field, .. } => Self::new(code, detail).at(field),
+            _ => Self::new(code, detail),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The data folder: where each file stands, who may open it, and which format it has.
+//!
+//! ```text
+//! LOCK                                held by the one host that has the folder open
+//! VERSION                             the format of everything here
+//! metastore.sqlite3                   with its -wal and -shm
+//! artifacts/sha256/<2 hex>/<64 hex>   blobs
+//! uploads/<tenant>/<64 hex>.part      blobs that have not arrived whole
+//! ```
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use modelet_types::{Digest, TenantName};
+
+use crate::StoreError;
+
+/// The format that this host writes, and the highest that it reads.
+const VERSION: u32 = 1;
+
+/// A data folder that this process alone has open.
+pub(crate) struct DataFolder {
+    root: PathBuf,
+    /// The lock ends with the descriptor, also when the process is killed.
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Makes the folder if it is missing, and locks it. Blocks on the file system.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        create_folder(root)?;
+        let lock = lock(root)?;
+        check_version(root)?;
+        let folder = Self { root: root.to_owned(), _lock: lock };
+        create_folder(&folder.blobs())?;
+        create_folder(&folder.uploads())?;
+        Ok(folder)
+    }
+
+    pub(crate) fn metastore(&self) -> PathBuf {
+        self.root.join("metastore.sqlite3")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("artifacts/sha256")
+    }
+
+    pub(crate) fn blob(&self, digest: Digest) -> PathBuf {
+        let hex = digest.to_hex();
+        self.blobs().join(&hex[..2]).join(hex)
+    }
+
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+
+    /// A tenant's name is a DNS label, so that it cannot lead out of the folder.
+    pub(crate) fn part(&self, tenant: &TenantName, digest: Digest) -> PathBuf {
+        self.uploads().join(tenant.as_str()).join(format!("{}.part", digest.to_hex()))
+    }
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("LOCK");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(StoreError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(root.to_owned())),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+    }
+}
+
+fn check_version(root: &Path) -> Result<(), StoreError> {
+    let path = root.join("VERSION");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let found: u32 = text.trim().parse().map_err(StoreError::damaged(path.display().to_string()))?;
+            if found > VERSION {
+                return Err(StoreError::Version { path: root.to_owned(), found, known: VERSION });
+            }
+            Ok(())
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => write_version(&path),
+        Err(e) => Err(StoreError::io("read", &path)(e)),
+    }
+}
+
+fn write_version(path: &Path) -> Result<(), StoreError> {
+    // Renamed into place, so that a host killed here leaves no empty file that no host can read.
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = File::create(&new)?;
+        writeln!(file, "{VERSION}")?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    };
+    write().map_err(StoreError::io("write", path))?;
+    sync_parent(path)
+}
+
+/// Makes a folder that only this user can read, with those above it, durably.
+pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(StoreError::io("make the folder", path))?;
+    sync_parent(path)
+}
+
+/// Makes the entry of `path` in its folder durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent).and_then(|folder| folder.sync_all()).map_err(StoreError::io("sync", parent))
+}

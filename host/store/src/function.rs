@@ -1,0 +1,214 @@
+//! Functions: the named things that own revisions and a traffic split.
+
+use jiff::Timestamp;
+use modelet_types::{FunctionName, RevisionNumber, TenantName, TrafficSplit};
+use serde::Serialize;
+use sqlx::Row as _;
+
+use crate::change::{self, Action, States};
+use crate::database::{Connection, Row, Tx, now, parsed, time, unsigned};
+use crate::{Actor, Revision, Store, StoreError, revision};
+
+/// A function, as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Function {
+    /// Its name, unique within the tenant.
+    pub name: FunctionName,
+    /// How its calls are divided. Empty: no revision is active.
+    pub traffic: TrafficSplit,
+    /// Its newest revision, active or not.
+    pub latest: Option<RevisionNumber>,
+    /// The id of the change that made it what it is: higher after every change, and not used again
+    /// by a later function of the same name.
+    pub version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// One row of the routing table.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Whose function it is.
+    pub tenant: TenantName,
+    /// The function.
+    pub function: Function,
+    /// The revisions in its traffic split, in the split's order.
+    pub revisions: Vec<Revision>,
+}
+
+/// The columns of a function, followed by what the caller wants of them.
+macro_rules! select_functions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT f.tenant, f.name, f.version, f.created_at, f.updated_at, s.shares,
+                    (SELECT MAX(r.number) FROM revisions r
+                     WHERE r.tenant = f.tenant AND r.function = f.name) AS latest
+             FROM functions f
+             LEFT JOIN splits s ON s.tenant = f.tenant AND s.function = f.name AND s.id = f.split ",
+            $rest
+        )
+    };
+}
+
+impl Store {
+    /// All functions of a tenant, by name.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn functions(&self, tenant: &TenantName) -> Result<Vec<Function>, StoreError> {
+        let rows = sqlx::query(select_functions!("WHERE f.tenant = $1 ORDER BY f.name"))
+            .bind(tenant.as_str())
+            .fetch_all(self.database.reader())
+            .await?;
+        rows.iter().map(from_row).collect()
+    }
+
+    /// The function, if this tenant has it.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn function(
+        &self,
+        tenant: &TenantName,
+        name: &FunctionName,
+    ) -> Result<Option<Function>, StoreError> {
+        let mut connection = self.database.reader().acquire().await?;
+        find(&mut connection, tenant, name).await
+    }
+
+    /// Every function of every tenant with the revisions that it calls, all of one moment.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn all_routes(&self) -> Result<Vec<Route>, StoreError> {
+        let mut tx = self.database.snapshot().await?;
+        let rows = sqlx::query(select_functions!("ORDER BY f.tenant, f.name")).fetch_all(&mut *tx).await?;
+        let mut routes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let tenant: TenantName = parsed(row, "tenant")?;
+            let function = from_row(row)?;
+            let mut revisions = Vec::with_capacity(function.traffic.shares().len());
+            for share in function.traffic.shares() {
+                revisions.push(revision::get(&mut tx, &tenant, &function.name, share.revision).await?);
+            }
+            routes.push(Route { tenant, function, revisions });
+        }
+        Ok(routes)
+    }
+
+    /// Removes a function with all its revisions. Its revision numbers stay used.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`], or if the metastore fails.
+    pub async fn delete_function(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        name: &FunctionName,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.database.write().await?;
+        let function = get(&mut tx, tenant, name).await?;
+        revision::release_artifacts(&mut tx, tenant, name, None).await?;
+        for statement in [
+            "DELETE FROM splits WHERE tenant = $1 AND function = $2",
+            "DELETE FROM revisions WHERE tenant = $1 AND function = $2",
+            "DELETE FROM functions WHERE tenant = $1 AND name = $2",
+        ] {
+            sqlx::query(statement).bind(tenant.as_str()).bind(name.as_str()).execute(&mut *tx).await?;
+        }
+        let states = States { before: Some(&function), after: None };
+        change::record(&mut tx, tenant, actor, Action::FunctionDelete, &subject(name), states).await?;
+        fail::fail_point!("store::function::deleted");
+        tx.commit().await?;
+        fail::fail_point!("store::function::committed");
+        Ok(())
+    }
+}
+
+/// How the record of changes names a function.
+pub(crate) fn subject(name: &FunctionName) -> String {
+    format!("functions/{name}")
+}
+
+/// The function, if it is there.
+pub(crate) async fn find(
+    connection: &mut Connection,
+    tenant: &TenantName,
+    name: &FunctionName,
+) -> Result<Option<Function>, StoreError> {
+    let row = sqlx::query(select_functions!("WHERE f.tenant = $1 AND f.name = $2"))
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(from_row).transpose()
+}
+
+/// The function, which must be there.
+pub(crate) async fn get(
+    connection: &mut Connection,
+    tenant: &TenantName,
+    name: &FunctionName,
+) -> Result<Function, StoreError> {
+    find(connection, tenant, name).await?.ok_or_else(|| StoreError::NoFunction(name.clone()))
+}
+
+/// Makes a function without revisions.
+pub(crate) async fn create(
+    tx: &mut Tx,
+    actor: &Actor,
+    tenant: &TenantName,
+    name: &FunctionName,
+) -> Result<(), StoreError> {
+    let states = States { before: None, after: Some(&serde_json::json!({ "name": name })) };
+    let version = change::record(tx, tenant, actor, Action::FunctionCreate, &subject(name), states).await?;
+    let at = now().as_microsecond();
+    sqlx::query(
+        "INSERT INTO functions (tenant, name, version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .bind(version)
+    .bind(at)
+    .bind(at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Says that the change `version` made the function what it is.
+pub(crate) async fn set_version(
+    tx: &mut Tx,
+    tenant: &TenantName,
+    name: &FunctionName,
+    version: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE functions SET version = $1, updated_at = $2 WHERE tenant = $3 AND name = $4")
+        .bind(version)
+        .bind(now().as_microsecond())
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+fn from_row(row: &Row) -> Result<Function, StoreError> {
+    let shares: Option<&str> = row.try_get("shares")?;
+    let traffic =
+        shares.map(serde_json::from_str).transpose().map_err(StoreError::damaged("splits.shares"))?;
+    let latest = match row.try_get::<Option<i64>, _>("latest")? {
+        Some(_) => Some(RevisionNumber(unsigned(row, "latest")?)),
+        None => None,
+    };
+    Ok(Function {
+        name: parsed(row, "name")?,
+        traffic: traffic.unwrap_or_default(),
+        latest,
+        version: unsigned(row, "version")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}

@@ -1,0 +1,77 @@
+//! The store itself: how it is opened, what of a killed predecessor it cleans up, how it is closed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::database::Database;
+use crate::folder::DataFolder;
+use crate::upload::Claims;
+use crate::{Collected, StoreError};
+
+/// How long an upload that nobody continues is kept over restarts.
+const UPLOAD_GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// What one host remembers, in one data folder.
+pub struct Store {
+    pub(crate) database: Database,
+    pub(crate) folder: DataFolder,
+    pub(crate) claims: Claims,
+    /// Held from a blob's renaming until its row is committed, and while a blob without a row is
+    /// removed: otherwise a collection could take a blob that is about to get its row. Always
+    /// taken before a transaction is begun.
+    pub(crate) blob_gate: Mutex<()>,
+}
+
+impl Store {
+    /// Opens the data folder, making it if it is missing, brings it to this host's format and
+    /// removes what a killed host left behind: blobs without a row and uploads of over a day ago.
+    ///
+    /// # Errors
+    /// If another process has the folder open, a newer host wrote it, or it cannot be read.
+    pub async fn open(data_dir: &Path) -> Result<Arc<Self>, StoreError> {
+        let root = data_dir.to_owned();
+        let folder = blocking(move || DataFolder::open(&root)).await?;
+        let database = Database::open(&folder.metastore()).await?;
+        let store = Self { database, folder, claims: Claims::default(), blob_gate: Mutex::default() };
+        let mut left_behind = Collected::default();
+        store.sweep_uploads(UPLOAD_GRACE, &mut left_behind).await?;
+        store.sweep_blobs(&mut left_behind).await?;
+        if left_behind != Collected::default() {
+            tracing::info!(
+                blobs = left_behind.blobs,
+                uploads = left_behind.uploads,
+                bytes = left_behind.bytes,
+                "removed what a killed host left behind"
+            );
+        }
+        Ok(Arc::new(store))
+    }
+
+    /// Waits for running statements and closes the metastore. Every later call fails.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+/// Does blocking work on a thread for it. The work is finished even if nobody waits any more.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+/// The result of a task of the store's own.
+pub(crate) async fn joined<T>(task: JoinHandle<Result<T, StoreError>>) -> Result<T, StoreError> {
+    match task.await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Nothing aborts these tasks but the end of the async runtime.
+            Err(_) => Err(StoreError::ShuttingDown),
+        },
+    }
+}

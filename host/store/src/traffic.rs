@@ -1,0 +1,160 @@
+//! Traffic splits: which revisions take the calls now, which did before, and the way back.
+
+use modelet_types::{FunctionName, TenantName, TrafficSplit};
+use sqlx::Row as _;
+
+use crate::change::{self, Action, States};
+use crate::database::{Tx, json, now, to_json};
+use crate::{Actor, Function, Store, StoreError, function, revision};
+
+impl Store {
+    /// Divides a function's calls anew. The same split again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`], [`StoreError::NoRevision`], or if the metastore fails.
+    pub async fn set_traffic(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        name: &FunctionName,
+        split: TrafficSplit,
+    ) -> Result<Function, StoreError> {
+        let mut tx = self.database.write().await?;
+        let function = function::get(&mut tx, tenant, name).await?;
+        if function.traffic == split {
+            return Ok(function);
+        }
+        for share in split.shares() {
+            revision::get(&mut tx, tenant, name, share.revision).await?;
+        }
+        set(&mut tx, actor, tenant, name, &split).await?;
+        commit(tx, tenant, name).await
+    }
+
+    /// Goes back to the traffic split before the present one. Again: to the one before that.
+    ///
+    /// A split that names a revision deleted since is passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`], [`StoreError::NothingToRollBack`], or if the metastore fails.
+    pub async fn rollback(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        name: &FunctionName,
+    ) -> Result<Function, StoreError> {
+        let mut tx = self.database.write().await?;
+        let function = function::get(&mut tx, tenant, name).await?;
+        let (id, split) = earlier(&mut tx, tenant, &function)
+            .await?
+            .ok_or_else(|| StoreError::NothingToRollBack(name.clone()))?;
+        let states = States { before: Some(&function.traffic), after: Some(&split) };
+        let version =
+            change::record(&mut tx, tenant, actor, Action::TrafficRollBack, &subject(name), states).await?;
+        point_at(&mut tx, tenant, name, id).await?;
+        function::set_version(&mut tx, tenant, name, version).await?;
+        commit(tx, tenant, name).await
+    }
+}
+
+/// Gives a function a new traffic split, whose revisions are known to exist.
+pub(crate) async fn set(
+    tx: &mut Tx,
+    actor: &Actor,
+    tenant: &TenantName,
+    name: &FunctionName,
+    split: &TrafficSplit,
+) -> Result<(), StoreError> {
+    let function = function::get(tx, tenant, name).await?;
+    let previous = present(tx, tenant, name).await?;
+    let states = States { before: Some(&function.traffic), after: Some(split) };
+    // The change's id is the split's: both are made here, and neither is ever given again.
+    let id = change::record(tx, tenant, actor, Action::TrafficSet, &subject(name), states).await?;
+    sqlx::query(
+        "INSERT INTO splits (tenant, function, id, previous, shares, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(tenant.as_str())
+    .bind(name.as_str())
+    .bind(id)
+    .bind(previous)
+    .bind(to_json(split))
+    .bind(now().as_microsecond())
+    .execute(&mut **tx)
+    .await?;
+    point_at(tx, tenant, name, id).await?;
+    function::set_version(tx, tenant, name, id).await
+}
+
+/// How the record of changes names a function's split.
+fn subject(name: &FunctionName) -> String {
+    format!("{}/traffic", function::subject(name))
+}
+
+async fn commit(mut tx: Tx, tenant: &TenantName, name: &FunctionName) -> Result<Function, StoreError> {
+    let changed = function::get(&mut tx, tenant, name).await?;
+    fail::fail_point!("store::traffic::recorded");
+    tx.commit().await?;
+    fail::fail_point!("store::traffic::committed");
+    Ok(changed)
+}
+
+/// The id of a function's present split, if it ever had one.
+async fn present(tx: &mut Tx, tenant: &TenantName, name: &FunctionName) -> Result<Option<i64>, StoreError> {
+    let id = sqlx::query_scalar("SELECT split FROM functions WHERE tenant = $1 AND name = $2")
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(id)
+}
+
+async fn point_at(tx: &mut Tx, tenant: &TenantName, name: &FunctionName, id: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE functions SET split = $1 WHERE tenant = $2 AND name = $3")
+        .bind(id)
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The nearest earlier split that can be had again and differs from the present one.
+async fn earlier(
+    tx: &mut Tx,
+    tenant: &TenantName,
+    function: &Function,
+) -> Result<Option<(i64, TrafficSplit)>, StoreError> {
+    let mut next = present(tx, tenant, &function.name).await?;
+    while let Some(id) = next {
+        let row = sqlx::query(
+            "SELECT previous, shares FROM splits WHERE tenant = $1 AND function = $2 AND id = $3",
+        )
+        .bind(tenant.as_str())
+        .bind(function.name.as_str())
+        .bind(id)
+        .fetch_one(&mut **tx)
+        .await?;
+        let split: TrafficSplit = json(&row, "shares")?;
+        if split != function.traffic && whole(tx, tenant, &function.name, &split).await? {
+            return Ok(Some((id, split)));
+        }
+        next = row.try_get("previous")?;
+    }
+    Ok(None)
+}
+
+/// Whether all revisions of the split still exist.
+async fn whole(
+    tx: &mut Tx,
+    tenant: &TenantName,
+    name: &FunctionName,
+    split: &TrafficSplit,
+) -> Result<bool, StoreError> {
+    for share in split.shares() {
+        if revision::find(tx, tenant, name, share.revision).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
