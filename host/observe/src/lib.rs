@@ -6,8 +6,10 @@
 pub mod error;
 pub mod function_log;
 pub mod ledger;
+pub mod metrics;
 mod sync;
 
 pub use error::Error;
 pub use function_log::{FunctionLogs, FunctionLogsConfig, Level, LogLine, LogSink, Source};
 pub use ledger::{Durability, Ledger, LedgerConfig, Outcome, Position, UsageOpened, UsageRecord};
+pub use metrics::Metrics;
