@@ -35,11 +35,11 @@ impl RevisionMetrics {
             outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
             duration: DurationHistogram::default(),
             queue: DurationHistogram::default(),
-            pub(super) guest_cpu_us: AtomicU64::new(0),
-            pub(super) inference_cpu_us: AtomicU64::new(0),
-            pub(super) cold: AtomicU64::new(0),
-            pub(super) request_bytes: AtomicU64::new(0),
-            pub(super) response_bytes: AtomicU64::new(0),
+            guest_cpu_us: AtomicU64::new(0),
+            inference_cpu_us: AtomicU64::new(0),
+            cold: AtomicU64::new(0),
+            request_bytes: AtomicU64::new(0),
+            response_bytes: AtomicU64::new(0),
         }
     }
 
@@ -88,4 +88,3 @@ impl ModelMetrics {
         self.duration.observe(duration);
     }
 }
-
