@@ -1,1 +1,31 @@
-//! The wasmtime side of Modelet: compile, cache, limits, instances, the WIT host side
+//! The wasmtime side of Modelet: compiles handlers, keeps their code, makes instances, enforces
+//! limits, and implements the host's half of the WIT contract.
+//!
+//! It knows wasmtime and nothing else of ours but the vocabulary. What it needs from inference and
+//! from logging it declares as traits ([`Models`], [`Log`]) that `modelet-runtime` implements. It
+//! knows no tenant, no SQL, no backend.
+
+mod bindings;
+mod body;
+mod code;
+mod compile;
+mod config;
+mod engine;
+mod failure;
+mod handler;
+mod host;
+mod invocation;
+mod limiter;
+mod meter;
+mod ports;
+mod ticker;
+
+pub use code::{Code, CodeCache};
+pub use compile::{Compiled, HandlerKind};
+pub use config::EngineConfig;
+pub use engine::{Allocator, Engine};
+pub use failure::{Failure, HandlerProblem};
+pub use handler::Handler;
+pub use invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody};
+pub use meter::Meter;
+pub use ports::{InferError, Inferred, Level, Log, Model, Models, Source};

@@ -30,7 +30,7 @@ macro_rules! limits {
             /// # Errors
             /// For the first limit out of range, naming it as `limits.<name>`.
             pub fn check(&self, ceiling: &Self) -> Result<(), Problem> {
-                $(if self.$name < $min || self.$name > ceiling.$name {
+                $(if !($min..=ceiling.$name).contains(&self.$name) {
                     let detail = format!(
                         "{} is out of range: use {} to {} (default {})",
                         self.$name, $min, ceiling.$name, $default,

@@ -243,6 +243,14 @@ impl Tensor {
         }
     }
 
+    /// The bytes of the elements, native-endian and aligned for their type; `None` for text.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Fixed(bytes) => Some(bytes),
+            Data::Text(_) => None,
+        }
+    }
+
     /// The texts, if they are that.
     pub fn as_texts(&self) -> Option<&[Box<str>]> {
         match &self.data {

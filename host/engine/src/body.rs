@@ -1,0 +1,105 @@
+//! Bodies that stream through a handler.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::sync::oneshot;
+use tokio_util::sync::PollSender;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, StreamResult};
+
+use crate::failure::ResponseTooLarge;
+use crate::host::Host;
+
+/// The largest piece that is taken from a handler at once.
+const MAX_CHUNK_BYTES: usize = 64 << 10;
+
+/// A request's body on its way into a handler.
+pub(crate) struct RequestStream(pub(crate) BoxStream<'static, std::io::Result<Bytes>>);
+
+impl StreamProducer<Host> for RequestStream {
+    type Item = u8;
+    type Buffer = Bytes;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: StoreContextMut<'a, Host>,
+        mut destination: Destination<'a, u8, Bytes>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        loop {
+            match self.0.as_mut().poll_next(cx) {
+                // An empty piece would read as "nothing to give", which only a cancelled read may.
+                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => {}
+                Poll::Ready(Some(Ok(bytes))) => {
+                    destination.set_buffer(bytes);
+                    return Poll::Ready(Ok(StreamResult::Completed));
+                }
+                // A body that breaks off must not look like one that ended.
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(wasmtime::Error::msg(format!(
+                        "the request's body broke off: {error}"
+                    ))));
+                }
+                Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
+                Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// A response's body on its way out of a handler.
+pub(crate) struct ResponseStream {
+    chunks: PollSender<Bytes>,
+    /// Bytes that may still come.
+    allowance: u64,
+    limit: u64,
+    /// Told by being dropped with this: the handler has ended the stream.
+    _ended: oneshot::Sender<()>,
+}
+
+impl ResponseStream {
+    pub(crate) fn new(chunks: PollSender<Bytes>, limit: u64, ended: oneshot::Sender<()>) -> Self {
+        Self { chunks, allowance: limit, limit, _ended: ended }
+    }
+}
+
+impl StreamConsumer<Host> for ResponseStream {
+    type Item = u8;
+
+    fn poll_consume(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        store: StoreContextMut<'_, Host>,
+        source: Source<'_, u8>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        match self.chunks.poll_reserve(cx) {
+            Poll::Ready(Ok(())) => {}
+            // The caller left.
+            Poll::Ready(Err(_)) => return Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => return Poll::Pending,
+        }
+        let mut source = source.as_direct(store);
+        let available = source.remaining();
+        if available.is_empty() {
+            self.chunks.abort_send();
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        let chunk = Bytes::copy_from_slice(&available[..available.len().min(MAX_CHUNK_BYTES)]);
+        source.mark_read(chunk.len());
+        match self.allowance.checked_sub(chunk.len() as u64) {
+            Some(rest) => self.allowance = rest,
+            None => return Poll::Ready(Err(ResponseTooLarge { limit: self.limit }.into())),
+        }
+        match self.chunks.send_item(chunk) {
+            Ok(()) => Poll::Ready(Ok(StreamResult::Completed)),
+            Err(_) => Poll::Ready(Ok(StreamResult::Dropped)),
+        }
+    }
+}

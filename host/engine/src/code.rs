@@ -1,0 +1,157 @@
+//! The folder of compiled code.
+//!
+//! wasmtime runs a compiled file as it is, so only files that this host wrote may be loaded: each
+//! is written with its SHA-256 beside it, checked once per start of the host through the
+//! descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
+//! compatibility hash, so another version or other settings never see each other's code.
+
+use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use modelet_types::digest::Digester;
+use modelet_types::{Code as ErrorCode, Digest, Problem};
+use wasmtime::component::Component;
+
+/// Compiled code, mapped from its file.
+#[derive(Clone)]
+pub struct Code(pub(crate) Component);
+
+/// The compiled code of this host, by the digest of the component.
+pub struct CodeCache {
+    dir: PathBuf,
+    wasmtime: wasmtime::Engine,
+    /// Files whose content was checked, as (device, inode, size, change time).
+    checked: Mutex<std::collections::HashMap<Digest, Identity>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.len(), changed })
+    }
+}
+
+impl CodeCache {
+    pub(crate) fn open(dir: &Path, wasmtime: &wasmtime::Engine) -> io::Result<Self> {
+        // The hasher has fixed keys, so the name is the same at every start of the same binary.
+        #[expect(deprecated, reason = "the replacement is seeded anew in every process")]
+        let mut hasher = std::hash::SipHasher::new();
+        wasmtime.precompile_compatibility_hash().hash(&mut hasher);
+        let dir = dir.join(format!("{:016x}", hasher.finish()));
+        fs::create_dir_all(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        Ok(Self { dir, wasmtime: wasmtime.clone(), checked: Mutex::default() })
+    }
+
+    /// Whether code for `component` is there.
+    pub fn contains(&self, component: &Digest) -> bool {
+        self.code_path(component).exists() && self.sum_path(component).exists()
+    }
+
+    /// Keeps `code` for `component`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the files cannot be written.
+    pub fn insert(&self, component: &Digest, code: &[u8]) -> io::Result<()> {
+        // The sum last: without it the code does not count as there.
+        self.write(&self.code_path(component), code)?;
+        self.write(&self.sum_path(component), Digest::of(code).to_string().as_bytes())?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Maps the code of `component`; `None` if there is none, or what is there is damaged and has
+    /// to be compiled anew. Takes tens of microseconds, but for the first time after a start.
+    ///
+    /// # Errors
+    /// If wasmtime refuses a file that is intact.
+    pub fn load(&self, component: &Digest) -> Result<Option<Code>, Problem> {
+        let internal = |error: &dyn std::fmt::Display| {
+            Problem::new(ErrorCode::Internal, format!("cannot load compiled code: {error}"))
+        };
+        let mut file = match File::open(self.code_path(component)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(internal(&error)),
+        };
+        if !self.check(component, &mut file).map_err(|error| internal(&error))? {
+            tracing::warn!(%component, "compiled code is damaged or incomplete and is ignored");
+            return Ok(None);
+        }
+        // Through the descriptor that was checked, not through the name, which may point elsewhere
+        // by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: the file was written by `insert` from the output of this same engine's
+        // compatible version (the folder's name has its hash), its content was checked against the
+        // sum written with it, and the folder is writable by this host alone.
+        let loaded = unsafe { Component::deserialize_file(&self.wasmtime, path) };
+        loaded.map(|component| Some(Code(component))).map_err(|error| internal(&format!("{error:#}")))
+    }
+
+    /// Removes the code of `component`. Handlers that use it go on.
+    ///
+    /// # Errors
+    /// If a file is there but cannot be removed.
+    pub fn remove(&self, component: &Digest) -> io::Result<()> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).remove(component);
+        for path in [self.sum_path(component), self.code_path(component)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, component: &Digest, file: &mut File) -> io::Result<bool> {
+        let identity = Identity::of(file)?;
+        let known = self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(component).copied();
+        if known == Some(identity) {
+            return Ok(true);
+        }
+        let Ok(wanted) = fs::read_to_string(self.sum_path(component)) else { return Ok(false) };
+        let mut digester = Digester::default();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => digester.update(&buffer[..read]),
+            }
+        }
+        if wanted != digester.finish().to_string() {
+            return Ok(false);
+        }
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(*component, identity);
+        Ok(true)
+    }
+
+    /// Writes whole or not at all, and never into a file that may be mapped.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut part = tempfile::NamedTempFile::new_in(&self.dir)?;
+        part.write_all(bytes)?;
+        part.as_file().sync_all()?;
+        part.persist(path)?;
+        Ok(())
+    }
+
+    fn code_path(&self, component: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.cwasm", component.to_hex()))
+    }
+
+    fn sum_path(&self, component: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.sum", component.to_hex()))
+    }
+}

@@ -1,0 +1,157 @@
+//! The one wasmtime engine of a host: its settings, its allocator, its linker.
+
+use std::sync::Arc;
+
+use modelet_types::{Code as ErrorCode, Problem};
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::config::EngineConfig;
+use crate::handler::Handler;
+use crate::host::{self, Host};
+use crate::ticker::Ticker;
+use crate::{Code, CodeCache};
+
+/// Below this many pooled instances, allocating each on demand serves better.
+const MIN_POOLED_INSTANCES: u32 = 16;
+
+/// The most parts of one component. Python's and JavaScript's need dozens of core instances.
+pub(crate) const MAX_CORE_INSTANCES: u32 = 64;
+/// The most linear memories of one component.
+pub(crate) const MAX_MEMORIES: u32 = 4;
+/// The most tables of one component.
+pub(crate) const MAX_TABLES: u32 = 32;
+/// The most elements of one table.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// Stack of a handler's code. The fiber's stack must hold this and what host functions need.
+const WASM_STACK_BYTES: usize = 512 << 10;
+const FIBER_STACK_BYTES: usize = 1 << 20;
+
+/// How memory for instances is had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocator {
+    /// Slots reserved at start: an instance costs microseconds.
+    Pooling {
+        /// The number of slots.
+        instances: u32,
+    },
+    /// Memory is mapped for each instance: slower, for hosts with little address space.
+    OnDemand,
+}
+
+/// Compiles handlers and makes instances of them. Cloning shares the engine.
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) linker: Linker<Host>,
+    pub(crate) ticker: Ticker,
+    pub(crate) instances: Arc<Semaphore>,
+    pub(crate) code: CodeCache,
+    allocator: Allocator,
+    max_instances: u32,
+}
+
+impl Engine {
+    /// Starts an engine, taking the pooling allocator in the largest size that fits.
+    ///
+    /// # Errors
+    /// If wasmtime cannot run on this machine, or `code_dir` cannot be written.
+    pub fn start(config: &EngineConfig) -> Result<Self, Problem> {
+        let internal = |what: &str, error: &dyn std::fmt::Display| {
+            Problem::new(ErrorCode::Internal, format!("{what}: {error}"))
+        };
+        let (wasmtime, allocator) = with_largest_pool(config.max_instances)
+            .map_err(|error| internal("cannot start the WebAssembly engine", &format!("{error:#}")))?;
+        let mut linker = Linker::new(&wasmtime);
+        host::add_to_linker(&mut linker)
+            .map_err(|error| internal("cannot link the host's functions", &format!("{error:#}")))?;
+        let ticker = Ticker::start(wasmtime.weak(), config.tick)
+            .map_err(|error| internal("cannot start the ticker thread", &error))?;
+        let code = CodeCache::open(&config.code_dir, &wasmtime)
+            .map_err(|error| internal(&format!("cannot use {}", config.code_dir.display()), &error))?;
+        let max_instances = match allocator {
+            Allocator::Pooling { instances } => instances,
+            Allocator::OnDemand => config.max_instances,
+        };
+        let instances = Arc::new(Semaphore::new(max_instances as usize));
+        let shared = Shared { wasmtime, linker, ticker, instances, code, allocator, max_instances };
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// How memory for instances is had.
+    pub fn allocator(&self) -> Allocator {
+        self.0.allocator
+    }
+
+    /// Instances that live now.
+    pub fn running_instances(&self) -> usize {
+        (self.0.max_instances as usize).saturating_sub(self.0.instances.available_permits())
+    }
+
+    /// The compiled code on this host.
+    pub fn code(&self) -> &CodeCache {
+        &self.0.code
+    }
+
+    /// Links compiled code with the host's functions: done once, then every instance is cheap.
+    ///
+    /// # Errors
+    /// If the component does not fit this host, which compiling it had found out before.
+    pub fn link(&self, code: &Code) -> Result<Handler, Problem> {
+        Handler::link(self, code)
+    }
+}
+
+fn with_largest_pool(max_instances: u32) -> wasmtime::Result<(wasmtime::Engine, Allocator)> {
+    let mut instances = max_instances;
+    while instances >= MIN_POOLED_INSTANCES {
+        let mut config = base_config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+        match wasmtime::Engine::new(&config) {
+            Ok(engine) => return Ok((engine, Allocator::Pooling { instances })),
+            Err(error) => tracing::debug!(instances, error = %error, "pool does not fit the address space"),
+        }
+        instances /= 2;
+    }
+    let engine =
+        wasmtime::Engine::new(base_config().allocation_strategy(InstanceAllocationStrategy::OnDemand))?;
+    Ok((engine, Allocator::OnDemand))
+}
+
+fn base_config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        // Names come from the component's own name section; addresses would only help with DWARF.
+        .generate_address_map(true);
+    config
+}
+
+fn pool(instances: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        // What few components need many of is shared by all: a host full of such components meets
+        // the limit earlier and answers `overloaded`.
+        .total_core_instances(instances.saturating_mul(8))
+        .total_memories(instances.saturating_mul(2))
+        .total_tables(instances.saturating_mul(8))
+        .total_stacks(instances.saturating_mul(2))
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_memory_size(4 << 30)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        // Pages that a fresh instance is certain to touch are zeroed rather than unmapped.
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(16 << 10)
+        .async_stack_keep_resident(32 << 10)
+        .max_unused_warm_slots(instances.min(64));
+    pool
+}

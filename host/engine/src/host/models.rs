@@ -1,0 +1,160 @@
+//! `modelet:inference/models` and its blocking twin: the models of this revision.
+//!
+//! `infer` is a concurrent function: the store is free while a model runs, so a handler can wait
+//! for several models at once.
+
+use std::sync::Arc;
+
+use modelet_types::{Tensor, TensorInfo};
+use wasmtime::component::{Accessor, HasSelf, Resource};
+
+use super::{Host, ModelHandle};
+use crate::bindings::blocking::modelet::inference::blocking_models;
+use crate::bindings::function::modelet::handler::types;
+use crate::bindings::function::modelet::inference::models;
+use crate::bindings::function::modelet::inference::tensors::Error;
+use crate::ports::{InferError, Inferred, Model};
+
+type Inputs = Vec<(String, Resource<Tensor>)>;
+type Outputs = Vec<(String, Resource<Tensor>)>;
+
+impl Host {
+    fn hold_model(
+        &mut self,
+        model: Result<Arc<dyn Model>, InferError>,
+    ) -> Result<Resource<ModelHandle>, Error> {
+        self.table.push(ModelHandle(model?)).map_err(|error| self.handles_full(&error))
+    }
+
+    fn model(&self, handle: &Resource<ModelHandle>) -> wasmtime::Result<Arc<dyn Model>> {
+        Ok(self.table.get(handle)?.0.clone())
+    }
+
+    /// Shares the tensors behind `inputs`; the handles stay the guest's.
+    fn share(&self, inputs: Inputs) -> wasmtime::Result<Vec<(String, Tensor)>> {
+        inputs.into_iter().map(|(name, handle)| Ok((name, self.tensor(&handle)?))).collect()
+    }
+
+    /// Accounts for a run and gives the guest its outputs: all of them, or none and an error.
+    fn hold_outputs(
+        &mut self,
+        inferred: Result<Inferred, InferError>,
+    ) -> wasmtime::Result<Result<Outputs, Error>> {
+        let inferred = match inferred {
+            Ok(inferred) => inferred,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        self.meter.add_inference(inferred.cpu_time, inferred.inline);
+        let mut outputs = Outputs::with_capacity(inferred.outputs.len());
+        for (name, tensor) in inferred.outputs {
+            match self.hold(tensor) {
+                Ok(handle) => outputs.push((name, handle)),
+                Err(error) => {
+                    for (_, handle) in outputs {
+                        use crate::bindings::function::modelet::inference::tensors::HostTensor;
+                        HostTensor::drop(self, handle)?;
+                    }
+                    return Ok(Err(error));
+                }
+            }
+        }
+        Ok(Ok(outputs))
+    }
+
+    fn declared_inputs(&self, handle: &Resource<ModelHandle>) -> wasmtime::Result<Vec<models::TensorInfo>> {
+        Ok(self.model(handle)?.signature().inputs.iter().map(Into::into).collect())
+    }
+
+    fn declared_outputs(&self, handle: &Resource<ModelHandle>) -> wasmtime::Result<Vec<models::TensorInfo>> {
+        Ok(self.model(handle)?.signature().outputs.iter().map(Into::into).collect())
+    }
+
+    fn drop_model(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl models::Host for Host {}
+
+impl types::Host for Host {}
+
+impl models::HostModel for Host {
+    fn inputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<models::TensorInfo>> {
+        self.declared_inputs(&handle)
+    }
+
+    fn outputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<models::TensorInfo>> {
+        self.declared_outputs(&handle)
+    }
+
+    fn drop(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<()> {
+        self.drop_model(handle)
+    }
+}
+
+impl<T: Send> models::HostModelWithStore<T> for HasSelf<Host> {
+    async fn load(
+        accessor: &Accessor<T, Self>,
+        name: String,
+    ) -> wasmtime::Result<Result<Resource<ModelHandle>, Error>> {
+        let loading = accessor.with(|mut access| access.get().models.load(&name));
+        let model = loading.await;
+        Ok(accessor.with(|mut access| access.get().hold_model(model)))
+    }
+
+    async fn infer(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<ModelHandle>,
+        inputs: Inputs,
+        outputs: Vec<String>,
+    ) -> wasmtime::Result<Result<Outputs, Error>> {
+        let running = accessor.with(|mut access| -> wasmtime::Result<_> {
+            let host = access.get();
+            Ok(host.model(&handle)?.infer(host.share(inputs)?, outputs))
+        })?;
+        let inferred = running.await;
+        accessor.with(|mut access| access.get().hold_outputs(inferred))
+    }
+}
+
+impl blocking_models::Host for Host {}
+
+impl blocking_models::HostModel for Host {
+    async fn load(&mut self, name: String) -> wasmtime::Result<Result<Resource<ModelHandle>, Error>> {
+        let model = self.models.load(&name).await;
+        Ok(self.hold_model(model))
+    }
+
+    fn inputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<models::TensorInfo>> {
+        self.declared_inputs(&handle)
+    }
+
+    fn outputs(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<Vec<models::TensorInfo>> {
+        self.declared_outputs(&handle)
+    }
+
+    async fn infer(
+        &mut self,
+        handle: Resource<ModelHandle>,
+        inputs: Inputs,
+        outputs: Vec<String>,
+    ) -> wasmtime::Result<Result<Outputs, Error>> {
+        let inferred = self.model(&handle)?.infer(self.share(inputs)?, outputs).await;
+        self.hold_outputs(inferred)
+    }
+
+    fn drop(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<()> {
+        self.drop_model(handle)
+    }
+}
+
+impl From<&TensorInfo> for models::TensorInfo {
+    fn from(info: &TensorInfo) -> Self {
+        Self {
+            name: info.name.clone(),
+            element_type: info.element_type.into(),
+            shape: info.shape.iter().map(|dim| dim.map(|d| d as u64)).collect(),
+        }
+    }
+}
