@@ -16,6 +16,8 @@ mod reader;
 mod record;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};

@@ -123,6 +123,12 @@ impl Committer {
         *lock(&self.committed)
     }
 
+    /// Swaps the file underneath, so that a test can make writes fail.
+    #[cfg(test)]
+    pub(super) fn replace_file(&self, file: std::fs::File) -> std::fs::File {
+        lock(&self.segment).0.replace_file(file)
+    }
+
     /// Puts a frame in line, and writes the line if nobody does.
     pub(super) fn submit(&self, frame: &[u8], effect: Option<Effect>) -> Receipt {
         let mut queue = lock(&self.queue);

@@ -140,6 +140,12 @@ impl Segment {
         &self.open
     }
 
+    /// Swaps the file underneath, so that a test can make writes fail.
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+
     /// Writes `frames` all or not at all, synced if so configured, then applies `effects`.
     pub(super) fn write(&mut self, frames: &[u8], effects: Vec<Effect>) -> Result<(), Error> {
         if self.offset >= self.rotate_at {
