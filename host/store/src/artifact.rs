@@ -70,16 +70,24 @@ impl Store {
         })
     }
 
-    /// Puts off the artifact's collection: somebody is about to name it.
-    pub(crate) async fn touch_artifact(&self, tenant: &TenantName, digest: Digest) -> Result<(), StoreError> {
+    /// Puts off the artifact's collection, since somebody is about to name it, and gives its length
+    /// if this tenant has it. One statement, so that a collection cannot take it in between.
+    pub(crate) async fn touch_artifact(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+    ) -> Result<Option<u64>, StoreError> {
         let mut tx = self.database.write().await?;
-        sqlx::query("UPDATE artifacts SET used_at = $1 WHERE tenant = $2 AND digest = $3")
-            .bind(now().as_microsecond())
-            .bind(tenant.as_str())
-            .bind(digest.to_string())
-            .execute(&mut *tx)
-            .await?;
-        Ok(tx.commit().await?)
+        let row = sqlx::query(
+            "UPDATE artifacts SET used_at = $1 WHERE tenant = $2 AND digest = $3 RETURNING size_bytes",
+        )
+        .bind(now().as_microsecond())
+        .bind(tenant.as_str())
+        .bind(digest.to_string())
+        .fetch_optional(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        row.map(|row| unsigned(&row, "size_bytes")).transpose()
     }
 
     /// Gives a tenant an artifact whose blob is in its place.

@@ -44,12 +44,16 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let pool = |connections| {
+            // There is no network that could have cut a connection while it lay idle.
+            SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
         sqlx::migrate!()
             .run(&writer)
             .await
             .map_err(|source| StoreError::Migrate { path: file.to_owned(), source })?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
+        let readers = pool(READERS).connect_with(options).await?;
         Ok(Self { readers, writer })
     }
 

@@ -30,10 +30,12 @@ pub(crate) struct DataFolder {
 impl DataFolder {
     /// Makes the folder if it is missing, and locks it. Blocks on the file system.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
-        create_folder(root)?;
-        let lock = lock(root)?;
-        check_version(root)?;
-        let folder = Self { root: root.to_owned(), _lock: lock };
+        // Absolute, because paths to artifacts are given to other processes.
+        let root = std::path::absolute(root).map_err(StoreError::io("find", root))?;
+        create_folder(&root)?;
+        let lock = lock(&root)?;
+        check_version(&root)?;
+        let folder = Self { root, _lock: lock };
         create_folder(&folder.blobs())?;
         create_folder(&folder.uploads())?;
         Ok(folder)

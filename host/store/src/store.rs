@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::database::Database;
-use crate::folder::DataFolder;
+use crate::folder::{DataFolder, sync_parent};
 use crate::upload::Claims;
 use crate::{Collected, StoreError};
 
@@ -35,7 +35,9 @@ impl Store {
     pub async fn open(data_dir: &Path) -> Result<Arc<Self>, StoreError> {
         let root = data_dir.to_owned();
         let folder = blocking(move || DataFolder::open(&root)).await?;
-        let database = Database::open(&folder.metastore()).await?;
+        let metastore = folder.metastore();
+        let database = Database::open(&metastore).await?;
+        blocking(move || sync_parent(&metastore)).await?;
         let store = Self { database, folder, claims: Claims::default(), blob_gate: Mutex::default() };
         let mut left_behind = Collected::default();
         store.sweep_uploads(UPLOAD_GRACE, &mut left_behind).await?;

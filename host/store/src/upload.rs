@@ -53,7 +53,8 @@ pub struct UploadRange {
 
 impl Store {
     /// How much of the artifact is there. An artifact that is complete is kept for another grace
-    /// period, so that it can be named.
+    /// period, so that it can be named. One that has all its bytes may still be partial, after a
+    /// kill: an append of nothing at that offset completes it.
     ///
     /// # Errors
     /// If the metastore or the file system fails.
@@ -62,9 +63,8 @@ impl Store {
         tenant: &TenantName,
         digest: Digest,
     ) -> Result<UploadState, StoreError> {
-        if let Some(artifact) = self.artifact(tenant, digest).await? {
-            self.touch_artifact(tenant, digest).await?;
-            return Ok(UploadState::Complete { size_bytes: artifact.size_bytes });
+        if let Some(size_bytes) = self.touch_artifact(tenant, digest).await? {
+            return Ok(UploadState::Complete { size_bytes });
         }
         let path = self.folder.part(tenant, digest);
         blocking(move || Ok(UploadState::Partial { offset: part::stored_bytes(&path)? })).await
@@ -94,9 +94,8 @@ impl Store {
             return Err(StoreError::TooLarge { total: total_bytes, max: max_bytes });
         }
         let claim = self.claims.claim(tenant, digest).ok_or(StoreError::UploadBusy(digest))?;
-        if let Some(artifact) = self.artifact(tenant, digest).await? {
-            self.touch_artifact(tenant, digest).await?;
-            return Ok(UploadState::Complete { size_bytes: artifact.size_bytes });
+        if let Some(size_bytes) = self.touch_artifact(tenant, digest).await? {
+            return Ok(UploadState::Complete { size_bytes });
         }
         let path = self.folder.part(tenant, digest);
         let part = blocking(move || Part::open(path, claim, total_bytes)).await?;

@@ -1,0 +1,167 @@
+//! A process is killed at every failpoint, and a new one opens what it left.
+//!
+//! The process is this test binary again, running [`life_of_a_host`]. It writes a line to a file
+//! after each call that returned: that is what was acknowledged, and must have survived.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use modelet_store::failpoints::FAILPOINTS;
+use modelet_store::{Actor, Store, UploadState};
+use modelet_types::{Digest, RevisionNumber, TenantName};
+use tempfile::TempDir;
+
+use crate::support::{append, deploy, files, function, range, split, tenant, upload};
+
+const FOLDER: &str = "MODELET_CRASH_FOLDER";
+const FAILPOINT: &str = "MODELET_CRASH_FAILPOINT";
+const ROUND: &str = "MODELET_CRASH_ROUND";
+/// The process is killed in its first round of work, or in its second, when there is something to lose.
+const ROUNDS: u64 = 2;
+const SIGKILL: i32 = 9;
+
+#[tokio::test]
+async fn a_kill_at_any_failpoint_loses_nothing_and_leaves_nothing_half() {
+    for round in 1..=ROUNDS {
+        for failpoint in FAILPOINTS {
+            let folder = TempDir::new().unwrap();
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "crash::life_of_a_host", "--ignored"])
+                .env(FOLDER, folder.path())
+                .env(FAILPOINT, format!("{failpoint}=kill"))
+                .env(ROUND, round.to_string())
+                .stdout(Stdio::null())
+                .status()
+                .unwrap();
+            assert_eq!(status.signal(), Some(SIGKILL), "{failpoint} was not passed in round {round}");
+            check(folder.path(), round, failpoint).await;
+        }
+    }
+}
+
+/// Uploads, deploys, shifts traffic, deletes and collects, twice.
+#[tokio::test]
+#[ignore = "is the process that the test above kills"]
+async fn life_of_a_host() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let folder = Path::new(&folder);
+    let killed_in: u64 = std::env::var(ROUND).unwrap().parse().unwrap();
+    let mut acknowledged = std::fs::File::create(folder.join("acknowledged")).unwrap();
+    let mut acknowledge = |line: String| writeln!(acknowledged, "{line}").unwrap();
+    let owner = tenant("a");
+    let store = Store::open(&folder.join("data")).await.unwrap();
+    for round in 1..=ROUNDS {
+        if round == killed_in {
+            modelet_store::failpoints::arm(&std::env::var(FAILPOINT).unwrap()).unwrap();
+        }
+        let bytes = component(round);
+        let digest = Digest::of(&bytes);
+        append(&store, &owner, digest, range(0, bytes.len()), &bytes[..1000]).await.unwrap();
+        acknowledge(format!("part {round}"));
+        append(&store, &owner, digest, range(1000, bytes.len()), &bytes[1000..]).await.unwrap();
+        acknowledge(format!("artifact {round}"));
+        let number = deploy(&store, &owner, "f", digest, true).await.unwrap().number;
+        acknowledge(format!("revision {number}"));
+        acknowledge(format!("traffic {number}"));
+        deploy(&store, &owner, "f", digest, false).await.unwrap();
+        let moved = split(&[(number.0 + 1, 1)]);
+        store.set_traffic(&Actor::LOCAL, &owner, &function("f"), moved).await.unwrap();
+        acknowledge(format!("revision {}", number.0 + 1));
+        acknowledge(format!("traffic {}", number.0 + 1));
+
+        let unused = upload(&store, &owner, format!("unused {round}").as_bytes()).await;
+        deploy(&store, &owner, "gone", unused, true).await.unwrap();
+        store.delete_function(&Actor::LOCAL, &owner, &function("gone")).await.unwrap();
+        acknowledge(format!("deleted {round}"));
+        store.collect_garbage(Duration::ZERO).await.unwrap();
+        acknowledge(format!("collected {round}"));
+    }
+}
+
+fn component(round: u64) -> Vec<u8> {
+    format!("component {round} ").repeat(500).into_bytes()
+}
+
+/// Opens what the killed process left, and looks for what is lost, half or left over.
+async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
+    let case = &format!("{failpoint} in round {killed_in}");
+    let owner = tenant("a");
+    let text = std::fs::read_to_string(folder.join("acknowledged")).unwrap();
+    let mut acknowledged = BTreeMap::<&str, BTreeSet<u64>>::new();
+    for line in text.lines() {
+        let (what, number) = line.split_once(' ').unwrap();
+        acknowledged.entry(what).or_default().insert(number.parse().unwrap());
+    }
+    let of = |what: &str| acknowledged.get(what).cloned().unwrap_or_default();
+
+    let store = Store::open(&folder.join("data")).await.unwrap();
+    for round in of("part") {
+        let state = store.upload_offset(&owner, Digest::of(&component(round))).await.unwrap();
+        let arrived = match state {
+            UploadState::Complete { size_bytes } => size_bytes,
+            UploadState::Partial { offset } => offset,
+        };
+        // The blob of an upload killed between renaming and row was an orphan, and is gone.
+        let restarted = !of("artifact").contains(&round) && arrived == 0 && leaves_a_blob(failpoint);
+        assert!(arrived >= 1000 || restarted, "{case}: part {round} has {arrived} bytes");
+    }
+    for round in of("artifact") {
+        let artifact = store.artifact(&owner, Digest::of(&component(round))).await.unwrap();
+        assert!(artifact.is_some(), "{case}: artifact {round} is lost");
+    }
+    let deployed = store.function(&owner, &function("f")).await.unwrap();
+    for number in of("revision") {
+        let revision = store.revision(&owner, &function("f"), RevisionNumber(number)).await.unwrap();
+        assert!(revision.is_some(), "{case}: revision {number} is lost");
+    }
+    if let Some(&number) = of("traffic").last() {
+        let traffic = deployed.unwrap().traffic;
+        let present = traffic.shares()[0].revision.0;
+        assert!(present >= number, "{case}: traffic went back from {number} to {present}");
+    }
+    if of("deleted").contains(&killed_in) {
+        assert_eq!(store.function(&owner, &function("gone")).await.unwrap(), None, "{case}");
+    }
+    check_whole(&store, &owner, case).await;
+
+    store.collect_garbage(Duration::ZERO).await.unwrap();
+    let kept: BTreeSet<_> =
+        store.artifacts(&owner).await.unwrap().into_iter().map(|artifact| artifact.path).collect();
+    let stored: BTreeSet<_> = files(&folder.join("data/artifacts")).into_iter().collect();
+    assert_eq!(stored, kept, "{case}: blobs and rows differ after a collection");
+    assert!(files(&folder.join("data/uploads")).is_empty(), "{case}");
+    check_whole(&store, &owner, case).await;
+
+    let next = upload(&store, &owner, b"next").await;
+    let number = deploy(&store, &owner, "f", next, true).await.unwrap().number.0;
+    assert!(of("revision").iter().all(|&other| number > other), "{case}: number {number} is used again");
+}
+
+/// Whether a kill there leaves a blob that no row names.
+fn leaves_a_blob(failpoint: &str) -> bool {
+    ["upload::renamed", "upload::published", "upload::recorded"].iter().any(|step| failpoint.contains(step))
+}
+
+/// Everything that is visible is there in full: bytes of artifacts, artifacts of revisions,
+/// revisions of splits, and a record of changes without gaps.
+async fn check_whole(store: &Arc<Store>, owner: &TenantName, case: &str) {
+    for artifact in store.artifacts(owner).await.unwrap() {
+        let bytes = std::fs::read(&artifact.path).unwrap();
+        assert_eq!(Digest::of(&bytes), artifact.digest, "{case}");
+        assert_eq!(bytes.len() as u64, artifact.size_bytes, "{case}");
+    }
+    for route in store.all_routes().await.unwrap() {
+        assert_eq!(route.revisions.len(), route.function.traffic.shares().len(), "{case}");
+        for revision in store.revisions(owner, &route.function.name).await.unwrap() {
+            let artifact = store.artifact(owner, revision.spec.component).await.unwrap();
+            assert!(artifact.is_some(), "{case}: revision {} has no component", revision.number);
+        }
+    }
+    let ids: Vec<u64> = store.changes(owner, 0, 1000).await.unwrap().iter().map(|change| change.id).collect();
+    assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>(), "{case}");
+}

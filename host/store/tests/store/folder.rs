@@ -1,0 +1,122 @@
+//! The data folder: who may open it, what is refused, and what a start cleans up.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::{Duration, SystemTime};
+
+use modelet_store::{Store, StoreError, UploadState};
+use modelet_types::{Code, Digest, Problem};
+use tempfile::TempDir;
+
+use crate::support::{append, deploy_new, files, function, range, tenant, upload};
+
+/// An error and its sources, as an operator reads it.
+fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+async fn refusal(folder: &TempDir) -> StoreError {
+    Store::open(folder.path()).await.map(drop).unwrap_err()
+}
+
+#[tokio::test]
+async fn a_second_host_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let first = Store::open(folder.path()).await.unwrap();
+    let error = refusal(&folder).await;
+    assert!(matches!(error, StoreError::InUse(_)), "{error:?}");
+    assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+    first.close().await;
+    drop(first);
+    Store::open(folder.path()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let owner = tenant("a");
+    let store = Store::open(folder.path()).await.unwrap();
+    deploy_new(&store, &owner, "f", true).await;
+    let before = store.function(&owner, &function("f")).await.unwrap().unwrap();
+    append(&store, &owner, Digest::of(b"abcdef"), range(0, 6), b"abc").await.unwrap();
+    store.close().await;
+    drop(store);
+    let store = Store::open(folder.path()).await.unwrap();
+    assert_eq!(store.function(&owner, &function("f")).await.unwrap().unwrap(), before);
+    append(&store, &owner, Digest::of(b"abcdef"), range(3, 6), b"def").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused() {
+    let folder = TempDir::new().unwrap();
+    drop(Store::open(folder.path()).await.unwrap());
+    fs::write(folder.path().join("VERSION"), "2\n").unwrap();
+    let error = refusal(&folder).await;
+    assert!(matches!(error, StoreError::Version { found: 2, known: 1, .. }), "{error:?}");
+    assert!(error.to_string().contains("newer host"), "{error}");
+    fs::write(folder.path().join("VERSION"), "nonsense").unwrap();
+    assert!(chain(&refusal(&folder).await).contains("VERSION is damaged: invalid digit"));
+}
+
+#[tokio::test]
+async fn others_cannot_read_the_folder() {
+    let parent = TempDir::new().unwrap();
+    let data = parent.path().join("new/data");
+    let _store = Store::open(&data).await.unwrap();
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn a_start_removes_what_a_killed_host_left() {
+    let folder = TempDir::new().unwrap();
+    let owner = tenant("a");
+    let store = Store::open(folder.path()).await.unwrap();
+    let kept = upload(&store, &owner, b"kept").await;
+    let (old, recent) = (Digest::of(b"old upload"), Digest::of(b"recent upload"));
+    for digest in [old, recent] {
+        append(&store, &owner, digest, range(0, 10), b"part").await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    let old_part = folder.path().join(format!("uploads/a/{}.part", old.to_hex()));
+    let two_days_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
+    File::options().write(true).open(&old_part).unwrap().set_modified(two_days_ago).unwrap();
+    let orphan = Digest::of(b"orphan").to_hex();
+    let shelf = folder.path().join("artifacts/sha256").join(&orphan[..2]);
+    fs::create_dir_all(&shelf).unwrap();
+    fs::write(shelf.join(&orphan), b"orphan").unwrap();
+    fs::write(shelf.join("notes.txt"), b"not ours").unwrap();
+
+    let store = Store::open(folder.path()).await.unwrap();
+    assert!(!old_part.exists());
+    assert_eq!(store.upload_offset(&owner, recent).await.unwrap(), UploadState::Partial { offset: 4 });
+    let left: Vec<_> = files(&folder.path().join("artifacts"));
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(store.artifact(&owner, kept).await.unwrap().unwrap().path.exists());
+    assert!(shelf.join("notes.txt").exists());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_that_names_no_path_to_the_client() {
+    let folder = TempDir::new().unwrap();
+    let owner = tenant("a");
+    let store = Store::open(folder.path()).await.unwrap();
+    let digest = Digest::of(b"abc");
+    fs::create_dir_all(folder.path().join("uploads/a")).unwrap();
+    let part = folder.path().join(format!("uploads/a/{}.part", digest.to_hex()));
+    symlink("/dev/full", &part).unwrap();
+    let error = append(&store, &owner, digest, range(0, 3), b"abc").await.unwrap_err();
+    assert!(chain(&error).contains("No space left on device"), "{}", chain(&error));
+    assert_eq!(error.code(), Code::Internal);
+    assert!(!Problem::from(error).detail.contains('/'));
+    assert_eq!(store.artifact(&owner, digest).await.unwrap(), None);
+    // With room again, the upload goes through.
+    fs::remove_file(&part).unwrap();
+    append(&store, &owner, digest, range(0, 3), b"abc").await.unwrap();
+}

@@ -1,0 +1,66 @@
+//! Tests of the store against real files and a real SQLite.
+//!
+//! `suite` says what any metastore must do and knows nothing of SQLite; a second one runs it by
+//! another line of `conformance!`.
+
+#[cfg(feature = "failpoints")]
+mod crash;
+mod folder;
+mod suite;
+mod support;
+
+/// Runs every test of the suite over the stores that `$open` makes.
+macro_rules! conformance {
+    ($metastore:ident, $open:path, [$($area:ident { $($test:ident),+ $(,)? })+]) => {
+        mod $metastore {
+            $($(
+                #[tokio::test]
+                async fn $test() {
+                    let fixture = $open().await;
+                    crate::suite::$area::$test(&fixture.store).await;
+                }
+            )+)+
+        }
+    };
+}
+
+conformance!(sqlite, crate::support::sqlite, [
+    artifacts {
+        an_upload_becomes_an_artifact,
+        an_upload_resumes_where_it_stopped,
+        an_upload_survives_a_broken_stream,
+        a_wrong_digest_is_refused_and_discarded,
+        a_wrong_offset_is_answered_with_the_right_one,
+        an_upload_over_the_limit_is_refused_unread,
+        more_bytes_than_announced_are_refused,
+        one_request_at_a_time_uploads,
+        a_caller_that_leaves_frees_the_upload,
+        an_empty_artifact_is_an_artifact,
+        tenants_do_not_see_each_others_artifacts,
+    }
+    functions {
+        the_first_revision_makes_the_function,
+        a_revision_reads_back_as_written,
+        a_revision_needs_artifacts_of_its_tenant,
+        concurrent_deploys_get_distinct_numbers,
+        numbers_survive_the_function,
+        an_active_revision_cannot_be_deleted,
+        tenants_do_not_see_each_others_functions,
+        routes_name_the_active_revisions,
+        changes_tell_the_whole_story,
+    }
+    traffic {
+        a_split_needs_existing_revisions,
+        rolling_back_twice_goes_back_twice,
+        rolling_back_passes_over_deleted_revisions,
+        the_same_split_changes_nothing,
+        versions_only_grow,
+    }
+    garbage {
+        what_a_revision_names_is_kept,
+        what_nothing_names_is_collected_after_its_grace,
+        a_shared_blob_goes_with_its_last_tenant,
+        an_unfinished_upload_is_collected_after_its_grace,
+        a_collected_artifact_can_be_uploaded_again,
+    }
+]);

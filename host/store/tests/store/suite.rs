@@ -1,0 +1,6 @@
+//! What any metastore must do, whatever database is underneath.
+
+pub mod artifacts;
+pub mod functions;
+pub mod garbage;
+pub mod traffic;

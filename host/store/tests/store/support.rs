@@ -1,0 +1,102 @@
+//! What the tests share: a store in a temporary folder, and short ways to fill it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream;
+use modelet_store::{Actor, NewRevision, Revision, Store, StoreError, UploadRange, UploadState};
+use modelet_types::{Digest, FunctionName, RevisionNumber, RevisionSpec, TenantName, TrafficSplit};
+use serde_json::json;
+use tempfile::TempDir;
+
+pub const MAX_BYTES: u64 = 64 << 20;
+
+pub struct Fixture {
+    pub store: Arc<Store>,
+    _folder: TempDir,
+}
+
+pub async fn sqlite() -> Fixture {
+    let folder = TempDir::new().unwrap();
+    Fixture { store: Store::open(&folder.path().join("data")).await.unwrap(), _folder: folder }
+}
+
+pub fn tenant(name: &str) -> TenantName {
+    name.parse().unwrap()
+}
+
+pub fn function(name: &str) -> FunctionName {
+    name.parse().unwrap()
+}
+
+pub fn split(shares: &[(u64, u32)]) -> TrafficSplit {
+    let shares: Vec<_> =
+        shares.iter().map(|(revision, weight)| json!({"revision": revision, "weight": weight})).collect();
+    serde_json::from_value(shares.into()).unwrap()
+}
+
+pub fn spec(component: Digest) -> RevisionSpec {
+    serde_json::from_value(json!({ "component": component })).unwrap()
+}
+
+pub fn range(offset: u64, total: usize) -> UploadRange {
+    UploadRange { offset, total_bytes: total as u64, max_bytes: MAX_BYTES }
+}
+
+/// A body in pieces, so that none of the tests depends on how it is cut.
+pub fn body(bytes: &[u8]) -> impl futures::Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let pieces: Vec<_> = bytes.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    stream::iter(pieces)
+}
+
+pub async fn append(
+    store: &Arc<Store>,
+    owner: &TenantName,
+    digest: Digest,
+    range: UploadRange,
+    bytes: &[u8],
+) -> Result<UploadState, StoreError> {
+    store.append_upload(&Actor::LOCAL, owner, digest, range, body(bytes)).await
+}
+
+pub async fn upload(store: &Arc<Store>, owner: &TenantName, bytes: &[u8]) -> Digest {
+    let digest = Digest::of(bytes);
+    let state = append(store, owner, digest, range(0, bytes.len()), bytes).await.unwrap();
+    assert_eq!(state, UploadState::Complete { size_bytes: bytes.len() as u64 });
+    digest
+}
+
+pub async fn deploy(
+    store: &Arc<Store>,
+    owner: &TenantName,
+    name: &str,
+    component: Digest,
+    activate: bool,
+) -> Result<Revision, StoreError> {
+    let new = NewRevision { spec: spec(component), details: json!({"handler": "modelet"}), activate };
+    store.create_revision(&Actor::LOCAL, owner, &function(name), new).await
+}
+
+/// Uploads a component that no other call uploads, and deploys it.
+pub async fn deploy_new(
+    store: &Arc<Store>,
+    owner: &TenantName,
+    name: &str,
+    activate: bool,
+) -> RevisionNumber {
+    let unique = format!("{owner}/{name}/{:?}", std::time::Instant::now());
+    let component = upload(store, owner, unique.as_bytes()).await;
+    deploy(store, owner, name, component, activate).await.unwrap().number
+}
+
+/// Every file below `folder`.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
