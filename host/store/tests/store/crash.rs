@@ -44,6 +44,14 @@ async fn a_kill_at_any_failpoint_loses_nothing_and_leaves_nothing_half() {
     }
 }
 
+#[test]
+fn a_mistyped_failpoint_is_refused() {
+    let refusal = |spec| modelet_store::failpoints::arm(spec).unwrap_err();
+    assert!(refusal("store::upload=kill").contains("store::upload::renamed"));
+    assert!(refusal("store::upload::renamed").contains("failpoint=action"));
+    assert!(refusal("store::upload::renamed=explode").contains("explode"));
+}
+
 /// Uploads, deploys, shifts traffic, deletes and collects, twice.
 #[tokio::test]
 #[ignore = "is the process that the test above kills"]

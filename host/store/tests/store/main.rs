@@ -3,6 +3,8 @@
 //! `suite` says what any metastore must do and knows nothing of SQLite; a second one runs it by
 //! another line of `conformance!`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[cfg(feature = "failpoints")]
 mod crash;
 mod folder;
@@ -62,5 +64,6 @@ conformance!(sqlite, crate::support::sqlite, [
         a_shared_blob_goes_with_its_last_tenant,
         an_unfinished_upload_is_collected_after_its_grace,
         a_collected_artifact_can_be_uploaded_again,
+        a_collection_leaves_uploads_beside_it_whole,
     }
 ]);

@@ -73,3 +73,27 @@ pub async fn a_collected_artifact_can_be_uploaded_again(store: &Arc<Store>) {
     let path = store.artifact(&owner, digest).await.unwrap().unwrap().path;
     assert_eq!(std::fs::read(path).unwrap(), b"again");
 }
+
+pub async fn a_collection_leaves_uploads_beside_it_whole(store: &Arc<Store>) {
+    // Tenants upload the same bytes while a collection without grace takes what it can: it may
+    // take an artifact, but never the bytes of one that it leaves.
+    for _ in 0..20 {
+        let collection = tokio::spawn({
+            let store = Arc::clone(store);
+            async move { while store.collect_garbage(Duration::ZERO).await.unwrap().blobs == 0 {} }
+        });
+        let uploads = ["a", "b", "c"].map(|name| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move { upload(&store, &tenant(name), b"contended").await })
+        });
+        for uploaded in uploads {
+            uploaded.await.unwrap();
+        }
+        collection.await.unwrap();
+        for name in ["a", "b", "c"] {
+            for artifact in store.artifacts(&tenant(name)).await.unwrap() {
+                assert_eq!(std::fs::read(&artifact.path).unwrap(), b"contended");
+            }
+        }
+    }
+}
