@@ -12,6 +12,8 @@ mod files;
 mod follow;
 mod line;
 mod sink;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::PathBuf;

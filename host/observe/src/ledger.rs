@@ -27,6 +27,8 @@ use std::thread::{self, JoinHandle};
 
 pub use commit::Receipt;
 pub use reader::{Position, Records};
+#[cfg(test)]
+pub(crate) use record::samples;
 pub use record::{Outcome, UsageOpened, UsageRecord};
 
 use crate::Error;

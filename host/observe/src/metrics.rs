@@ -10,6 +10,8 @@ mod functions;
 mod handles;
 mod histogram;
 mod process;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};

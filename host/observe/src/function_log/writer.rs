@@ -176,7 +176,8 @@ impl Writer {
         // The first, and then once in a while: a full disk fails every line.
         if before == 0 || before / 10_000 != (before + lines) / 10_000 {
             let (tenant, function) = (log.tenant.as_str(), log.function.as_str());
-            tracing::error!(tenant, function, error = %error, lines, "function log not written");
+            let cause: &dyn std::error::Error = error;
+            tracing::error!(tenant, function, error = cause, lines, "function log not written");
         }
     }
 

@@ -203,8 +203,8 @@ impl Committer {
                 // Said at the first failure and then once in a while: a full disk fails every
                 // invocation, and its log has no room for that.
                 if before == 0 || before / 10_000 != (before + work.count) / 10_000 {
-                    let reason = std::error::Error::source(error).map(ToString::to_string);
-                    tracing::error!(error = %error, reason, failed = before + work.count, "usage not recorded");
+                    let cause: &dyn std::error::Error = error;
+                    tracing::error!(error = cause, failed = before + work.count, "usage not recorded");
                 }
             }
         }

@@ -205,7 +205,8 @@ impl Segment {
             }
             Err(error) => {
                 self.rotate_at = self.offset + ROTATION_RETRY_BYTES;
-                tracing::warn!(error = %error, segment = self.number, "ledger segment not rotated");
+                let cause: &dyn std::error::Error = &error;
+                tracing::warn!(error = cause, segment = self.number, "ledger segment not rotated");
             }
         }
     }

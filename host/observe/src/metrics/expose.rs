@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::histogram::DurationHistogram;
@@ -59,11 +59,15 @@ pub(super) struct Counters<'a>(MetricEncoder<'a>);
 
 impl Counters<'_> {
     pub(super) fn put(&mut self, labels: &[Label<'_>], value: u64) -> fmt::Result {
-        self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        self.encode(labels, value)
     }
 
     pub(super) fn put_seconds(&mut self, labels: &[Label<'_>], value: f64) -> fmt::Result {
-        self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        self.encode(labels, value)
+    }
+
+    fn encode(&mut self, labels: &[Label<'_>], value: impl EncodeCounterValue) -> fmt::Result {
+        with_labels(&mut self.0, labels, |out| out.encode_counter::<NoLabelSet, _, f64>(&value, None))
     }
 }
 
@@ -72,7 +76,7 @@ pub(super) struct Gauges<'a>(MetricEncoder<'a>);
 
 impl Gauges<'_> {
     pub(super) fn put(&mut self, labels: &[Label<'_>], value: f64) -> fmt::Result {
-        self.0.encode_family(&labels)?.encode_gauge(&value)
+        with_labels(&mut self.0, labels, |out| out.encode_gauge(&value))
     }
 }
 
@@ -84,6 +88,15 @@ impl Histograms<'_> {
         let (sum, buckets) = histogram.read();
         // From the same read as the buckets, so that a scrape never shows a count without its bucket.
         let count = buckets.iter().map(|(_, count)| count).sum();
-        self.0.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        with_labels(&mut self.0, labels, |out| out.encode_histogram::<NoLabelSet>(sum, count, &buckets, None))
     }
+}
+
+/// Writes one series; an empty set of labels would leave a stray `{}`.
+fn with_labels(
+    out: &mut MetricEncoder<'_>,
+    labels: &[Label<'_>],
+    encode: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    if labels.is_empty() { encode(out) } else { encode(&mut out.encode_family(&labels)?) }
 }
