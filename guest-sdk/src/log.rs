@@ -12,12 +12,12 @@
 
 use std::fmt;
 
+use crate::host;
 #[doc(inline)]
 pub use crate::{
     __log_critical as critical, __log_debug as debug, __log_error as error, __log_info as info,
     __log_trace as trace, __log_warn as warn,
 };
-use crate::host;
 
 /// How much a message matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -5,7 +5,6 @@ mod stream;
 pub use stream::BodyWriter;
 pub(crate) use stream::Producer;
 
-
 use serde::Serialize;
 
 use futures::{Stream, StreamExt};

@@ -180,6 +180,8 @@ impl TestHost {
 
     /// Runs code that loads models, logs or reads the configuration, but is not a handler.
     pub fn run<F: Future>(&self, code: F) -> impl Future<Output = F::Output> {
+        #[cfg(feature = "log")]
+        crate::log::facade::install();
         InWorld::new(self.world.clone(), code)
     }
 

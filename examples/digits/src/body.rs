@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for Body {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(field_identifier, rename_all = "snake_case")]
 enum Key {
     Pixels,
     Images,

@@ -77,7 +77,10 @@ fn names_the_pixel_at_fault() {
     let mut pixels = vec![json!(0); PIXELS];
     pixels[3] = json!(99);
     let (field, detail) = refused(&json!({ "pixels": pixels }));
-    assert_eq!((field.as_str(), detail.as_str()), ("pixels[3]", "pixels[3]: must be between 0 and 16, got 99"));
+    assert_eq!(
+        (field.as_str(), detail.as_str()),
+        ("pixels[3]", "pixels[3]: must be between 0 and 16, got 99")
+    );
     assert_eq!(refused(&json!(pixels)).0, "[3]");
     assert_eq!(refused(&json!({ "images": [vec![0; PIXELS], pixels] })).0, "images[1][3]");
     pixels[3] = json!("ink");

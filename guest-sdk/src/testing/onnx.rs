@@ -84,7 +84,8 @@ impl TestModel for OnnxModel {
             let id = self.model.node_id(&info.name).map_err(backend)?;
             values.push((id, ValueOrView::Value(to_rten(tensor)?)));
         }
-        let ids = self.outputs.iter().map(|info| self.model.node_id(&info.name)).collect::<Result<Vec<_>, _>>();
+        let ids =
+            self.outputs.iter().map(|info| self.model.node_id(&info.name)).collect::<Result<Vec<_>, _>>();
         let outputs = self.model.run(values, &ids.map_err(backend)?, None).map_err(backend)?;
         self.outputs
             .iter()

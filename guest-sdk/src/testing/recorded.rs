@@ -143,7 +143,10 @@ mod tests {
         let model = RecordedModel::from_json(RECORDING);
         let inputs = Inputs::from([("x", Tensor::new([1], [0.5_f32]).unwrap())]);
         let message = model.infer(&inputs).unwrap_err().to_string();
-        assert_eq!(message, "no recorded run has these inputs: x: f32[1]; recorded are x: f32[1] | x: f32[2]");
+        assert_eq!(
+            message,
+            "no recorded run has these inputs: x: f32[1]; recorded are x: f32[1] | x: f32[2]"
+        );
         let both = inputs.with("z", Tensor::new([], [0_u8]).unwrap());
         assert!(model.infer(&both).is_err());
     }
