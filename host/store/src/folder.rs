@@ -41,6 +41,10 @@ impl DataFolder {
         Ok(folder)
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub(crate) fn metastore(&self) -> PathBuf {
         self.root.join("metastore.sqlite3")
     }

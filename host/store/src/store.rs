@@ -53,6 +53,11 @@ impl Store {
         Ok(Arc::new(store))
     }
 
+    /// The data folder, as an absolute path. Other parts of the host keep folders of their own in it.
+    pub fn data_dir(&self) -> &Path {
+        self.folder.root()
+    }
+
     /// Waits for running statements and closes the metastore. Every later call fails.
     pub async fn close(&self) {
         self.database.close().await;

@@ -11,12 +11,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_store::failpoints::FAILPOINTS;
+use modelet_store::failpoints::{FAILPOINTS, arm};
 use modelet_store::{Actor, Store, UploadState};
 use modelet_types::{Digest, RevisionNumber, TenantName};
 use tempfile::TempDir;
 
-use crate::support::{append, deploy, files, function, range, split, tenant, upload};
+use crate::support::{append, deploy, files, function, range, split, sqlite, tenant, upload};
 
 const FOLDER: &str = "MODELET_CRASH_FOLDER";
 const FAILPOINT: &str = "MODELET_CRASH_FAILPOINT";
@@ -46,10 +46,34 @@ async fn a_kill_at_any_failpoint_loses_nothing_and_leaves_nothing_half() {
 
 #[test]
 fn a_mistyped_failpoint_is_refused() {
-    let refusal = |spec| modelet_store::failpoints::arm(spec).unwrap_err();
+    let refusal = |spec| arm(spec).unwrap_err();
     assert!(refusal("store::upload=kill").contains("store::upload::renamed"));
     assert!(refusal("store::upload::renamed").contains("failpoint=action"));
     assert!(refusal("store::upload::renamed=explode").contains("explode"));
+}
+
+/// Not a kill, but a host stopped at the worst moment for a collection beside it.
+#[tokio::test]
+async fn a_blob_that_waits_for_its_row_is_not_collected() {
+    let fixture = sqlite().await;
+    let store = &fixture.store;
+    // The other tests of this process are slowed down meanwhile, and no more.
+    arm("store::upload::published=sleep(300)").unwrap();
+    let path = store.data_dir().join("artifacts/sha256").join({
+        let hex = Digest::of(b"waiting").to_hex();
+        format!("{}/{hex}", &hex[..2])
+    });
+    let uploading = tokio::spawn({
+        let store = Arc::clone(store);
+        async move { upload(&store, &tenant("a"), b"waiting").await }
+    });
+    while !path.exists() {
+        tokio::task::yield_now().await;
+    }
+    store.collect_garbage(Duration::from_secs(3600)).await.unwrap();
+    uploading.await.unwrap();
+    arm("store::upload::published=off").unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"waiting");
 }
 
 /// Uploads, deploys, shifts traffic, deletes and collects, twice.
@@ -65,7 +89,7 @@ async fn life_of_a_host() {
     let store = Store::open(&folder.join("data")).await.unwrap();
     for round in 1..=ROUNDS {
         if round == killed_in {
-            modelet_store::failpoints::arm(&std::env::var(FAILPOINT).unwrap()).unwrap();
+            arm(&std::env::var(FAILPOINT).unwrap()).unwrap();
         }
         let bytes = component(round);
         let digest = Digest::of(&bytes);
