@@ -1,0 +1,126 @@
+//! What a backend is: something that turns a model file into a session, and runs it.
+//!
+//! The traits are made so that an implementation can stand in another process: a request is
+//! tensors (shape, element type, immutable counted bytes), a deadline and a means to stop it, and
+//! nothing borrowed from the caller outlives the call. In-process is the special case.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use modelet_types::manifest::BackendChoice;
+use modelet_types::{Signature, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{Control, InferenceError, ModelFile};
+
+pub(crate) mod onnxruntime;
+pub(crate) mod rten;
+
+/// An implementation of inference.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendId {
+    /// rten, built in.
+    Rten,
+    /// ONNX Runtime, from a shared library.
+    Onnxruntime,
+}
+
+impl BackendId {
+    /// The name in manifests, answers and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rten => "rten",
+            Self::Onnxruntime => "onnxruntime",
+        }
+    }
+
+    /// The backends to try for `choice`, the preferred first.
+    pub(crate) const fn candidates(choice: BackendChoice) -> &'static [Self] {
+        match choice {
+            // rten loads three to ten times faster, which is what a cold start is made of.
+            BackendChoice::Auto => &[Self::Rten, Self::Onnxruntime],
+            BackendChoice::Rten => &[Self::Rten],
+            BackendChoice::Onnxruntime => &[Self::Onnxruntime],
+        }
+    }
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a backend can be used on this host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BackendStatus {
+    /// Which backend.
+    pub backend: BackendId,
+    /// Its version, when it is available.
+    pub version: Option<String>,
+    /// Why it is not available and what helps, when it is not.
+    pub unavailable: Option<String>,
+}
+
+impl BackendStatus {
+    /// Whether models can run on it.
+    pub fn available(&self) -> bool {
+        self.unavailable.is_none()
+    }
+}
+
+/// What a backend loads.
+pub struct LoadRequest<'a> {
+    /// The model, already found to be one file in ONNX format.
+    pub file: &'a Arc<ModelFile>,
+    /// The inputs and outputs that the model declares.
+    pub signature: &'a Signature,
+    /// Threads for one run.
+    pub threads: usize,
+    /// Whether element types that the backend lacks may be narrowed: f64 to f32.
+    pub may_narrow: bool,
+}
+
+/// An implementation of inference.
+pub trait Backend: Send + Sync {
+    /// Whether it can be used, and its version.
+    fn status(&self) -> BackendStatus;
+
+    /// Loads a model. Takes as long as the model is large; not for an async thread.
+    ///
+    /// # Errors
+    /// `InvalidModel` if this backend cannot run the model, `BackendUnavailable` if it is not here.
+    fn load(&self, request: &LoadRequest<'_>) -> Result<Box<dyn BackendSession>, InferenceError>;
+}
+
+/// A model in a backend. Runs may take place side by side.
+pub trait BackendSession: Send + Sync {
+    /// Runs the model. `inputs` fit the signature, in its order; `outputs` are indices into the
+    /// signature's outputs.
+    ///
+    /// # Errors
+    /// `InvalidInput` if values do not fit, `Backend` if the run failed, or the reason for which
+    /// `control` stopped it.
+    fn run(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[usize],
+        control: &Control,
+    ) -> Result<BackendRun, InferenceError>;
+
+    /// Whether `control` can stop a run midway. Without that, a run that nobody waits for any more
+    /// keeps its thread until it ends by itself.
+    fn can_stop(&self) -> bool;
+}
+
+/// What a run gave.
+pub struct BackendRun {
+    /// The outputs that were asked for, in that order.
+    pub outputs: Vec<Tensor>,
+    /// CPU time of the run on all threads.
+    pub cpu_time: Duration,
+    /// Whether `cpu_time` was spent on the thread that called.
+    pub on_caller: bool,
+}

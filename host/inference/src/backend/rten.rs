@@ -1,0 +1,185 @@
+//! rten: pure Rust, built in, loads fastest.
+//!
+//! It has four element types. Declared i64 and booleans are i32 inside: values are checked when
+//! they are narrowed, and outputs are widened back. f64 becomes f32 only where the manifest names
+//! this backend, since that loses precision silently. A run cannot be stopped midway.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+
+use modelet_types::{ElementType, Signature, Tensor, TensorInfo};
+use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType};
+
+use super::{Backend, BackendId, BackendRun, BackendSession, BackendStatus, LoadRequest};
+use crate::cpu_time::{self, SharedMeter};
+use crate::{Control, InferenceError};
+
+mod values;
+
+/// The version of the crate that is linked.
+const VERSION: &str = "0.27";
+
+thread_local! {
+    /// A pool of one thread for the runs of this thread. Measured, one pool per caller scales with
+    /// the cores, and a pool that all callers share does not.
+    static OWN_POOL: OnceCell<Arc<ThreadPool>> = const { OnceCell::new() };
+    /// Whether this thread is itself the one of its pool, so that runs need not change threads.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` on the one thread of a pool, where runs begin without a change of threads.
+pub(crate) fn surround(work: &mut (dyn FnMut() + Send)) {
+    let pool = Arc::new(ThreadPool::with_num_threads(1));
+    pool.run(|| {
+        OWN_POOL.with(|own| _ = own.set(Arc::clone(&pool)));
+        INSIDE.set(true);
+        work();
+    });
+}
+
+/// The backend.
+pub(crate) struct Rten;
+
+impl Backend for Rten {
+    fn status(&self) -> BackendStatus {
+        BackendStatus { backend: BackendId::Rten, version: Some(VERSION.into()), unavailable: None }
+    }
+
+    fn load(&self, request: &LoadRequest<'_>) -> Result<Box<dyn BackendSession>, InferenceError> {
+        let Signature { inputs, outputs } = request.signature;
+        for info in inputs.iter().chain(outputs) {
+            if values::kept_as(info.element_type, request.may_narrow).is_none() {
+                return Err(invalid(format!(
+                    "`{}` has elements of type {}, which rten does not support{}",
+                    info.name,
+                    info.element_type,
+                    if info.element_type == ElementType::F64 { " without a loss of precision" } else { "" },
+                )));
+            }
+        }
+        // A copy, because rten takes the bytes only from a vector or for ever.
+        let model = ModelOptions::with_all_ops()
+            .load(request.file.to_vec())
+            .map_err(|e| invalid(format!("rten cannot load the model: {e}")))?;
+        let nodes = |infos: &[TensorInfo]| -> Result<Vec<NodeId>, InferenceError> {
+            infos
+                .iter()
+                .map(|info| {
+                    model
+                        .find_node(&info.name)
+                        .ok_or_else(|| invalid(format!("rten finds no value called `{}`", info.name)))
+                })
+                .collect()
+        };
+        let (input_nodes, output_nodes) = (nodes(inputs)?, nodes(outputs)?);
+        for (info, &node) in inputs.iter().zip(&input_nodes) {
+            let wanted = values::kept_as(info.element_type, true);
+            match model.node_info(node).and_then(|node| node.dtype()) {
+                Some(ValueType::Tensor(found)) if Some(found) != wanted => {
+                    return Err(invalid(format!(
+                        "rten reads input `{}` as {found}, but it is declared as {}",
+                        info.name, info.element_type
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(Box::new(RtenSession {
+            model,
+            input_nodes,
+            output_nodes,
+            inputs: inputs.clone(),
+            outputs: outputs.clone(),
+            shared: (request.threads > 1).then(|| SharedPool::new(request.threads)),
+        }))
+    }
+}
+
+fn invalid(message: String) -> InferenceError {
+    InferenceError::InvalidModel(message)
+}
+
+fn failed(reason: impl ToString) -> InferenceError {
+    InferenceError::Backend { backend: BackendId::Rten, reason: reason.to_string() }
+}
+
+/// Several threads for each run of one session, which runs that overlap share.
+struct SharedPool {
+    pool: Arc<ThreadPool>,
+    meter: SharedMeter,
+}
+
+impl SharedPool {
+    fn new(threads: usize) -> Self {
+        let (pool, meter) = (Arc::new(ThreadPool::with_num_threads(threads)), SharedMeter::default());
+        pool.run(|| rayon::broadcast(|_| meter.add_this_thread()));
+        Self { pool, meter }
+    }
+}
+
+struct RtenSession {
+    model: Model,
+    input_nodes: Vec<NodeId>,
+    output_nodes: Vec<NodeId>,
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+    shared: Option<SharedPool>,
+}
+
+impl BackendSession for RtenSession {
+    fn run(
+        &self,
+        inputs: &[Tensor],
+        outputs: &[usize],
+        control: &Control,
+    ) -> Result<BackendRun, InferenceError> {
+        control.check()?;
+        let values = inputs
+            .iter()
+            .zip(&self.inputs)
+            .zip(&self.input_nodes)
+            .map(|((tensor, info), &node)| Ok((node, values::to_rten(tensor, info)?)))
+            .collect::<Result<Vec<_>, InferenceError>>()?;
+        let nodes: Vec<NodeId> = outputs.iter().map(|&output| self.output_nodes[output]).collect();
+        let (ran, cpu_time, on_caller) = match &self.shared {
+            None => {
+                let pool = OWN_POOL
+                    .with(|own| Arc::clone(own.get_or_init(|| Arc::new(ThreadPool::with_num_threads(1)))));
+                let inside = INSIDE.get();
+                let (ran, cpu_time) = pool.run(|| {
+                    let begin = cpu_time::of_this_thread();
+                    let ran = self.run_in(&pool, values, &nodes);
+                    (ran, cpu_time::of_this_thread() - begin)
+                });
+                (ran, cpu_time, inside)
+            }
+            Some(shared) => {
+                let charge = shared.meter.begin();
+                let ran = self.run_in(&shared.pool, values, &nodes);
+                (ran, charge.so_far(), false)
+            }
+        };
+        let outputs = ran?
+            .into_iter()
+            .zip(outputs)
+            .map(|(value, &output)| values::from_rten(value, &self.outputs[output]))
+            .collect::<Result<_, _>>()?;
+        Ok(BackendRun { outputs, cpu_time, on_caller })
+    }
+
+    fn can_stop(&self) -> bool {
+        false
+    }
+}
+
+impl RtenSession {
+    fn run_in(
+        &self,
+        pool: &Arc<ThreadPool>,
+        inputs: Vec<(NodeId, ValueOrView<'_>)>,
+        outputs: &[NodeId],
+    ) -> Result<Vec<Value>, InferenceError> {
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(pool)));
+        self.model.run(inputs, outputs, Some(options)).map_err(failed)
+    }
+}

@@ -1,0 +1,74 @@
+//! Why a model could not be loaded or run.
+
+use modelet_types::{Code, Problem};
+
+use crate::backend::BackendId;
+
+/// Why a model could not be loaded or run. Cloned for every waiter of a load that failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum InferenceError {
+    /// A tensor or a name in the request does not fit the model's signature.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// The file is not a model that the backend can run.
+    #[error("{0}")]
+    InvalidModel(String),
+    /// The backend is not on this host.
+    #[error("backend `{backend}` is not available: {reason}")]
+    BackendUnavailable {
+        /// Which backend.
+        backend: BackendId,
+        /// Why not, and what helps.
+        reason: String,
+    },
+    /// As many runs wait as may wait; the same run may succeed later.
+    #[error("{waiting} runs are waiting for a worker, which is the limit")]
+    Overloaded {
+        /// The length of the full queue.
+        waiting: usize,
+    },
+    /// The deadline passed before the answer.
+    #[error("the deadline passed before the model answered")]
+    DeadlineExceeded,
+    /// The run was stopped because nobody waits for it.
+    #[error("the run was cancelled")]
+    Cancelled,
+    /// The backend failed while running.
+    #[error("{backend} failed: {reason}")]
+    Backend {
+        /// Which backend.
+        backend: BackendId,
+        /// What it said.
+        reason: String,
+    },
+    /// The host could not do what a run needs, such as starting a thread.
+    #[error("{context}: {reason}")]
+    Host {
+        /// What was being done.
+        context: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl InferenceError {
+    /// The stable code under which a caller sees this.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::InvalidInput(_) => Code::InvalidInput,
+            Self::InvalidModel(_) => Code::InvalidModel,
+            Self::BackendUnavailable { .. } => Code::BackendUnavailable,
+            Self::Overloaded { .. } => Code::Overloaded,
+            Self::DeadlineExceeded => Code::WallTimeExceeded,
+            Self::Cancelled => Code::Cancelled,
+            Self::Backend { .. } => Code::BackendFailed,
+            Self::Host { .. } => Code::Internal,
+        }
+    }
+}
+
+impl From<InferenceError> for Problem {
+    fn from(error: InferenceError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}

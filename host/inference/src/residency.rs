@@ -1,0 +1,226 @@
+//! Which sessions are in memory: loaded once for all who wait, dropped when idle.
+//!
+//! Knows neither how a model is loaded nor the time: both come from outside.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use modelet_types::{Digest, TenantName};
+use tokio::sync::oneshot;
+
+use crate::backend::BackendId;
+use crate::{InferenceError, Session};
+
+/// What makes two sessions the same. Never shared between tenants.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct SessionKey {
+    /// Whose session it is.
+    pub tenant: TenantName,
+    /// The model's file.
+    pub model: Digest,
+    /// What runs it.
+    pub backend: BackendId,
+    /// Threads for one run.
+    pub threads: u32,
+}
+
+/// Where a session comes from, when it has to be loaded.
+#[derive(Clone, Debug)]
+pub struct ModelSource {
+    /// The model's file. It must not change.
+    pub path: PathBuf,
+    /// Idle time after which [`crate::Inference::sweep`] drops the session.
+    pub idle_timeout: Duration,
+}
+
+/// Whether a session is in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionState {
+    /// Not in memory.
+    Cold,
+    /// Being loaded.
+    Loading,
+    /// In memory.
+    Ready {
+        /// Since it was last asked for.
+        idle: Duration,
+        /// Whether anyone holds it.
+        in_use: bool,
+    },
+}
+
+type Outcome = Result<Arc<Session>, InferenceError>;
+/// A load in progress, awaited by any number of callers.
+pub(crate) type Flight = Shared<BoxFuture<'static, Outcome>>;
+
+enum Entry {
+    Loading { number: u64, flight: Flight },
+    Ready(Resident),
+}
+
+struct Resident {
+    session: Arc<Session>,
+    idle_timeout: Duration,
+    /// Microseconds since the residency was made.
+    last_used: AtomicU64,
+}
+
+/// The sessions in memory.
+pub(crate) struct Residency {
+    entries: DashMap<SessionKey, Entry>,
+    began: Instant,
+    flights: AtomicU64,
+}
+
+/// Ends a flight: to be called once with what came of the load.
+pub(crate) struct Landing {
+    residency: Arc<Residency>,
+    key: SessionKey,
+    number: u64,
+    idle_timeout: Duration,
+    waiters: oneshot::Sender<Outcome>,
+}
+
+impl Residency {
+    pub fn new() -> Self {
+        Self { entries: DashMap::new(), began: Instant::now(), flights: AtomicU64::new(0) }
+    }
+
+    /// The session, if it is in memory. Renews its idle time.
+    pub fn get(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        match &*self.entries.get(key)? {
+            Entry::Ready(resident) => {
+                resident.last_used.store(self.micros(Instant::now()), Ordering::Relaxed);
+                Some(Arc::clone(&resident.session))
+            }
+            Entry::Loading { .. } => None,
+        }
+    }
+
+    /// The session, or the flight that brings it. If there is none, `load` is called with the
+    /// landing of a new one and must not block.
+    pub fn get_or_load(
+        self: &Arc<Self>,
+        key: &SessionKey,
+        idle_timeout: Duration,
+        load: impl FnOnce(Landing) -> Result<(), InferenceError>,
+    ) -> Result<Flight, InferenceError> {
+        let slot = match self.entries.entry(key.clone()) {
+            Slot::Occupied(slot) => {
+                return Ok(match slot.get() {
+                    Entry::Loading { flight, .. } => flight.clone(),
+                    Entry::Ready(resident) => {
+                        futures::future::ready(Ok(Arc::clone(&resident.session))).boxed().shared()
+                    }
+                });
+            }
+            Slot::Vacant(slot) => slot,
+        };
+        let (waiters, landed) = oneshot::channel();
+        let number = self.flights.fetch_add(1, Ordering::Relaxed);
+        load(Landing { residency: Arc::clone(self), key: key.clone(), number, idle_timeout, waiters })?;
+        let flight = landed
+            .map(|outcome| {
+                outcome.unwrap_or_else(|_| {
+                    let reason = "the service is shutting down".into();
+                    Err(InferenceError::Host { context: "loading a model", reason })
+                })
+            })
+            .boxed()
+            .shared();
+        slot.insert(Entry::Loading { number, flight: flight.clone() });
+        Ok(flight)
+    }
+
+    pub fn state(&self, key: &SessionKey, now: Instant) -> SessionState {
+        match self.entries.get(key).as_deref() {
+            None => SessionState::Cold,
+            Some(Entry::Loading { .. }) => SessionState::Loading,
+            Some(Entry::Ready(resident)) => SessionState::Ready {
+                idle: self.idle(resident, now),
+                in_use: Arc::strong_count(&resident.session) > 1,
+            },
+        }
+    }
+
+    /// Takes a session out. Runs in progress keep it until they end.
+    pub fn remove(&self, key: &SessionKey) {
+        // Bound, so that a session is freed after the lock of its shard.
+        let _removed = self.entries.remove(key);
+    }
+
+    /// Takes out every session that is not in use and was idle for its timeout. Says how many.
+    pub fn sweep(&self, now: Instant) -> usize {
+        let idle: Vec<SessionKey> = self
+            .entries
+            .iter()
+            .filter(|entry| self.is_idle(entry.value(), now))
+            .map(|entry| entry.key().clone())
+            .collect();
+        // Asked again under the lock under which sessions are handed out, so one that was taken
+        // since stays.
+        let removed: Vec<_> = idle
+            .iter()
+            .filter_map(|key| self.entries.remove_if(key, |_, entry| self.is_idle(entry, now)))
+            .collect();
+        removed.len()
+    }
+
+    /// The number of sessions in memory or being loaded.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn is_idle(&self, entry: &Entry, now: Instant) -> bool {
+        match entry {
+            Entry::Loading { .. } => false,
+            Entry::Ready(resident) => {
+                Arc::strong_count(&resident.session) == 1 && self.idle(resident, now) >= resident.idle_timeout
+            }
+        }
+    }
+
+    fn idle(&self, resident: &Resident, now: Instant) -> Duration {
+        let last_used = resident.last_used.load(Ordering::Relaxed);
+        Duration::from_micros(self.micros(now).saturating_sub(last_used))
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.began).as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+impl Landing {
+    /// Whose flight it is.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// Makes the session resident, or forgets the flight so that the next call tries again, and
+    /// tells all who wait.
+    pub fn land(self, outcome: Outcome) {
+        let Self { residency, key, number, idle_timeout, waiters } = self;
+        // Evicted meanwhile: those who wait have it, and nobody after them.
+        let ours = |entry: &Entry| matches!(entry, Entry::Loading { number: n, .. } if *n == number);
+        match &outcome {
+            Ok(session) => {
+                if let Some(mut entry) = residency.entries.get_mut(&key)
+                    && ours(&entry)
+                {
+                    let last_used = AtomicU64::new(residency.micros(Instant::now()));
+                    *entry = Entry::Ready(Resident { session: Arc::clone(session), idle_timeout, last_used });
+                }
+            }
+            Err(_) => _ = residency.entries.remove_if(&key, |_, entry| ours(entry)),
+        }
+        // All waiters may have gone; the session is resident all the same.
+        _ = waiters.send(outcome);
+    }
+}

@@ -1,0 +1,234 @@
+//! A loaded model and its runs: validated, then inline or on the pool, and never waited for beyond
+//! the deadline.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use modelet_types::{Signature, Tensor};
+use tokio::sync::oneshot;
+
+use crate::backend::{BackendId, BackendRun, BackendSession};
+use crate::pace::Pace;
+use crate::pool::{Pool, Ticket};
+use crate::service::Counters;
+use crate::{Control, InferenceError};
+
+pub(crate) mod plan;
+
+use plan::{Names, Plan};
+
+/// One run.
+#[derive(Debug)]
+pub struct RunRequest {
+    /// The inputs by name, in any order.
+    pub inputs: Vec<(String, Tensor)>,
+    /// The outputs to compute, in the order wanted; empty means all, in the model's order.
+    pub outputs: Vec<String>,
+    /// When the answer is of no more use.
+    pub deadline: Instant,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct RunOutput {
+    /// The outputs by name.
+    pub outputs: Vec<(String, Tensor)>,
+    /// CPU time of the run on all threads.
+    pub cpu_time: Duration,
+    /// Time that the run waited for a worker.
+    pub queue_time: Duration,
+    /// Whether `cpu_time` was spent on the thread that polled, inside the poll.
+    pub inline: bool,
+}
+
+/// A model in a backend, shared by all who run it.
+pub struct Session {
+    backend: BackendId,
+    signature: Signature,
+    names: Names,
+    loaded: Box<dyn BackendSession>,
+    pace: Pace,
+    settings: Settings,
+    poisoned: AtomicBool,
+}
+
+/// What a session takes from the service.
+pub(crate) struct Settings {
+    pub pool: Arc<Pool>,
+    pub counters: Arc<Counters>,
+    /// Runs expected to be shorter than this are inline. Zero if none may be.
+    pub inline_threshold: Duration,
+    /// Called when a panic has left the session in an unknown state.
+    pub on_poisoned: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        backend: BackendId,
+        signature: Signature,
+        loaded: Box<dyn BackendSession>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            backend,
+            names: Names::of(&signature),
+            signature,
+            loaded,
+            pace: Pace::default(),
+            settings,
+            poisoned: AtomicBool::new(false),
+        }
+    }
+
+    /// The declared inputs and outputs.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// What runs it.
+    pub fn backend(&self) -> BackendId {
+        self.backend
+    }
+
+    /// Runs the model. Needs a tokio runtime with a timer.
+    ///
+    /// A run that is expected to take less than the threshold takes place inside this future's first
+    /// poll; others wait for a worker, at most until the deadline. Dropping the future takes a
+    /// waiting run out of the queue and stops a running one, if the backend can be stopped; if it
+    /// cannot (rten), the answer is given up and the run keeps its worker until it ends.
+    ///
+    /// # Errors
+    /// `InvalidInput` before anything runs; `Overloaded` if as many runs wait as may wait;
+    /// `DeadlineExceeded`; or what the backend reports.
+    pub async fn run(self: &Arc<Self>, request: RunRequest) -> Result<RunOutput, InferenceError> {
+        let plan = Plan::new(&self.signature, &self.names, request.inputs, &request.outputs)?;
+        if self.pace.estimate(plan.input_bytes).is_some_and(|time| time < self.settings.inline_threshold) {
+            let run = self.run_here(&plan, &Control::unwatched(request.deadline))?;
+            self.settings.counters.inline_runs.fetch_add(1, Ordering::Relaxed);
+            return Ok(self.output(&plan, run, Duration::ZERO));
+        }
+        self.run_on_pool(plan, request.deadline).await
+    }
+
+    async fn run_on_pool(
+        self: &Arc<Self>,
+        plan: Plan,
+        deadline: Instant,
+    ) -> Result<RunOutput, InferenceError> {
+        let control = Arc::new(Control::new(deadline));
+        control.check()?;
+        let progress = Arc::new(AtomicU8::new(WAITING));
+        let (sender, receiver) = oneshot::channel();
+        let job = {
+            let (session, control, progress) =
+                (Arc::clone(self), Arc::clone(&control), Arc::clone(&progress));
+            let submitted = Instant::now();
+            move || {
+                let queue_time = submitted.elapsed();
+                progress.store(RUNNING, Ordering::Release);
+                let result = session
+                    .run_here(&plan, &control)
+                    .map(|run| RunOutput { inline: false, ..session.output(&plan, run, queue_time) });
+                if progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
+                    session.settings.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
+                }
+                // Nobody to send to is the caller having left, and then there is no more to do.
+                _ = sender.send(result);
+            }
+        };
+        let ticket = self.settings.pool.submit(Box::new(job)).inspect_err(|_| {
+            self.settings.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+        })?;
+        self.settings.counters.pooled_runs.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting { _ticket: ticket, control, progress, counters: &self.settings.counters };
+        match tokio::time::timeout_at(deadline.into(), receiver).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(InferenceError::Host {
+                context: "waiting for a run",
+                reason: "the service is shutting down".into(),
+            }),
+            Err(_) => {
+                waiting.control.expire();
+                Err(InferenceError::DeadlineExceeded)
+            }
+        }
+    }
+
+    /// Runs on the calling thread.
+    fn run_here(&self, plan: &Plan, control: &Control) -> Result<BackendRun, InferenceError> {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(self.failed("an earlier run panicked, and the session was dropped".into()));
+        }
+        let begin = Instant::now();
+        // After a panic the session is not used again, so a broken invariant in it cannot show.
+        let ran = catch_unwind(AssertUnwindSafe(|| self.loaded.run(&plan.inputs, &plan.outputs, control)));
+        match ran {
+            Ok(Ok(run)) => {
+                self.pace.record(plan.input_bytes, begin.elapsed());
+                Ok(run)
+            }
+            Ok(Err(error)) => {
+                self.settings.counters.failed_runs.fetch_add(1, Ordering::Relaxed);
+                Err(error)
+            }
+            Err(panic) => {
+                self.poisoned.store(true, Ordering::Release);
+                self.settings.counters.failed_runs.fetch_add(1, Ordering::Relaxed);
+                (self.settings.on_poisoned)();
+                Err(self.failed(format!("it panicked: {}", panic_message(&*panic))))
+            }
+        }
+    }
+
+    fn failed(&self, reason: String) -> InferenceError {
+        InferenceError::Backend { backend: self.backend, reason }
+    }
+
+    fn output(&self, plan: &Plan, run: BackendRun, queue_time: Duration) -> RunOutput {
+        let names = plan.outputs.iter().map(|&output| self.signature.outputs[output].name.clone());
+        RunOutput {
+            outputs: names.zip(run.outputs).collect(),
+            cpu_time: run.cpu_time,
+            queue_time,
+            inline: run.on_caller,
+        }
+    }
+}
+
+const WAITING: u8 = 0;
+const RUNNING: u8 = 1;
+const ENDED: u8 = 2;
+const ABANDONED: u8 = 3;
+
+/// A caller that waits. Dropping it takes the run out of the queue, or stops it.
+struct Waiting<'a> {
+    _ticket: Ticket,
+    control: Arc<Control>,
+    progress: Arc<AtomicU8>,
+    counters: &'a Counters,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Counted first: the run ends soon after it is stopped, and takes itself off again.
+        self.counters.abandoned.fetch_add(1, Ordering::Relaxed);
+        let abandoned =
+            self.progress.compare_exchange(RUNNING, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if !abandoned {
+            self.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.control.cancel();
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
