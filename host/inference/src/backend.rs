@@ -100,6 +100,9 @@ pub trait BackendSession: Send + Sync {
     /// Runs the model. `inputs` fit the signature, in its order; `outputs` are indices into the
     /// signature's outputs.
     ///
+    /// A backend that cannot be stopped midway (rten) goes on to the end: the caller has its answer
+    /// on time all the same, and the run keeps its thread.
+    ///
     /// # Errors
     /// `InvalidInput` if values do not fit, `Backend` if the run failed, or the reason for which
     /// `control` stopped it.
@@ -110,9 +113,9 @@ pub trait BackendSession: Send + Sync {
         control: &Control,
     ) -> Result<BackendRun, InferenceError>;
 
-    /// Whether `control` can stop a run midway. Without that, a run that nobody waits for any more
-    /// keeps its thread until it ends by itself.
-    fn can_stop(&self) -> bool;
+    /// Whether runs take place on the thread that calls and on no other. Only then is a short run
+    /// worth making inline: what changes threads anyway is better off on the pool.
+    fn runs_on_caller(&self) -> bool;
 }
 
 /// What a run gave.
@@ -121,6 +124,4 @@ pub struct BackendRun {
     pub outputs: Vec<Tensor>,
     /// CPU time of the run on all threads.
     pub cpu_time: Duration,
-    /// Whether `cpu_time` was spent on the thread that called.
-    pub on_caller: bool,
 }

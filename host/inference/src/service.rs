@@ -288,7 +288,7 @@ impl Loader {
         let settings = Settings {
             pool: self.runs,
             counters: self.counters,
-            inline_threshold: if facts.cost_follows_shapes && threads == 1 {
+            inline_threshold: if facts.cost_follows_shapes && loaded.runs_on_caller() {
                 self.inline_threshold
             } else {
                 Duration::ZERO

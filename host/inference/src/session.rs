@@ -40,7 +40,8 @@ pub struct RunOutput {
     pub cpu_time: Duration,
     /// Time that the run waited for a worker.
     pub queue_time: Duration,
-    /// Whether `cpu_time` was spent on the thread that polled, inside the poll.
+    /// Whether the run took place inside the poll that returned this, so that `cpu_time` was spent
+    /// on the thread that polled.
     pub inline: bool,
 }
 
@@ -96,7 +97,9 @@ impl Session {
     /// Runs the model. Needs a tokio runtime with a timer.
     ///
     /// A run that is expected to take less than the threshold takes place inside this future's first
-    /// poll; others wait for a worker, at most until the deadline. Dropping the future takes a
+    /// poll, if the backend can run on the caller's thread and the model has no operator whose work
+    /// depends on values. It blocks that thread and cannot be stopped, which is why it must be short.
+    /// Others wait for a worker, at most until the deadline. Dropping the future takes a
     /// waiting run out of the queue and stops a running one, if the backend can be stopped; if it
     /// cannot (rten), the answer is given up and the run keeps its worker until it ends.
     ///
@@ -108,7 +111,7 @@ impl Session {
         if self.pace.estimate(plan.input_bytes).is_some_and(|time| time < self.settings.inline_threshold) {
             let run = self.run_here(&plan, &Control::unwatched(request.deadline))?;
             self.settings.counters.inline_runs.fetch_add(1, Ordering::Relaxed);
-            return Ok(self.output(&plan, run, Duration::ZERO));
+            return Ok(RunOutput { inline: true, ..self.output(&plan, run, Duration::ZERO) });
         }
         self.run_on_pool(plan, request.deadline).await
     }
@@ -129,9 +132,8 @@ impl Session {
             move || {
                 let queue_time = submitted.elapsed();
                 progress.store(RUNNING, Ordering::Release);
-                let result = session
-                    .run_here(&plan, &control)
-                    .map(|run| RunOutput { inline: false, ..session.output(&plan, run, queue_time) });
+                let result =
+                    session.run_here(&plan, &control).map(|run| session.output(&plan, run, queue_time));
                 if progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
                     session.settings.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -193,7 +195,7 @@ impl Session {
             outputs: names.zip(run.outputs).collect(),
             cpu_time: run.cpu_time,
             queue_time,
-            inline: run.on_caller,
+            inline: false,
         }
     }
 }
@@ -213,14 +215,15 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // Counted first: the run ends soon after it is stopped, and takes itself off again.
+        // Stopped first: a run that still begins after this finds out before its backend does.
+        self.control.cancel();
+        // Counted before it is certain, so that a run that ends now cannot be taken off first.
         self.counters.abandoned.fetch_add(1, Ordering::Relaxed);
         let abandoned =
             self.progress.compare_exchange(RUNNING, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !abandoned {
             self.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
-        self.control.cancel();
     }
 }
 
@@ -232,3 +235,6 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests;

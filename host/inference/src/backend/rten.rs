@@ -4,7 +4,7 @@
 //! they are narrowed, and outputs are widened back. f64 becomes f32 only where the manifest names
 //! this backend, since that loses precision silently. A run cannot be stopped midway.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use modelet_types::{ElementType, Signature, Tensor, TensorInfo};
@@ -20,11 +20,9 @@ mod values;
 const VERSION: &str = "0.27";
 
 thread_local! {
-    /// A pool of one thread for the runs of this thread. Measured, one pool per caller scales with
-    /// the cores, and a pool that all callers share does not.
+    /// A pool of one thread for the runs of this thread: the thread itself, where `surround` was
+    /// called. Measured, one pool per caller scales with the cores, and a shared one does not.
     static OWN_POOL: OnceCell<Arc<ThreadPool>> = const { OnceCell::new() };
-    /// Whether this thread is itself the one of its pool, so that runs need not change threads.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `work` on the one thread of a pool, where runs begin without a change of threads.
@@ -32,7 +30,6 @@ pub(crate) fn surround(work: &mut (dyn FnMut() + Send)) {
     let pool = Arc::new(ThreadPool::with_num_threads(1));
     pool.run(|| {
         OWN_POOL.with(|own| _ = own.set(Arc::clone(&pool)));
-        INSIDE.set(true);
         work();
     });
 }
@@ -141,22 +138,20 @@ impl BackendSession for RtenSession {
             .map(|((tensor, info), &node)| Ok((node, values::to_rten(tensor, info)?)))
             .collect::<Result<Vec<_>, InferenceError>>()?;
         let nodes: Vec<NodeId> = outputs.iter().map(|&output| self.output_nodes[output]).collect();
-        let (ran, cpu_time, on_caller) = match &self.shared {
+        let (ran, cpu_time) = match &self.shared {
             None => {
                 let pool = OWN_POOL
                     .with(|own| Arc::clone(own.get_or_init(|| Arc::new(ThreadPool::with_num_threads(1)))));
-                let inside = INSIDE.get();
-                let (ran, cpu_time) = pool.run(|| {
+                pool.run(|| {
                     let begin = cpu_time::of_this_thread();
                     let ran = self.run_in(&pool, values, &nodes);
                     (ran, cpu_time::of_this_thread() - begin)
-                });
-                (ran, cpu_time, inside)
+                })
             }
             Some(shared) => {
                 let charge = shared.meter.begin();
                 let ran = self.run_in(&shared.pool, values, &nodes);
-                (ran, charge.so_far(), false)
+                (ran, charge.so_far())
             }
         };
         let outputs = ran?
@@ -164,10 +159,12 @@ impl BackendSession for RtenSession {
             .zip(outputs)
             .map(|(value, &output)| values::from_rten(value, &self.outputs[output]))
             .collect::<Result<_, _>>()?;
-        Ok(BackendRun { outputs, cpu_time, on_caller })
+        Ok(BackendRun { outputs, cpu_time })
     }
 
-    fn can_stop(&self) -> bool {
+    /// rten runs on threads of a rayon pool. Changing to one from a caller's thread and back was
+    /// measured to take longer than a place in the queue of workers that are such threads.
+    fn runs_on_caller(&self) -> bool {
         false
     }
 }

@@ -1,18 +1,22 @@
 //! The shared library of ONNX Runtime: one per process, found once, never unloaded.
+#![expect(unsafe_code, reason = "asking a shared library for its version")]
 
+use std::error::Error;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use ort::sys::OrtApiBase;
 
 /// What helps when there is no library.
 const HOW_TO_GET: &str = "set `onnxruntime.library` or MODELET_ONNXRUNTIME to the path of libonnxruntime.so, such \
      as `onnxruntime/capi/libonnxruntime.so.1.32.0` in the wheel that `pip download --no-deps \
      onnxruntime==1.32.0` fetches";
 
-/// Where the system's loader looks by itself.
+/// Looked for beside the executable, then where the system's loader looks.
 const SYSTEM_NAME: &str = "libonnxruntime.so";
 
 /// The library, ready to make sessions.
@@ -32,9 +36,13 @@ static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 /// Loads the library at `path`, or the system's. Says why not, and what helps.
 pub fn find(path: Option<&Path>) -> Result<Library, String> {
     let path = match path {
-        // Made absolute, since a relative path would be looked for beside the executable first.
+        // Absolute, since `ort` takes a relative path as relative to the executable.
         Some(path) => std::path::absolute(path).map_err(|e| format!("`{}`: {e}", path.display()))?,
-        None => SYSTEM_NAME.into(),
+        None => std::env::current_exe()
+            .map(|executable| executable.with_file_name(SYSTEM_NAME))
+            .ok()
+            .filter(|beside| beside.exists())
+            .unwrap_or_else(|| SYSTEM_NAME.into()),
     };
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*loaded {
@@ -59,7 +67,7 @@ pub fn find(path: Option<&Path>) -> Result<Library, String> {
 fn open(path: &Path) -> Result<Library, String> {
     let environment = ort::init_from(path)
         .map_err(|error| match error {
-            ort::LoadDynamicError::Dlopen { error, .. } => error.to_string(),
+            ort::LoadDynamicError::Dlopen { error, .. } => cause(&error),
             ort::LoadDynamicError::BadVersion { version_str, .. } => {
                 format!("it is version {version_str}, and 1.{} or later is needed", ort::MINOR_VERSION)
             }
@@ -70,13 +78,28 @@ fn open(path: &Path) -> Result<Library, String> {
         .with_logger(Arc::new(log))
         .build()
         .map_err(|e| e.to_string())?;
-    Ok(Library { version: version(ort::info()), environment, path: path.to_owned() })
+    Ok(Library { version: version(path)?, environment, path: path.to_owned() })
 }
 
-/// The version in a text like `ORT Build Info: git-branch=rel-1.32.0, git-commit-id=…`.
-fn version(info: &str) -> String {
-    let branch = info.split(['=', ',']).nth(1).unwrap_or(info);
-    branch.strip_prefix("rel-").unwrap_or(branch).to_owned()
+/// The version that the library gives of itself; `ort` does not pass it on.
+fn version(path: &Path) -> Result<String, String> {
+    // SAFETY: the library is loaded already, so its initialisers do not run again.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| cause(&error))?;
+    // SAFETY: `OrtGetApiBase` has this signature in every version of the C API.
+    let base = unsafe { library.get::<unsafe extern "C" fn() -> *const OrtApiBase>(b"OrtGetApiBase") }
+        .map_err(|error| cause(&error))?;
+    // SAFETY: it gives a structure, and that a text, which both live as long as the library does.
+    let text = unsafe { CStr::from_ptr(((*base()).GetVersionString)()) };
+    Ok(text.to_string_lossy().into_owned())
+}
+
+/// The innermost message: the loader's own words.
+fn cause(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 /// What ONNX Runtime logs is about one tenant's model, and a caller gets it as an error.
@@ -94,11 +117,5 @@ mod tests {
         std::fs::write(file.path(), b"not a library").unwrap();
         let reason = catch_unwind(|| open(file.path()).err()).unwrap().unwrap();
         assert!(reason.contains("file too short") || reason.contains("ELF"), "{reason}");
-    }
-
-    #[test]
-    fn reads_the_version() {
-        assert_eq!(version("ORT Build Info: git-branch=rel-1.32.0, git-commit-id=1a"), "1.32.0");
-        assert_eq!(version("something else"), "something else");
     }
 }

@@ -58,11 +58,11 @@ impl BackendSession for OnnxSession {
             .collect::<Result<_, _>>()?;
         let others = charge.as_ref().map_or_else(Default::default, |charge| charge.so_far());
         let cpu_time = cpu_time::of_this_thread() - begin + others;
-        Ok(BackendRun { outputs: tensors, cpu_time, on_caller: self.meter.is_none() })
+        Ok(BackendRun { outputs: tensors, cpu_time })
     }
 
-    fn can_stop(&self) -> bool {
-        true
+    fn runs_on_caller(&self) -> bool {
+        self.meter.is_none()
     }
 }
 

@@ -1,0 +1,44 @@
+//! What a session does when its backend panics; no real one does so on demand.
+
+use std::sync::atomic::AtomicU32;
+
+use modelet_types::{ElementType, TensorInfo};
+
+use super::*;
+
+struct Panics;
+
+impl BackendSession for Panics {
+    fn run(&self, _: &[Tensor], _: &[usize], _: &Control) -> Result<BackendRun, InferenceError> {
+        panic!("on purpose")
+    }
+
+    fn runs_on_caller(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
+    let dropped = Arc::new(AtomicU32::new(0));
+    let settings = Settings {
+        pool: Arc::new(Pool::start("test", 1, 1, |work| work()).unwrap()),
+        counters: Arc::default(),
+        inline_threshold: Duration::ZERO,
+        on_poisoned: Box::new({
+            let dropped = Arc::clone(&dropped);
+            move || _ = dropped.fetch_add(1, Ordering::Relaxed)
+        }),
+    };
+    let output = TensorInfo { name: "y".into(), element_type: ElementType::F32, shape: vec![] };
+    let signature = Signature { inputs: vec![], outputs: vec![output] };
+    let session = Arc::new(Session::new(BackendId::Rten, signature, Box::new(Panics), settings));
+    let run = || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        session.run(RunRequest { inputs: vec![], outputs: vec![], deadline })
+    };
+    assert_eq!(run().await.unwrap_err().to_string(), "rten failed: it panicked: on purpose");
+    let again = run().await.unwrap_err().to_string();
+    assert_eq!(again, "rten failed: an earlier run panicked, and the session was dropped");
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+}

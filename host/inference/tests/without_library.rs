@@ -1,0 +1,47 @@
+//! A host without ONNX Runtime. A process loads that library once and for all, so this is a binary
+//! of its own.
+
+use std::time::Duration;
+
+use modelet_inference::{BackendId, Inference, InferenceConfig};
+use modelet_types::manifest::{BackendChoice, ModelSpec};
+use modelet_types::{Code, Digest};
+
+#[path = "it/models.rs"]
+#[expect(dead_code, reason = "only some of the models are of use here")]
+mod models;
+
+#[tokio::test]
+async fn rten_works_and_the_rest_says_what_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libonnxruntime.so");
+    std::fs::write(&library, b"no library").unwrap();
+    let config = InferenceConfig { onnxruntime: Some(library), ..InferenceConfig::default() };
+    let inference = Inference::start(config).unwrap();
+
+    let status = &inference.backends()[1];
+    assert_eq!((status.backend, status.available()), (BackendId::Onnxruntime, false));
+    let reason = status.unavailable.as_deref().unwrap();
+    assert!(reason.contains("file too short") && reason.contains("MODELET_ONNXRUNTIME"), "{reason}");
+
+    let check = async |bytes: &[u8], backend| {
+        let file = folder.path().join("model");
+        std::fs::write(&file, bytes).unwrap();
+        let spec = ModelSpec { artifact: Digest::of(bytes), backend, threads: 1, golden: Vec::new() };
+        tokio::time::timeout(Duration::from_secs(60), inference.check(&file, &spec, "models.m"))
+            .await
+            .unwrap()
+    };
+    let affine = models::affine();
+    assert_eq!(check(&affine, BackendChoice::Auto).await.unwrap().backend, BackendId::Rten);
+    let problem = check(&affine, BackendChoice::Onnxruntime).await.unwrap_err();
+    assert_eq!(problem.code, Code::BackendUnavailable);
+    assert!(problem.detail.contains("pip download"), "{problem}");
+
+    // What rten cannot do is rten's error, followed by what would help.
+    let doubles = models::operator("Neg", &[("a", models::F64)], ("b", models::F64));
+    let problem = check(&doubles, BackendChoice::Auto).await.unwrap_err();
+    assert_eq!(problem.code, Code::InvalidModel);
+    assert!(problem.detail.starts_with("rten: `a` has elements of type f64"), "{problem}");
+    assert!(problem.detail.contains("MODELET_ONNXRUNTIME"), "{problem}");
+}
