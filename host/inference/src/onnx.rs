@@ -81,7 +81,8 @@ impl Reader {
         for field in model.fields() {
             match field? {
                 (7, Value::Bytes(bytes)) => {
-                    if graph.replace(model.nested(bytes)?).is_some() {
+                    let previous = graph.replace(model.nested(bytes)?);
+                    if previous.is_some() {
                         return Err(Malformed("it has more than one graph").into());
                     }
                 }

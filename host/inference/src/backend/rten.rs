@@ -8,13 +8,16 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use modelet_types::{ElementType, Signature, Tensor, TensorInfo};
-use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType};
+use rten::{NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType};
 
 use super::{Backend, BackendId, BackendRun, BackendSession, BackendStatus, LoadRequest};
 use crate::cpu_time::{self, SharedMeter};
 use crate::{Control, InferenceError};
 
+mod mapped;
 mod values;
+
+use mapped::MappedModel;
 
 /// The version of the crate that is linked.
 const VERSION: &str = "0.27";
@@ -54,9 +57,7 @@ impl Backend for Rten {
                 )));
             }
         }
-        // A copy, because rten takes the bytes only from a vector or for ever.
-        let model = ModelOptions::with_all_ops()
-            .load(request.file.to_vec())
+        let model = MappedModel::load(request.file)
             .map_err(|e| invalid(format!("rten cannot load the model: {e}")))?;
         let nodes = |infos: &[TensorInfo]| -> Result<Vec<NodeId>, InferenceError> {
             infos
@@ -115,7 +116,7 @@ impl SharedPool {
 }
 
 struct RtenSession {
-    model: Model,
+    model: MappedModel,
     input_nodes: Vec<NodeId>,
     output_nodes: Vec<NodeId>,
     inputs: Vec<TensorInfo>,

@@ -144,7 +144,7 @@ mod tests {
     fn names_what_is_wrong() {
         let (a, b) = (("a", f32s(&[1, 2])), ("b", f32s(&[])));
         let wrong = |inputs: &[(&str, Tensor)], outputs: &[&str]| plan(inputs, outputs).err().unwrap();
-        assert_eq!(wrong(&[a.clone()], &[]), "input `b` of type f32 is missing");
+        assert_eq!(wrong(std::slice::from_ref(&a), &[]), "input `b` of type f32 is missing");
         assert_eq!(wrong(&[("c", f32s(&[]))], &[]), "the model has no input `c`; it has `a`, `b`");
         assert_eq!(wrong(&[b.clone(), b.clone()], &[]), "input `b` is given twice");
         assert_eq!(wrong(&[("a", f32s(&[1, 3]))], &[]), "input `a` takes shape [any, 2], but got [1, 3]");

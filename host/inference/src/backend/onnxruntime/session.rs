@@ -1,9 +1,9 @@
 //! Runs of ONNX Runtime through its C API.
 //!
-//! `ort::Session::run` takes the session exclusively, which would serialise a model's callers. The
-//! C API promises more: "Multiple threads can invoke the Run() method on the same inference session
-//! object" (onnxruntime.ai, "High level design"). `ort`'s authors doubt that for some execution
-//! providers; here there is the CPU provider only, which is how ONNX Runtime's own servers use it.
+//! `ort::Session::run` takes the session exclusively, which would serialise a model's callers. ONNX
+//! Runtime itself allows several threads in `Run` of one session, since its kernels keep no state
+//! (onnxruntime.ai, "High level design", key design decisions; microsoft/onnxruntime#114, #22967).
+//! The authors of `ort` doubt that for some execution providers; here there is the CPU one only.
 //! Going to the C API also saves looking up names, and an allocator for every output.
 #![expect(unsafe_code, reason = "the C API")]
 
