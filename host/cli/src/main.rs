@@ -1,1 +1,44 @@
-fn main() {}
+//! `modelet`: the host, and the command line that talks to one.
+//!
+//! `commands` has a file a command; they use `client` (the host's API), `manifest` (`modelet.toml`),
+//! `project` (cargo) and `output`. Only `serve` knows the server; the others know its API alone.
+
+mod cli;
+mod client;
+mod commands;
+mod diagnostic;
+mod error;
+mod manifest;
+mod output;
+mod progress;
+mod project;
+mod template;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::Cli;
+use output::Output;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.global.json);
+    match commands::run(cli, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has enough of it, as `head` has after ten lines.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            error::exit_of(&error).into()
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

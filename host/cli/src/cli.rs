@@ -1,0 +1,79 @@
+//! The command line: names, help, and what is common to all commands.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::DEFAULT_HOST;
+use crate::commands;
+
+const ABOUT: &str = "\
+Exit codes:
+  0  done
+  1  the operation failed
+  2  the command line is wrong
+  3  there is no such function, revision or file
+  4  the host cannot be reached
+  5  a manifest, configuration, component, model or input is not valid
+  6  the project does not build, or its tests fail
+  7  the host has too much to do; try again later
+
+Examples:
+  modelet serve                          start a host on this machine
+  modelet new my-fn && cd my-fn          make a function
+  modelet deploy                         build it and deploy it
+  modelet invoke my-fn --data @request.json
+  modelet logs my-fn -f                  see what it says
+
+`modelet COMMAND --help` shows examples of each.";
+
+/// Run models as serverless functions.
+#[derive(Debug, Parser)]
+#[command(version, after_help = ABOUT, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Common to all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Common to all commands.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Address of the host.
+    #[arg(long, global = true, env = "MODELET_HOST", default_value = DEFAULT_HOST, value_name = "URL")]
+    pub host: String,
+    /// Print JSON for a program, errors too.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands, in the order in which a new user needs them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Serve(commands::serve::Arguments),
+    New(commands::new::Arguments),
+    Build(commands::build::Arguments),
+    Test(commands::test::Arguments),
+    Deploy(commands::deploy::Arguments),
+    Invoke(commands::invoke::Arguments),
+    Functions(commands::functions::Arguments),
+    Revisions(commands::revisions::Arguments),
+    Logs(commands::logs::Arguments),
+    Activate(commands::activate::Arguments),
+    Rollback(commands::rollback::Arguments),
+    Delete(commands::delete::Arguments),
+    State(commands::state::Arguments),
+    Completions(commands::completions::Arguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

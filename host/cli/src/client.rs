@@ -1,0 +1,197 @@
+//! The host's API as the commands use it: one method a call, errors decoded.
+//!
+//! Owns addresses and headers. Prints nothing and knows no command.
+
+pub mod answers;
+pub mod artifacts;
+pub mod lines;
+pub mod problem;
+
+use std::time::Duration;
+
+use modelet_types::RevisionSpec;
+use modelet_types::split::TrafficSplit;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use answers::{DeployEvent, Function, Functions, HostInfo, LogLine, Revisions, State};
+use lines::Lines;
+use problem::HostProblem;
+
+/// Where a host listens unless it is told otherwise.
+pub const DEFAULT_HOST: &str = "http://127.0.0.1:8421";
+/// A host that does not take a connection within this is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer in two forms: as the host wrote it, for `--json`, and read.
+pub struct Answer<T> {
+    /// What the host wrote, with the entries that this version does not know.
+    pub raw: serde_json::Value,
+    /// What this version knows of it.
+    pub value: T,
+}
+
+/// A connection to a host.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    host: Url,
+}
+
+impl Client {
+    /// For the host at `address`, such as `http://127.0.0.1:8421`; the scheme may be left out.
+    ///
+    /// # Errors
+    /// If it is not an address that can be reached without TLS.
+    pub fn new(address: &str) -> Result<Self, Error> {
+        let with_scheme =
+            if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let wrong = |reason: &str| {
+            Error::Usage(format!(
+                "`{address}` is not the address of a host: {reason}, such as {DEFAULT_HOST}"
+            ))
+        };
+        let host = Url::parse(&with_scheme).map_err(|error| wrong(&format!("{error}; write one")))?;
+        if host.scheme() != "http" || !host.has_host() {
+            return Err(wrong("write an http address"));
+        }
+        // A host is addressed directly: a proxy for the web does not know the way to it.
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
+            .user_agent(concat!("modelet/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::Protocol(format!("cannot set up the HTTP client: {error}")))?;
+        Ok(Self { http, host })
+    }
+
+    /// The full address of a path on the host.
+    ///
+    /// # Errors
+    /// If it is not a path.
+    pub fn url(&self, path: &str) -> Result<Url, Error> {
+        self.host.join(path).map_err(|error| Error::Usage(format!("`{path}` is not a path: {error}")))
+    }
+
+    /// What the host is and can do.
+    pub async fn host_info(&self) -> Result<Answer<HostInfo>, Error> {
+        self.json(self.request(Method::GET, "/api/v1/host")?).await
+    }
+
+    /// All functions.
+    pub async fn functions(&self) -> Result<Answer<Functions>, Error> {
+        self.json(self.request(Method::GET, "/api/v1/functions")?).await
+    }
+
+    /// Deletes a function with all its revisions.
+    pub async fn delete_function(&self, function: &str) -> Result<(), Error> {
+        self.send(self.request(Method::DELETE, &of(function, ""))?).await.map(drop)
+    }
+
+    /// A function's revisions, newest first.
+    pub async fn revisions(&self, function: &str) -> Result<Answer<Revisions>, Error> {
+        self.json(self.request(Method::GET, &of(function, "/revisions"))?).await
+    }
+
+    /// Deletes one revision.
+    pub async fn delete_revision(&self, function: &str, revision: u64) -> Result<(), Error> {
+        let path = of(function, &format!("/revisions/{revision}"));
+        self.send(self.request(Method::DELETE, &path)?).await.map(drop)
+    }
+
+    /// Divides a function's calls.
+    pub async fn set_traffic(&self, function: &str, split: &TrafficSplit) -> Result<Answer<Function>, Error> {
+        self.json(self.request(Method::PUT, &of(function, "/traffic"))?.json(split)).await
+    }
+
+    /// Gives the calls back to the revision that had them before.
+    pub async fn roll_back(&self, function: &str) -> Result<Answer<Function>, Error> {
+        self.json(self.request(Method::POST, &of(function, "/rollback"))?).await
+    }
+
+    /// Which layers of a function are warm.
+    pub async fn state(&self, function: &str) -> Result<Answer<State>, Error> {
+        self.json(self.request(Method::GET, &of(function, "/state"))?).await
+    }
+
+    /// The last `tail` lines of a function's log, and with `follow` those to come.
+    pub async fn logs(&self, function: &str, tail: u64, follow: bool) -> Result<Lines<LogLine>, Error> {
+        let path = of(function, &format!("/logs?tail={tail}&follow={follow}"));
+        Ok(Lines::new(self.send(self.request(Method::GET, &path)?).await?))
+    }
+
+    /// Creates a revision, and tells what the host does meanwhile.
+    pub async fn create_revision(
+        &self,
+        function: &str,
+        spec: &RevisionSpec,
+        activate: bool,
+    ) -> Result<Lines<DeployEvent>, Error> {
+        let path = of(function, &format!("/revisions?activate={activate}"));
+        let request = self.request(Method::POST, &path)?.header(header::ACCEPT, "application/x-ndjson");
+        Ok(Lines::new(self.send(request.json(spec)).await?))
+    }
+
+    /// Sends a request as it is; the caller reads the answer, whatever its status.
+    pub async fn send_raw(&self, request: RequestBuilder) -> Result<Response, Error> {
+        request.send().await.map_err(|error| self.failed(error))
+    }
+
+    /// A request to a path on the host.
+    pub fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Error> {
+        Ok(self.http.request(method, self.url(path)?))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
+        let response = self.send(request).await?;
+        let raw: serde_json::Value = response.json().await.map_err(|error| self.failed(error))?;
+        let value = serde_path_to_error::deserialize(&raw)
+            .map_err(|error| Error::Protocol(format!("the host's answer is not understood: {error}")))?;
+        Ok(Answer { raw, value })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let response = self.send_raw(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(HostProblem::read(response).await.into())
+    }
+
+    fn failed(&self, source: reqwest::Error) -> Error {
+        if source.is_connect() || source.is_timeout() {
+            return Error::Unreachable { host: self.host.as_str().trim_end_matches('/').into(), source };
+        }
+        let reason =
+            std::error::Error::source(&source).map_or_else(|| source.to_string(), ToString::to_string);
+        Error::Protocol(format!("the connection to the host broke: {reason}"))
+    }
+}
+
+/// The path of a function in the API. Names are checked by clap, so they need no escapes.
+fn of(function: &str, rest: &str) -> String {
+    format!("/api/v1/functions/{function}{rest}")
+}
+
+/// Whether an answer says that the host is too busy.
+fn is_busy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_addresses_with_and_without_a_scheme() {
+        let url =
+            |address: &str| Client::new(address).and_then(|client| client.url("/f/x?y=1")).map(String::from);
+        assert_eq!(url("localhost:8421").unwrap(), "http://localhost:8421/f/x?y=1");
+        assert_eq!(url("http://10.0.0.1:9/").unwrap(), "http://10.0.0.1:9/f/x?y=1");
+        for wrong in ["https://example.com", "http://", "unix:///socket"] {
+            let error = url(wrong).unwrap_err();
+            assert!(error.to_string().contains("is not the address of a host"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What this version reads of the host's answers. Entries it does not know are left aside, so that
+//! an older command line works with a newer host.
+
+use std::collections::BTreeMap;
+
+use modelet_types::split::Share;
+use serde::{Deserialize, Serialize};
+
+use super::problem::HostProblem;
+
+/// All functions.
+#[derive(Debug, Deserialize)]
+pub struct Functions {
+    /// In the order of their names.
+    pub functions: Vec<Function>,
+}
+
+/// A function.
+#[derive(Debug, Deserialize)]
+pub struct Function {
+    /// Its name.
+    #[serde(rename = "function")]
+    pub name: String,
+    /// Which revisions answer its calls.
+    pub traffic: Vec<Share>,
+    /// The newest revision.
+    #[serde(default)]
+    pub latest: Option<u64>,
+    /// When it last changed.
+    pub updated_at: String,
+    /// Where it is called, as a path on the host.
+    pub url: String,
+}
+
+/// A function's revisions.
+#[derive(Debug, Deserialize)]
+pub struct Revisions {
+    /// Newest first.
+    pub revisions: Vec<Revision>,
+}
+
+/// A revision.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Revision {
+    /// Whose it is.
+    pub function: String,
+    /// Its number.
+    pub revision: u64,
+    /// When it was deployed.
+    pub created_at: String,
+    /// Who deployed it.
+    #[serde(default)]
+    pub created_by: String,
+    /// Whether it answers calls.
+    pub active: bool,
+    /// What the host found out about it.
+    #[serde(default)]
+    pub details: Details,
+}
+
+/// What the host found out at deploy.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Details {
+    /// The models by name.
+    #[serde(default)]
+    pub models: BTreeMap<String, ModelDetails>,
+}
+
+/// What the host found out about a model.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ModelDetails {
+    /// The backend that runs it.
+    pub backend: String,
+}
+
+/// What happens while a revision is created.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum DeployEvent {
+    /// The handler is being compiled.
+    Compiling,
+    /// It is compiled.
+    Compiled {
+        /// How long that took.
+        duration_ms: f64,
+    },
+    /// A model is being loaded and run.
+    CheckingModel {
+        /// Its name.
+        model: String,
+    },
+    /// It gives its golden outputs.
+    CheckedModel {
+        /// Its name.
+        model: String,
+        /// What runs it.
+        backend: String,
+        /// Why that backend.
+        #[serde(default)]
+        reason: Option<String>,
+        /// How long that took.
+        duration_ms: f64,
+    },
+    /// The revision is durable.
+    Stored,
+    /// It answers calls.
+    Activated,
+    /// The last line: it is there.
+    Done {
+        /// The revision as the host tells it.
+        revision: serde_json::Value,
+    },
+    /// The last line: it is refused.
+    Failed {
+        /// Why.
+        problem: Box<HostProblem>,
+    },
+    /// Something of a newer host.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Which layers of a function are warm.
+#[derive(Debug, Deserialize)]
+pub struct State {
+    /// One entry for each revision that the host knows.
+    pub revisions: Vec<RevisionState>,
+}
+
+/// Which layers of a revision are warm.
+#[derive(Debug, Deserialize)]
+pub struct RevisionState {
+    /// Its number.
+    pub revision: u64,
+    /// The compiled code: `cold` or `resident`.
+    pub code: String,
+    /// The linked component: `cold` or `resident`.
+    pub handler: String,
+    /// Instances at this moment.
+    pub instances: Instances,
+    /// The models' sessions.
+    #[serde(default)]
+    pub sessions: Vec<SessionState>,
+}
+
+/// Instances at one moment.
+#[derive(Debug, Deserialize)]
+pub struct Instances {
+    /// Invocations that run.
+    pub running: u64,
+    /// Invocations that wait.
+    pub waiting: u64,
+}
+
+/// The state of a model's session.
+#[derive(Debug, Deserialize)]
+pub struct SessionState {
+    /// The model's name.
+    pub model: String,
+    /// What runs it.
+    pub backend: String,
+    /// `cold`, `loading` or `ready`.
+    pub state: String,
+}
+
+/// A line of a function's log.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct LogLine {
+    /// When it was written.
+    pub at: String,
+    /// How grave it is.
+    pub level: String,
+    /// Who wrote it: `handler`, `stdout`, `stderr` or `host`.
+    pub source: String,
+    /// The text.
+    pub message: String,
+    /// The rest, kept for `--json`.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a host is and can do.
+#[derive(Debug, Deserialize)]
+pub struct HostInfo {
+    /// Its version.
+    pub version: String,
+    /// The backends it was built with.
+    #[serde(default)]
+    pub backends: Vec<BackendInfo>,
+}
+
+/// A backend of a host.
+#[derive(Debug, Deserialize)]
+pub struct BackendInfo {
+    /// Its name.
+    pub name: String,
+    /// Whether it can run models.
+    pub available: bool,
+    /// The version of its library.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Why it is not available.
+    #[serde(default)]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,32 @@
+//! `modelet activate`: gives a function's calls to a revision.
+
+use clap::Args;
+use modelet_types::{FunctionName, RevisionNumber, TrafficSplit};
+
+use crate::client::Client;
+use crate::output::{GREEN, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  modelet activate digits 2
+  modelet deploy --no-activate && modelet activate digits 5";
+
+/// Give a function's calls to one of its revisions.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The function.
+    function: FunctionName,
+    /// The revision's number.
+    revision: RevisionNumber,
+}
+
+/// Changes the traffic split.
+pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
+    let split = TrafficSplit::all_to(arguments.revision);
+    let answer = client.set_traffic(arguments.function.as_str(), &split).await?;
+    output.answer(&answer.raw, || {
+        format!("{GREEN}{}{GREEN:#} is answered by revision {}\n", arguments.function, arguments.revision)
+    })?;
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! `modelet rollback`: undoes the last activation.
+
+use clap::Args;
+use modelet_types::FunctionName;
+
+use super::functions::traffic;
+use crate::client::Client;
+use crate::output::{GREEN, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  modelet rollback digits
+
+The revision that answered before the last change answers again. `modelet revisions` shows which.";
+
+/// Give a function's calls back to the revision that had them before.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The function.
+    function: FunctionName,
+}
+
+/// Rolls back.
+pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
+    let answer = client.roll_back(arguments.function.as_str()).await?;
+    output.answer(&answer.raw, || {
+        let active = traffic(&answer.value.traffic);
+        format!("{GREEN}{}{GREEN:#} is answered by revision {active} again\n", arguments.function)
+    })?;
+    Ok(())
+}

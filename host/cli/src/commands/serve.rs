@@ -1,0 +1,117 @@
+//! `modelet serve`: runs a host until it is told to stop.
+
+mod config;
+mod logging;
+mod stop;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use modelet_server::{Config, Host};
+use serde_json::json;
+
+use crate::client::answers::BackendInfo;
+use crate::client::{Client, DEFAULT_HOST};
+use crate::error::Error;
+use crate::output::{BOLD, DIM, GREEN, Output};
+use logging::LogFormat;
+
+const EXAMPLES: &str = "\
+Examples:
+  modelet serve                          on 127.0.0.1:8421, data in ./modelet-data
+  modelet serve --data-dir /var/lib/modelet --log-format json
+  modelet serve --listen 127.0.0.1:0     on a free port, which is printed
+  modelet serve --config host.toml
+  MODELET_LOG=debug modelet serve
+
+Where settings come from: flags, then the environment (MODELET_*), then the file named by --config,
+then the defaults. Everything that the host keeps is in the data folder, which is made when it is
+not there.
+
+Ctrl-C or SIGTERM stops it: it takes no more requests and finishes those that run. A second signal
+stops it at once.";
+
+/// Run a host: the server that functions are deployed to and called on.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Configuration file (TOML).
+    #[arg(long, env = "MODELET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: config::Settings,
+    /// What to log, as in `info` or `warn,modelet_engine=debug`.
+    #[arg(long, env = "MODELET_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// How to write the log, on standard error.
+    #[arg(long, env = "MODELET_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+/// Starts the host, and stops it at a signal.
+pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
+    logging::start(&arguments.log, arguments.log_format)?;
+    let config = config::load(arguments.config.as_deref(), arguments.settings)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.workers > 0 {
+        runtime.worker_threads(config.workers);
+    }
+    runtime.enable_all().build().context("cannot start the event loop")?.block_on(serve(config, output))
+}
+
+async fn serve(config: Config, output: Output) -> anyhow::Result<()> {
+    // From the first moment on, so that a signal during the start is not lost.
+    let mut signals = stop::Signals::listen()?;
+    let host = Host::start(config).await.map_err(|error| Error::Start(Box::new(error)))?;
+    announce(&host, output).await?;
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping");
+    output.note(format!("{signal}: finishing what runs; once more to stop at once"));
+    tokio::select! {
+        () = host.shutdown() => Ok(()),
+        signal = signals.next() => stop::at_once(signal),
+    }
+}
+
+/// Says where the host is and what it can do: for a person, or as one line for a program.
+async fn announce(host: &Host, output: Output) -> anyhow::Result<()> {
+    let url = format!("http://{}", reachable(host.local_addr()));
+    // The host's own answer, so that what is printed is what a client will find.
+    let info = Client::new(&url)?.host_info().await?;
+    let data_dir = host.data_dir().canonicalize().unwrap_or_else(|_| host.data_dir().to_owned());
+    let ready = json!({ "event": "ready", "url": url, "data_dir": data_dir, "host": info.raw });
+    output.answer(&ready, || {
+        let backends: String = info.value.backends.iter().map(backend).collect();
+        let option = if url == DEFAULT_HOST { String::new() } else { format!(" --host {url}") };
+        format!(
+            "{GREEN}modelet{GREEN:#} {} at {BOLD}{url}{BOLD:#}\n{DIM}data{DIM:#}     {}\n{backends}\
+             {DIM}next{DIM:#}     modelet deploy{option}\n",
+            info.value.version,
+            data_dir.display(),
+        )
+    })?;
+    Ok(())
+}
+
+fn backend(backend: &BackendInfo) -> String {
+    let version = backend.version.as_deref().unwrap_or_default();
+    let state = match (&backend.reason, backend.available) {
+        (_, true) => version.to_owned(),
+        (Some(reason), false) => format!("not available: {reason}"),
+        (None, false) => "not available".into(),
+    };
+    format!("{DIM}backend{DIM:#}  {} {state}\n", backend.name)
+}
+
+/// The address under which this machine reaches what listens on `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

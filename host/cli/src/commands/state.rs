@@ -1,0 +1,48 @@
+//! `modelet state`: which layers of a function are warm.
+
+use clap::Args;
+use modelet_types::FunctionName;
+
+use crate::client::Client;
+use crate::client::answers::RevisionState;
+use crate::output::{Output, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  modelet state digits
+  watch modelet state digits             see it fall to zero
+
+The layers go cold one after another, by the idle timeouts under [scale] in modelet.toml: compiled
+code, the linked handler, and each model's session. A function with all of them cold costs nothing;
+its next call wakes it.";
+
+/// Show which layers of a function are warm.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The function.
+    function: FunctionName,
+}
+
+/// Prints a row for each revision.
+pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
+    let answer = client.state(arguments.function.as_str()).await?;
+    output.answer(&answer.raw, || {
+        let rows: Vec<_> = answer.value.revisions.iter().map(row).collect();
+        table(["REVISION", "CODE", "HANDLER", "RUNNING", "WAITING", "SESSIONS"], &rows)
+    })?;
+    Ok(())
+}
+
+fn row(state: &RevisionState) -> [String; 6] {
+    let session =
+        |s: &crate::client::answers::SessionState| format!("{} ({}): {}", s.model, s.backend, s.state);
+    [
+        state.revision.to_string(),
+        state.code.clone(),
+        state.handler.clone(),
+        state.instances.running.to_string(),
+        state.instances.waiting.to_string(),
+        state.sessions.iter().map(session).collect::<Vec<_>>().join(", "),
+    ]
+}

@@ -1,0 +1,206 @@
+//! `modelet.toml`: what an author writes. It names files; the host's manifest names digests.
+//!
+//! Owns reading it, and finding the line of an entry that the host refuses. Sends nothing.
+
+mod locate;
+pub mod setting;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use modelet_types::manifest::{
+    BackendChoice, Concurrency, Golden, ModelSpec, OutboundRule, RequestBody, Scale,
+};
+use modelet_types::{Digest, FunctionName, Limits, ModelName, Problem, RevisionSpec};
+use serde::Deserialize;
+
+use crate::diagnostic::Diagnostic;
+use crate::error::Error;
+use setting::Setting;
+
+/// The file's name in a project's folder.
+pub const FILE_NAME: &str = "modelet.toml";
+
+/// The entries of `modelet.toml`. Paths are relative to the folder that it stands in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entries {
+    /// The function to deploy to.
+    pub name: FunctionName,
+    /// The handler, as it is when built.
+    pub component: PathBuf,
+    /// The models by the names that the handler loads.
+    #[serde(default)]
+    pub models: BTreeMap<ModelName, ModelEntry>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    scale: Scale,
+    #[serde(default)]
+    concurrency: Concurrency,
+    #[serde(default)]
+    request_body: RequestBody,
+    #[serde(default)]
+    config: BTreeMap<String, String>,
+    #[serde(default)]
+    outbound: Vec<OutboundRule>,
+}
+
+/// One model.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// The model file.
+    pub file: PathBuf,
+    #[serde(default)]
+    backend: BackendChoice,
+    #[serde(default = "one")]
+    threads: u32,
+    #[serde(default)]
+    golden: Vec<Golden>,
+    /// A JSON list of more golden answers, for those too long to read in a manifest.
+    golden_file: Option<PathBuf>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// A manifest with the text that it was read from.
+#[derive(Debug)]
+pub struct Manifest {
+    /// What it says.
+    pub entries: Entries,
+    path: PathBuf,
+    text: String,
+    settings: Vec<Setting>,
+}
+
+impl Manifest {
+    /// Reads `modelet.toml` in `folder`, and puts `settings` over it.
+    ///
+    /// # Errors
+    /// With file, line and the allowed values, if it is not a manifest.
+    pub fn read(folder: &Path, settings: &[Setting]) -> anyhow::Result<Self> {
+        let path = folder.join(FILE_NAME);
+        if !path.is_file() {
+            return Err(Error::FileNotFound { what: "the manifest".into(), path }.into());
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let mut entries = Self::parse(&path, &text).map_err(Error::from)?;
+        if !settings.is_empty() {
+            entries = changed(&text, settings).map_err(Error::Usage)?;
+        }
+        Ok(Self { entries, path, text, settings: settings.to_vec() })
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Entries, Box<Diagnostic>> {
+        toml::from_str(text).map_err(|error| Box::new(Diagnostic::of_toml(path, text, &error)))
+    }
+
+    /// A path of the manifest, from the folder that the manifest stands in.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The host's manifest, given the digests of the component and of each model's file.
+    ///
+    /// # Errors
+    /// For the first entry that no host would accept, with its line; or if a golden file cannot be
+    /// read.
+    pub fn to_spec(
+        &self,
+        component: Digest,
+        models: &BTreeMap<ModelName, Digest>,
+    ) -> anyhow::Result<RevisionSpec> {
+        let entries = &self.entries;
+        let model = |(name, entry): (&ModelName, &ModelEntry)| {
+            let artifact = *models.get(name).with_context(|| format!("model `{name}` was not uploaded"))?;
+            let mut golden = entry.golden.clone();
+            if let Some(file) = &entry.golden_file {
+                golden.extend(self.golden_file(name, file)?);
+            }
+            let spec = ModelSpec { artifact, backend: entry.backend, threads: entry.threads, golden };
+            Ok((name.clone(), spec))
+        };
+        let spec = RevisionSpec {
+            component,
+            models: entries.models.iter().map(model).collect::<anyhow::Result<_>>()?,
+            limits: entries.limits.clone(),
+            scale: entries.scale.clone(),
+            concurrency: entries.concurrency.clone(),
+            request_body: entries.request_body,
+            config: entries.config.clone(),
+            outbound: entries.outbound.clone(),
+        };
+        // The host has ceilings of its own, which may be lower; what is over these no host takes.
+        spec.check(&Limits::HIGHEST).map_err(|problem| self.refused(&problem))?;
+        Ok(spec)
+    }
+
+    /// Reads a list of golden answers beside the manifest.
+    fn golden_file(&self, model: &ModelName, file: &Path) -> anyhow::Result<Vec<Golden>> {
+        let path = self.resolve(file);
+        let field = format!("models.{model}.golden_file");
+        let text = fs::read_to_string(&path)
+            .map_err(|error| self.at(&field, format!("cannot read `{}`: {error}", path.display())))?;
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let golden = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let field = error.path().to_string();
+            let inner = error.into_inner();
+            let offset = offset_of(&text, inner.line(), inner.column());
+            let message = inner.to_string();
+            // serde_json appends the place, which is shown better.
+            let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+            let mut diagnostic = Diagnostic::new(&path, &text, offset..offset + 1, message).of_field(field);
+            diagnostic.help = crate::diagnostic::did_you_mean(&diagnostic.message);
+            Error::from(Box::new(diagnostic))
+        })?;
+        Ok(golden)
+    }
+
+    /// The mistake that `problem` names, on the line where the author wrote it.
+    fn refused(&self, problem: &Problem) -> Error {
+        self.at(problem.field.as_deref().unwrap_or_default(), problem.detail.to_string())
+    }
+
+    /// A mistake in the entry at `field`, a path in the host's manifest.
+    pub fn at(&self, field: &str, message: impl Into<String>) -> Error {
+        if self.settings.iter().any(|setting| setting.path == field) {
+            return Error::Invalid(format!("--set {field}: {}", message.into()));
+        }
+        let span = locate::span_of(&self.text, field).unwrap_or(0..0);
+        Box::new(Diagnostic::new(&self.path, &self.text, span, message).of_field(field)).into()
+    }
+
+    /// The place of `field` in the file, if the author wrote it or something that holds it.
+    pub fn place_of(&self, field: &str) -> Option<Diagnostic> {
+        if self.settings.iter().any(|setting| setting.path == field) {
+            return None;
+        }
+        let span = locate::span_of(&self.text, field)?;
+        Some(Diagnostic::new(&self.path, &self.text, span, String::new()).of_field(field))
+    }
+}
+
+/// The entries of a manifest with `settings` put over them.
+fn changed(text: &str, settings: &[Setting]) -> Result<Entries, String> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    for setting in settings {
+        setting.apply(&mut table).map_err(|error| format!("--set {}: {error}", setting.path))?;
+    }
+    // The manifest itself was valid, so what is wrong came with a setting.
+    serde_path_to_error::deserialize(table)
+        .map_err(|error| format!("--set: {}: {}", error.path(), error.inner().message()))
+}
+
+/// The byte at a line and column, both from 1, as serde_json counts them.
+fn offset_of(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    before + column.saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! The command line as scripts see it: exit codes, and what goes to which stream. Answers come from
+//! a stand-in for the host; the end-to-end suite runs the same commands against a real one.
+
+mod host;
+mod manifest;
+mod new;
+mod run;

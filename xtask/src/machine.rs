@@ -1,0 +1,77 @@
+//! What tasks need on the machine, and the command that installs what is missing.
+
+use anyhow::bail;
+
+use crate::shell;
+use crate::workspace::GUEST_TARGET;
+
+/// Something that a machine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A C compiler: SQLite is compiled from its source.
+    CCompiler,
+    /// Python with `venv` and pip: it fetches the models of others.
+    Python,
+}
+
+impl Need {
+    fn is_there(self) -> bool {
+        match self {
+            Self::CCompiler => shell::output(&mut shell::command("cc", ["--version"])).is_some(),
+            Self::Python => {
+                let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))";
+                shell::output(&mut shell::command("python3", ["-c", check])).is_some()
+                    && shell::output(&mut shell::command("python3", ["-m", "pip", "--version"])).is_some()
+            }
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::CCompiler => "a C compiler (`cc`), which compiles SQLite",
+            Self::Python => "Python 3.9 or newer with venv and pip, which fetches the examples' models",
+        }
+    }
+
+    fn install(self) -> &'static str {
+        match (self, cfg!(target_os = "macos")) {
+            (Self::CCompiler, false) => "sudo apt-get install gcc libc6-dev",
+            (Self::CCompiler, true) => "xcode-select --install",
+            (Self::Python, false) => "sudo apt-get install python3 python3-venv python3-pip",
+            (Self::Python, true) => "brew install python",
+        }
+    }
+}
+
+/// Checks that the machine has all of `needs`.
+///
+/// # Errors
+/// Naming everything that is missing, with the commands that install it.
+pub fn check(needs: &[Need]) -> anyhow::Result<()> {
+    let missing: Vec<Need> = needs.iter().copied().filter(|need| !need.is_there()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> =
+        missing.iter().map(|need| format!("  {}: {}", need.what(), need.install())).collect();
+    bail!("this machine lacks\n{}", lines.join("\n"))
+}
+
+/// Makes sure that guests can be compiled, and installs the target through rustup if they cannot.
+///
+/// # Errors
+/// If the target is missing and rustup cannot install it.
+pub fn ensure_guest_target() -> anyhow::Result<()> {
+    let query = ["--print", "target-libdir", "--target", GUEST_TARGET];
+    let folder = shell::output(&mut shell::command("rustc", query));
+    if folder.is_some_and(|folder| std::path::Path::new(&folder).is_dir()) {
+        return Ok(());
+    }
+    if shell::output(&mut shell::command("rustup", ["--version"])).is_none() {
+        bail!(
+            "the compiler cannot build for {GUEST_TARGET}, and there is no rustup to install it: \
+             see https://rustup.rs, or install your distribution's package of the target"
+        );
+    }
+    shell::run(&mut shell::command("rustup", ["target", "add", GUEST_TARGET]))
+}

@@ -1,0 +1,109 @@
+//! `cargo xtask test`: everything that must hold before a change is merged.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::lint;
+use crate::machine::{self, Need};
+use crate::shell::{command, run as sh};
+use crate::workspace::{self, GUEST_TARGET};
+
+/// What to run.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only this step; may be given several times. What it builds on must be there.
+    #[arg(long, value_enum)]
+    only: Vec<Step>,
+    /// Only tests whose names contain one of these.
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// The steps, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Fetch the models of others, and the ONNX Runtime library.
+    Fetch,
+    /// Compile the guests.
+    Guests,
+    /// Check the format and the lints.
+    Lint,
+    /// Run the tests of each crate.
+    Unit,
+    /// Build the host, and run the end-to-end suite against it.
+    E2e,
+}
+
+impl Step {
+    fn run(self, filter: &[String]) -> anyhow::Result<()> {
+        match self {
+            Self::Fetch => sh(&mut command("python3", ["examples/fetch.py", "all"])),
+            Self::Guests => build_guests(),
+            Self::Lint => lint::check(),
+            Self::Unit => unit(filter),
+            Self::E2e => end_to_end(filter),
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// Runs the steps, and says how long each took.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    machine::check(&[Need::CCompiler, Need::Python])?;
+    machine::ensure_guest_target()?;
+    let all = Step::value_variants();
+    let chosen = all.iter().filter(|step| arguments.only.is_empty() || arguments.only.contains(step));
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    for step in chosen {
+        eprintln!("\n== {} ==", step.name());
+        let start = Instant::now();
+        let done = step.run(&arguments.filter);
+        times.push((step.name(), start.elapsed(), done.is_ok()));
+        if let Err(error) = done {
+            summarise(&times, begin.elapsed());
+            let again = format!("cargo xtask test --only {}", step.name());
+            return Err(error.context(format!("step `{}` failed; run it alone with `{again}`", step.name())));
+        }
+    }
+    summarise(&times, begin.elapsed());
+    Ok(())
+}
+
+fn summarise(times: &[(String, Duration, bool)], total: Duration) {
+    eprintln!();
+    for (name, time, passed) in times {
+        let result = if *passed { "ok" } else { "FAILED" };
+        eprintln!("{name:<8} {:>7.1} s  {result}", time.as_secs_f64());
+    }
+    eprintln!("{:<8} {:>7.1} s", "total", total.as_secs_f64());
+}
+
+fn build_guests() -> anyhow::Result<()> {
+    let guests = workspace::guests()?;
+    let mut cargo = command("cargo", ["build", "--release", "--target", GUEST_TARGET]);
+    for package in guests.examples.iter().chain(&guests.tests) {
+        cargo.args(["-p", package]);
+    }
+    sh(&mut cargo)
+}
+
+/// The tests of each crate. Those of the suite's guests are the suite itself: some of them import
+/// functions that only a host has, and do not link natively.
+fn unit(filter: &[String]) -> anyhow::Result<()> {
+    let mut cargo = command("cargo", ["test", "--workspace", "--exclude", "modelet-tests"]);
+    for guest in workspace::guests()?.tests {
+        cargo.args(["--exclude", &guest]);
+    }
+    sh(cargo.arg("--").args(filter))
+}
+
+fn end_to_end(filter: &[String]) -> anyhow::Result<()> {
+    // The suite runs the command line as a user has it.
+    sh(&mut command("cargo", ["build", "-p", "modelet"]))?;
+    sh(command("cargo", ["test", "-p", "modelet-tests", "--"]).args(filter))
+}
