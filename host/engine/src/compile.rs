@@ -8,6 +8,8 @@ use wasmparser::Parser;
 use wasmtime::component::Component;
 
 use crate::Engine;
+use crate::bindings::blocking::BlockingFunctionPre;
+use crate::bindings::function::FunctionPre;
 use crate::engine::{MAX_MEMORIES, MAX_TABLES};
 
 const HANDLER: &str = "modelet:handler/handler@0.1.0";
@@ -50,12 +52,19 @@ impl Engine {
             .map_err(|error| invalid(format!("the component is not valid: {}", one_line(&error))))?;
         check_size(&component)?;
         let kind = self.kind_of(&component)?;
-        self.0.linker.instantiate_pre(&component).map_err(|error| {
+        let linked = self.0.linker.instantiate_pre(&component).map_err(|error| {
             invalid(format!(
                 "the component imports what this host does not offer: {}; a handler may import wasi 0.2, \
                  wasi:config, wasi:logging and modelet:inference",
                 one_line(&error)
             ))
+        })?;
+        let fits = match kind {
+            HandlerKind::Handler => FunctionPre::new(linked).map(drop),
+            HandlerKind::BlockingHandler => BlockingFunctionPre::new(linked).map(drop),
+        };
+        fits.map_err(|error| {
+            invalid(format!("the handler's type is not that of the contract in wit/: {}", one_line(&error)))
         })?;
         let code = component
             .serialize()

@@ -100,11 +100,11 @@ impl Handler {
         let mut store = self.store(&invocation);
         let answer = match self.call(&mut store, invocation).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(problem)) => return Err(handler_problem(problem)),
+            Ok(Err(problem)) => return Err(handler_problem(problem, store.data())),
             Err(error) => return Err(failed(&error, store.data())),
         };
         let (head, body) = answer;
-        let (status, headers) = checked_head(head)?;
+        let (status, headers) = checked_head(head).map_err(|failure| told(failure, store.data()))?;
         let limit = store.data().limits.response_body_bytes;
         let body = match body {
             Body::Bytes(bytes) if bytes.len() as u64 > limit => {
@@ -112,7 +112,7 @@ impl Handler {
                     "the response has {} bytes, over the limit of {limit} (limits.response_body_bytes)",
                     bytes.len()
                 );
-                return Err(Failure::host(ErrorCode::ResponseTooLarge, detail));
+                return Err(told(Failure::host(ErrorCode::ResponseTooLarge, detail), store.data()));
             }
             Body::Bytes(bytes) => ReplyBody::Bytes(Bytes::from(bytes)),
             Body::Stream(reader) => ReplyBody::Stream(stream_out(store, reader, lease, deadline)),
@@ -214,6 +214,12 @@ fn failed(error: &wasmtime::Error, host: &Host) -> Failure {
     failure
 }
 
+/// Writes a failure that has no backtrace to the function's log.
+fn told(failure: Failure, host: &Host) -> Failure {
+    host.log().line(Level::Error, Source::Host, &failure.to_string());
+    failure
+}
+
 fn wall_time_exceeded(limits: &modelet_types::Limits) -> Failure {
     let detail = format!(
         "the invocation took longer than its limit of {} ms (limits.wall_time_ms)",
@@ -222,11 +228,11 @@ fn wall_time_exceeded(limits: &modelet_types::Limits) -> Failure {
     Failure::host(ErrorCode::WallTimeExceeded, detail)
 }
 
-fn handler_problem(problem: wit::Problem) -> Failure {
+fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
     let status = problem.status;
     if !(400..=599).contains(&status) {
         let detail = format!("the handler reported an error with status {status}; use 400 to 599");
-        return Failure::host(ErrorCode::InvalidResponse, detail);
+        return told(Failure::host(ErrorCode::InvalidResponse, detail), host);
     }
     let wit::Problem { status, code, detail, field } = problem;
     Failure::Handler(HandlerProblem { status, code, detail, field })

@@ -31,12 +31,15 @@ pub use reader::{Position, Records};
 pub(crate) use record::samples;
 pub use record::{Outcome, UsageOpened, UsageRecord};
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
 use commit::Committer;
 use segment::Effect;
 
 /// What an acknowledged record survives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// The death of the host's process, `kill -9` included: records are written to the kernel.
     #[default]

@@ -1,1 +1,20 @@
-//! axum: middleware, controllers; the only crate that knows status codes
+//! HTTP in front of the control plane and the data plane.
+//!
+//! The only crate that knows status numbers, headers and addresses. Routes are in `routes.rs`, one
+//! controller file per subject; the status of every error code is in `status.rs`.
+
+mod config;
+mod context;
+mod controllers;
+mod extract;
+mod host;
+mod listener;
+mod middleware;
+mod problem;
+mod publisher;
+mod routes;
+mod status;
+
+pub use config::{Config, InferenceSettings, LedgerSettings, MAX_ARTIFACT_BYTES};
+pub use host::{Host, StartError};
+pub use routes::openapi;

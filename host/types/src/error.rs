@@ -56,6 +56,8 @@ codes! {
     HostNotAllowed => "host_not_allowed",
     /// The request's body is over the limit.
     RequestTooLarge => "request_too_large",
+    /// The request came too slowly.
+    RequestTimeout => "request_timeout",
     /// The content type is not one that this address reads.
     UnsupportedMediaType => "unsupported_media_type",
     /// Too much work at once; the same request may succeed after `Retry-After`.

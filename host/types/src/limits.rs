@@ -10,6 +10,7 @@ macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $default:expr, $min:expr, $max:expr;)+) => {
         /// The limits of one invocation.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         #[serde(deny_unknown_fields, default)]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: u64,)+

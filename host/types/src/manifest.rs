@@ -16,12 +16,15 @@ pub const MAX_CONFIG_BYTES: usize = 64 << 10;
 
 /// Everything of a revision. Immutable once created.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevisionSpec {
     /// The handler.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub component: Digest,
     /// The models by the names that the handler uses.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, ModelSpec>))]
     pub models: BTreeMap<ModelName, ModelSpec>,
     /// What one invocation may use.
     #[serde(default)]
@@ -40,6 +43,7 @@ pub struct RevisionSpec {
     pub config: BTreeMap<String, String>,
     /// Where the handler may connect to, as `host` or `host:port`. Empty: nowhere.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub outbound: Vec<OutboundRule>,
 }
 
@@ -72,9 +76,11 @@ fn invalid(field: impl Into<String>, detail: String) -> Problem {
 
 /// One model of a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// The model file.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub artifact: Digest,
     /// What runs it.
     #[serde(default)]
@@ -121,6 +127,7 @@ impl ModelSpec {
 
 /// Which backend runs a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum BackendChoice {
     /// The first that can load the model and gives its golden outputs; the answer says which and why.
@@ -134,11 +141,14 @@ pub enum BackendChoice {
 
 /// One known answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Golden {
     /// The inputs by name.
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Object>))]
     pub inputs: BTreeMap<String, TensorLiteral>,
     /// The expected outputs by name; outputs not named are not compared.
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Object>))]
     pub outputs: BTreeMap<String, TensorLiteral>,
     /// How far a float may be off, absolute or relative to the expected value, whichever allows
     /// more. Other element types must be equal.
@@ -152,6 +162,7 @@ const fn default_tolerance() -> f64 {
 
 /// How the request's body reaches the handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RequestBody {
     /// All at once, when it has arrived whole.
@@ -163,6 +174,7 @@ pub enum RequestBody {
 
 /// When each layer of an idle function goes cold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Scale {
     /// Idle time after which the handler's compiled code is unmapped.
@@ -219,6 +231,7 @@ impl Scale {
 
 /// How many invocations of the function run and wait at once on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Concurrency {
     /// Invocations that run at once.

@@ -6,9 +6,11 @@ use crate::RevisionNumber;
 
 /// One revision's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Share {
     /// Which revision.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub revision: RevisionNumber,
     /// Its weight relative to the other shares; at least 1.
     pub weight: u32,
@@ -33,6 +35,7 @@ pub enum InvalidSplit {
 
 /// Weights over revisions. Empty: no revision is active.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "Vec<Share>", into = "Vec<Share>")]
 pub struct TrafficSplit(Vec<Share>);
 

@@ -1,0 +1,161 @@
+//! What the control plane consists of, and the changes that are one step.
+
+use std::sync::Arc;
+
+use modelet_engine::Engine;
+use modelet_inference::Inference;
+use modelet_observe::{FunctionLogs, Metrics};
+use modelet_store::{Actor, Artifact, Function, Store};
+use modelet_types::{Code, Digest, FunctionName, Limits, Problem, RevisionNumber, TenantName, TrafficSplit};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::Publisher;
+
+/// Components that are compiled at one time. Cranelift uses every core for one.
+const COMPILATIONS: usize = 1;
+
+/// What the control plane stands on, and its settings.
+pub struct ControlConfig {
+    /// Keeps functions, revisions and artifacts.
+    pub store: Arc<Store>,
+    /// Compiles handlers.
+    pub engine: Engine,
+    /// Checks models.
+    pub inference: Arc<Inference>,
+    /// Keeps what handlers say; a deleted function's log goes with it.
+    pub logs: Arc<FunctionLogs>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The highest limits that a manifest may ask for.
+    pub ceiling: Limits,
+}
+
+/// The control plane of one host. Cloning shares it.
+#[derive(Clone)]
+pub struct Control {
+    pub(crate) config: Arc<ControlConfig>,
+    pub(crate) publisher: Arc<dyn Publisher>,
+    pub(crate) publishing: Arc<Mutex<()>>,
+    pub(crate) compiling: Arc<Semaphore>,
+}
+
+impl Control {
+    /// The control plane that publishes to `publisher`.
+    pub fn new(config: ControlConfig, publisher: Arc<dyn Publisher>) -> Self {
+        Self {
+            config: Arc::new(config),
+            publisher,
+            publishing: Arc::default(),
+            compiling: Arc::new(Semaphore::new(COMPILATIONS)),
+        }
+    }
+
+    /// What is stored, for reading. Changes go through this type.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.config.store
+    }
+
+    /// Divides a function's calls anew.
+    ///
+    /// # Errors
+    /// If there is no such function or revision.
+    pub async fn set_traffic(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        function: &FunctionName,
+        split: TrafficSplit,
+    ) -> Result<Function, Problem> {
+        let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
+        to_the_end(async move {
+            let changed = this.store().set_traffic(&actor, &tenant, &function, split).await?;
+            this.republish(&tenant, &function).await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Goes back to the traffic split before the present one.
+    ///
+    /// # Errors
+    /// If there is no such function, or nothing to go back to.
+    pub async fn rollback(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        function: &FunctionName,
+    ) -> Result<Function, Problem> {
+        let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
+        to_the_end(async move {
+            let changed = this.store().rollback(&actor, &tenant, &function).await?;
+            this.republish(&tenant, &function).await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Removes a function with all its revisions, its log and its series.
+    ///
+    /// # Errors
+    /// If there is no such function.
+    pub async fn delete_function(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        function: &FunctionName,
+    ) -> Result<(), Problem> {
+        let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
+        to_the_end(async move {
+            this.store().delete_function(&actor, &tenant, &function).await?;
+            this.republish(&tenant, &function).await?;
+            this.config.metrics.remove_function(&tenant, &function);
+            if let Err(error) = this.config.logs.remove(&tenant, &function).await {
+                tracing::warn!(%tenant, %function, %error, "cannot remove the function's log");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a revision that takes no calls.
+    ///
+    /// # Errors
+    /// If there is no such revision, or it takes calls.
+    pub async fn delete_revision(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        function: &FunctionName,
+        revision: RevisionNumber,
+    ) -> Result<(), Problem> {
+        self.store().delete_revision(actor, tenant, function, revision).await?;
+        self.config.metrics.remove_revision(tenant, function, revision);
+        Ok(())
+    }
+
+    /// The artifact that `field` of a manifest names.
+    pub(crate) async fn artifact(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        field: &str,
+    ) -> Result<Artifact, Problem> {
+        self.store().artifact(tenant, digest).await?.ok_or_else(|| {
+            Problem::new(Code::NotFound, format!("artifact {digest} is not there: upload it first")).at(field)
+        })
+    }
+}
+
+/// Runs a change to its end even if whoever asked for it leaves: what the store has committed must
+/// also be published.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(change).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a change panicked");
+        Err(Problem::new(
+            Code::Internal,
+            "the change failed on the way; look at the present state before trying again",
+        ))
+    })
+}

@@ -1,0 +1,176 @@
+//! From a manifest to a revision that answers calls.
+//!
+//! The order makes a failure harmless: everything that can be wrong is found out before the
+//! revision exists, and code is on disk before the revision that needs it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use modelet_engine::HandlerKind;
+use modelet_inference::CheckedModel;
+use modelet_store::{Actor, Artifact, NewRevision, Revision};
+use modelet_types::{
+    Code, Digest, FunctionName, ModelName, Problem, RevisionNumber, RevisionSpec, TenantName,
+};
+use serde::Serialize;
+
+use crate::control::to_the_end;
+use crate::{Control, RevisionDetails};
+
+/// A revision to be deployed.
+pub struct Deploy {
+    /// Who asks for it.
+    pub actor: Actor,
+    /// Whose function it becomes part of.
+    pub tenant: TenantName,
+    /// Which function; made if it is not there.
+    pub function: FunctionName,
+    /// The manifest.
+    pub spec: RevisionSpec,
+    /// Whether it takes all calls at once.
+    pub activate: bool,
+}
+
+/// How far a deploy has come.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum DeployEvent {
+    /// The component is being compiled.
+    Compiling {
+        /// Which.
+        component: Digest,
+    },
+    /// The component can be run.
+    Compiled {
+        /// Which contract it fulfils.
+        kind: HandlerKind,
+        /// How long that took; next to nothing if it had been compiled before.
+        duration_ms: u64,
+    },
+    /// A model is being loaded, and its golden outputs are run.
+    CheckingModel {
+        /// Which.
+        model: ModelName,
+    },
+    /// A model can be run.
+    CheckedModel {
+        /// Which.
+        model: ModelName,
+        /// What runs it.
+        backend: &'static str,
+        /// Why.
+        reason: String,
+        /// How long that took.
+        duration_ms: u64,
+    },
+    /// The revision is stored.
+    Stored {
+        /// Its number.
+        revision: RevisionNumber,
+    },
+    /// The revision takes all calls.
+    Activated,
+}
+
+/// Takes the events of a deploy. Must not block.
+type Progress = Arc<dyn Fn(DeployEvent) + Send + Sync>;
+
+impl Control {
+    /// Deploys a revision and tells `progress` how far it has come.
+    ///
+    /// # Errors
+    /// For whatever is wrong with manifest, component or models, naming the entry.
+    pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Revision, Problem> {
+        let Deploy { actor, tenant, function, spec, activate } = deploy;
+        spec.check(&self.config.ceiling)?;
+        let component = self.artifact(&tenant, spec.component, "component").await?;
+        let mut models = Vec::with_capacity(spec.models.len());
+        for (name, model) in &spec.models {
+            let artifact = self.artifact(&tenant, model.artifact, &format!("models.{name}.artifact")).await?;
+            models.push((name.clone(), artifact));
+        }
+        let kind = self.compile(&component, &progress).await?;
+        let models = self.check_models(&spec, models, &progress).await?;
+        let details = RevisionDetails { kind, component_bytes: component.size_bytes, models };
+        let details = serde_json::to_value(details)
+            .map_err(|error| Problem::new(Code::Internal, format!("cannot store the details: {error}")))?;
+
+        let this = self.clone();
+        to_the_end(async move {
+            let new = NewRevision { spec, details, activate };
+            let revision = this.store().create_revision(&actor, &tenant, &function, new).await?;
+            progress(DeployEvent::Stored { revision: revision.number });
+            if activate {
+                this.republish(&tenant, &function).await?;
+                progress(DeployEvent::Activated);
+            }
+            tracing::info!(%tenant, %function, revision = revision.number.0, activate, "deployed");
+            Ok(revision)
+        })
+        .await
+    }
+
+    async fn compile(&self, component: &Artifact, progress: &Progress) -> Result<HandlerKind, Problem> {
+        let began = Instant::now();
+        progress(DeployEvent::Compiling { component: component.digest });
+        let kind = self.ensure_code(component).await?;
+        progress(DeployEvent::Compiled { kind, duration_ms: millis(began.elapsed()) });
+        Ok(kind)
+    }
+
+    /// Compiles a component unless its code is there already, and says what it is.
+    pub(crate) async fn ensure_code(&self, component: &Artifact) -> Result<HandlerKind, Problem> {
+        let _turn = self.compiling.acquire().await.expect("the semaphore of compilations is never closed");
+        let (engine, metrics) = (self.config.engine.clone(), self.config.metrics.clone());
+        let (digest, path) = (component.digest, component.path.clone());
+        let work = move || -> Result<HandlerKind, Problem> {
+            if let Some(code) = engine.code().load(&digest)? {
+                return Ok(engine.link(&code)?.kind());
+            }
+            let began = Instant::now();
+            let internal = |what: &str, error: std::io::Error| {
+                tracing::error!(component = %digest, %error, "{what}");
+                Problem::new(Code::Internal, format!("{what}; the host's log has the reason"))
+            };
+            let wasm = std::fs::read(path).map_err(|error| internal("cannot read the component", error))?;
+            let compiled = engine.compile(&wasm)?;
+            metrics.host().compilation.observe(began.elapsed());
+            engine
+                .code()
+                .insert(&digest, &compiled.code)
+                .map_err(|error| internal("cannot keep the compiled code", error))?;
+            Ok(compiled.kind)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Problem::new(Code::Internal, format!("compiling failed: {error}")))?
+    }
+
+    async fn check_models(
+        &self,
+        spec: &RevisionSpec,
+        artifacts: Vec<(ModelName, Artifact)>,
+        progress: &Progress,
+    ) -> Result<BTreeMap<ModelName, CheckedModel>, Problem> {
+        let mut checked = BTreeMap::new();
+        for (name, artifact) in artifacts {
+            let began = Instant::now();
+            progress(DeployEvent::CheckingModel { model: name.clone() });
+            let field = format!("models.{name}");
+            let model = self.config.inference.check(&artifact.path, &spec.models[&name], &field).await?;
+            progress(DeployEvent::CheckedModel {
+                model: name.clone(),
+                backend: model.backend.as_str(),
+                reason: model.reason.clone(),
+                duration_ms: millis(began.elapsed()),
+            });
+            checked.insert(name, model);
+        }
+        Ok(checked)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

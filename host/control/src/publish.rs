@@ -1,0 +1,96 @@
+//! From what the store says to what the data plane reads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use modelet_store::{Function, Revision, Route};
+use modelet_types::{Code, Digest, FunctionName, Problem, TenantName};
+
+use crate::{Control, RevisionDetails};
+
+/// Whoever keeps the routing table.
+pub trait Publisher: Send + Sync {
+    /// Puts a function in place of what its name meant before.
+    fn publish(&self, publication: Publication);
+
+    /// Takes a function out.
+    fn retract(&self, tenant: &TenantName, function: &FunctionName);
+}
+
+/// One function with everything that answering its calls needs.
+pub struct Publication {
+    /// Whose function it is.
+    pub tenant: TenantName,
+    /// The function with its traffic split.
+    pub function: Function,
+    /// The revisions that the split names.
+    pub revisions: Vec<PublishedRevision>,
+}
+
+/// One revision of a [`Publication`].
+pub struct PublishedRevision {
+    /// The revision.
+    pub revision: Revision,
+    /// What was found out about it.
+    pub details: RevisionDetails,
+    /// Where the artifacts that it names are.
+    pub paths: BTreeMap<Digest, PathBuf>,
+}
+
+impl Control {
+    /// Publishes every function in the store. Done once, before the first request.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn publish_all(&self) -> Result<(), Problem> {
+        for route in self.store().all_routes().await? {
+            self.publish_route(route).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what the store says about one function now.
+    pub(crate) async fn republish(&self, tenant: &TenantName, name: &FunctionName) -> Result<(), Problem> {
+        // One at a time, and what is read is read inside: otherwise of two changes the earlier
+        // could be published last.
+        let _publishing = self.publishing.lock().await;
+        let Some(function) = self.store().function(tenant, name).await? else {
+            self.publisher.retract(tenant, name);
+            return Ok(());
+        };
+        let mut revisions = Vec::new();
+        for share in function.traffic.shares() {
+            if let Some(revision) = self.store().revision(tenant, name, share.revision).await? {
+                revisions.push(revision);
+            }
+        }
+        self.publish_route(Route { tenant: tenant.clone(), function, revisions }).await
+    }
+
+    async fn publish_route(&self, route: Route) -> Result<(), Problem> {
+        let Route { tenant, function, revisions } = route;
+        let mut published = Vec::with_capacity(revisions.len());
+        for revision in revisions {
+            let details = details_of(&revision)?;
+            let mut paths = BTreeMap::new();
+            for model in revision.spec.models.values() {
+                let artifact = self.artifact(&tenant, model.artifact, "models").await?;
+                paths.insert(model.artifact, artifact.path);
+            }
+            published.push(PublishedRevision { revision, details, paths });
+        }
+        self.publisher.publish(Publication { tenant, function, revisions: published });
+        Ok(())
+    }
+}
+
+/// Reads back what `deploy` stored.
+pub(crate) fn details_of(revision: &Revision) -> Result<RevisionDetails, Problem> {
+    serde_json::from_value(revision.details.clone()).map_err(|error| {
+        let detail = format!(
+            "the details of revision {} of function `{}` cannot be read: {error}",
+            revision.number, revision.function
+        );
+        Problem::new(Code::Internal, detail)
+    })
+}

@@ -1,0 +1,148 @@
+//! The usage record of one invocation: exactly one, however the invocation ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use modelet_engine::Meter;
+use modelet_observe::metrics::RevisionMetrics;
+use modelet_observe::{Error as LedgerError, Ledger, Outcome, UsageOpened, UsageRecord};
+use modelet_types::{Code, InvocationId, Problem};
+
+use crate::Runtime;
+use crate::revision::Revision;
+
+/// What an invocation is being charged. Dropped before it is closed, it records that the caller
+/// left.
+pub(crate) struct Account {
+    ledger: Arc<Ledger>,
+    metrics: Arc<RevisionMetrics>,
+    status_of: fn(Code) -> u16,
+    revision: Arc<Revision>,
+    invocation: InvocationId,
+    started_at: Timestamp,
+    began: Instant,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) queue_time: Duration,
+    pub(crate) wake_time: Option<Duration>,
+    pub(crate) request_bytes: Arc<AtomicU64>,
+    pub(crate) response_bytes: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// Nothing is in the ledger.
+    Unwritten,
+    /// The stream's opening is in the ledger, with this status.
+    StreamOpen(u16),
+    Closed,
+}
+
+impl Account {
+    pub(crate) fn open(runtime: &Runtime, revision: &Arc<Revision>, invocation: InvocationId) -> Self {
+        Self {
+            ledger: runtime.config.ledger.clone(),
+            metrics: revision.metrics.clone(),
+            status_of: runtime.config.status_of,
+            revision: revision.clone(),
+            invocation,
+            started_at: Timestamp::now(),
+            began: Instant::now(),
+            meter: Arc::default(),
+            queue_time: Duration::ZERO,
+            wake_time: None,
+            request_bytes: Arc::default(),
+            response_bytes: 0,
+            state: State::Unwritten,
+        }
+    }
+
+    /// Writes the opening of a stream, before its first byte.
+    pub(crate) async fn open_stream(&mut self, status: u16) -> Result<(), Problem> {
+        let opened = UsageOpened {
+            invocation: self.invocation,
+            tenant: self.revision.tenant.clone(),
+            function: self.revision.function.clone(),
+            revision: self.revision.number,
+            started_at: self.started_at,
+            status,
+            cold: self.wake_time.is_some(),
+        };
+        self.ledger.open_stream(opened).await.map_err(unaccountable)?;
+        self.state = State::StreamOpen(status);
+        Ok(())
+    }
+
+    /// Writes the record, before the answer or the last byte of a stream.
+    pub(crate) async fn close(&mut self, status: u16, outcome: Outcome) -> Result<(), Problem> {
+        let record = self.record(status, outcome);
+        let before = std::mem::replace(&mut self.state, State::Closed);
+        let written = match before {
+            State::Unwritten => self.ledger.append(&record).await,
+            State::StreamOpen(_) => self.ledger.close_stream(&record).await,
+            State::Closed => return Ok(()),
+        };
+        self.metrics.record(&record);
+        written.map_err(unaccountable)
+    }
+
+    /// The status number for a failure.
+    pub(crate) fn status_of(&self, code: Code) -> u16 {
+        (self.status_of)(code)
+    }
+
+    fn record(&self, status: u16, outcome: Outcome) -> UsageRecord {
+        UsageRecord {
+            invocation: self.invocation,
+            tenant: self.revision.tenant.clone(),
+            function: self.revision.function.clone(),
+            revision: self.revision.number,
+            started_at: self.started_at,
+            wall_time_us: micros(self.began.elapsed()),
+            queue_time_us: micros(self.queue_time),
+            wake_time_us: micros(self.wake_time.unwrap_or_default()),
+            cpu_time_us: micros(self.meter.handler_cpu_time()),
+            inference_cpu_time_us: micros(self.meter.inference_cpu_time()),
+            peak_memory_bytes: self.meter.memory_peak_bytes(),
+            request_bytes: self.request_bytes.load(Relaxed),
+            response_bytes: self.response_bytes,
+            status,
+            outcome,
+            cold: self.wake_time.is_some(),
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let outcome = Outcome::Failed(Code::Cancelled);
+        // Nobody waits for these writes; the ledger counts one that fails.
+        let record = match self.state {
+            State::Closed => return,
+            State::Unwritten => {
+                let record = self.record(self.status_of(Code::Cancelled), outcome);
+                drop(self.ledger.submit(&record));
+                record
+            }
+            State::StreamOpen(status) => {
+                let record = self.record(status, outcome);
+                drop(self.ledger.submit_close(&record));
+                record
+            }
+        };
+        self.metrics.record(&record);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Without its record an invocation is not answered: work that nobody could account for would be
+/// given away, and the gap would be found by nobody.
+fn unaccountable(error: LedgerError) -> Problem {
+    tracing::error!(error = %error, "cannot write the usage ledger");
+    Problem::new(Code::Internal, "the host cannot write its usage ledger")
+}

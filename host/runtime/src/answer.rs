@@ -1,0 +1,39 @@
+//! What a call comes to.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use http::{HeaderMap, StatusCode};
+use modelet_engine::Failure;
+use modelet_types::{InvocationId, RevisionNumber};
+
+/// The outcome of one call. By the time it is there, its usage record is in the ledger.
+pub struct Answer {
+    /// The invocation.
+    pub invocation: InvocationId,
+    /// The revision that answered; `None` if the call did not get that far.
+    pub revision: Option<RevisionNumber>,
+    /// How long the caller waited for a cold function to wake; `None` if it was awake.
+    pub wake: Option<Duration>,
+    /// The handler's response, or why there is none.
+    pub result: Result<Reply, Failure>,
+}
+
+/// A handler's response.
+pub struct Reply {
+    /// From 200 to 599.
+    pub status: StatusCode,
+    /// The handler's headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: AnswerBody,
+}
+
+/// A response's body.
+pub enum AnswerBody {
+    /// All at once.
+    Bytes(Bytes),
+    /// As it is made. An error means that the connection must be broken off.
+    Stream(BoxStream<'static, Result<Bytes, Failure>>),
+}

@@ -1,0 +1,222 @@
+//! One invocation, in order.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http_body::Body;
+use modelet_engine::{
+    BodyStream, Failure, Handler, Invocation, Reply as EngineReply, ReplyBody, RequestBody,
+};
+use modelet_observe::Outcome;
+use modelet_observe::metrics::Layer as MetricLayer;
+use modelet_types::manifest::RequestBody as RequestBodyMode;
+use modelet_types::{Code, InvocationId, Problem};
+
+use crate::account::Account;
+use crate::admission::Permit;
+use crate::answer::{Answer, AnswerBody, Reply};
+use crate::log::InvocationLog;
+use crate::revision::Revision;
+use crate::{Call, Runtime, body};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Runtime {
+    /// Answers one call. Dropping the future ends the invocation and records that the caller left.
+    pub async fn invoke<B>(&self, call: Call<B>) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let invocation = InvocationId::generate();
+        let revision = match self.find(&call) {
+            Ok(revision) => revision,
+            Err(problem) => {
+                return Answer { invocation, revision: None, wake: None, result: Err(problem.into()) };
+            }
+        };
+        let mut account = Account::open(self, &revision, invocation);
+        let outcome = self.run(&revision, &mut account, invocation, call).await;
+        let wake = account.wake_time;
+        let result = settle(account, outcome).await;
+        Answer { invocation, revision: Some(revision.number), wake, result }
+    }
+
+    /// Route.
+    fn find<B>(&self, call: &Call<B>) -> Result<Arc<Revision>, Problem> {
+        if *self.draining.borrow() {
+            return Err(Problem::new(
+                Code::ShuttingDown,
+                "the host is shutting down; send the request again",
+            ));
+        }
+        self.route(&call.tenant, &call.function)
+    }
+
+    async fn run<B>(
+        &self,
+        revision: &Arc<Revision>,
+        account: &mut Account,
+        id: InvocationId,
+        call: Call<B>,
+    ) -> Result<(EngineReply, Permit), Failure>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let Call { method, path, query, headers, body, .. } = call;
+        // Receive: before a place is taken, so that a slow caller holds none.
+        let body = self.receive(revision, account, body).await?;
+
+        // Admit.
+        let waiting = Instant::now();
+        let permit = revision.admission.enter().await?;
+        account.queue_time = waiting.elapsed();
+
+        // Wake.
+        let handler = self.wake(revision, account).await?;
+
+        // Handle.
+        let deadline = Instant::now() + revision.limits.wall_time();
+        let log = self.config.logs.sink(
+            &revision.tenant,
+            &revision.function,
+            revision.number,
+            id,
+            revision.limits.log_bytes,
+        );
+        let invocation = Invocation {
+            id,
+            function: revision.function.clone(),
+            revision: revision.number,
+            method: method.as_str().to_owned(),
+            path,
+            query,
+            headers,
+            body,
+            deadline,
+            limits: revision.limits.clone(),
+            config: revision.config.clone(),
+            models: revision.models.until(deadline),
+            log: Arc::new(InvocationLog(log)),
+            meter: account.meter.clone(),
+        };
+        let reply = handler.invoke(invocation).await;
+        // Idle time begins when the work ends.
+        revision.handler.renew();
+        revision.code.renew();
+        Ok((reply?, permit))
+    }
+
+    async fn receive<B>(
+        &self,
+        revision: &Revision,
+        account: &Account,
+        body: B,
+    ) -> Result<RequestBody, Problem>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let limit = revision.limits.request_body_bytes;
+        match revision.spec.request_body {
+            RequestBodyMode::Bytes => {
+                let bytes = body::gather(body, limit, self.config.body_idle_timeout).await?;
+                account.request_bytes.store(bytes.len() as u64, Relaxed);
+                Ok(RequestBody::Bytes(bytes))
+            }
+            RequestBodyMode::Stream => {
+                Ok(RequestBody::Stream(body::stream_on(body, limit, account.request_bytes.clone())))
+            }
+        }
+    }
+
+    /// Loads whatever of handler and models is cold, side by side, so that a cold start costs the
+    /// longest of them and not the sum.
+    async fn wake(&self, revision: &Arc<Revision>, account: &mut Account) -> Result<Arc<Handler>, Problem> {
+        let warm = revision.handler.get();
+        if let (Some(handler), true) = (&warm, revision.models.is_resident()) {
+            return Ok(handler.clone());
+        }
+        let began = Instant::now();
+        self.residents.add(revision);
+        let metrics = &self.config.metrics;
+        let both = async {
+            let models = async {
+                let began = Instant::now();
+                if !revision.models.is_resident() {
+                    revision.models.wake().await;
+                    metrics.host().wake(MetricLayer::Session, began.elapsed());
+                }
+            };
+            futures::join!(revision.wake_handler(&self.config.engine, metrics), models).0
+        };
+        let woken = tokio::time::timeout(self.config.wake_timeout, both).await.map_err(|_| {
+            let detail = format!("the function did not wake within {} s", self.config.wake_timeout.as_secs());
+            Problem::new(Code::Overloaded, detail)
+        })?;
+        account.wake_time = Some(began.elapsed());
+        woken
+    }
+}
+
+/// Account, then answer.
+async fn settle(
+    mut account: Account,
+    outcome: Result<(EngineReply, Permit), Failure>,
+) -> Result<Reply, Failure> {
+    let (reply, permit) = match outcome {
+        Ok(handled) => handled,
+        Err(failure) => {
+            let status = match &failure {
+                Failure::Handler(problem) => problem.status,
+                Failure::Host(problem) => account.status_of(problem.code),
+            };
+            account.close(status, Outcome::Failed(failure.code())).await?;
+            return Err(failure);
+        }
+    };
+    let EngineReply { status, headers, body } = reply;
+    let body = match body {
+        ReplyBody::Bytes(bytes) => {
+            // The next invocation need not wait for this one's record.
+            drop(permit);
+            account.response_bytes = bytes.len() as u64;
+            account.close(status.as_u16(), Outcome::Ok).await?;
+            AnswerBody::Bytes(bytes)
+        }
+        ReplyBody::Stream(body) => {
+            account.open_stream(status.as_u16()).await?;
+            AnswerBody::Stream(accounted(body, account, permit, status.as_u16()).boxed())
+        }
+    };
+    Ok(Reply { status, headers, body })
+}
+
+/// Passes a stream on and closes its account before its end is seen.
+fn accounted(
+    body: BodyStream,
+    account: Account,
+    permit: Permit,
+    status: u16,
+) -> impl futures::Stream<Item = Result<Bytes, Failure>> + Send + 'static {
+    let state = Some((body, account, permit));
+    stream::unfold(state, move |state| async move {
+        let (mut body, mut account, permit) = state?;
+        match body.next().await {
+            Some(Ok(chunk)) => {
+                account.response_bytes += chunk.len() as u64;
+                Some((Ok(chunk), Some((body, account, permit))))
+            }
+            Some(Err(failure)) => {
+                let closed = account.close(status, Outcome::Failed(failure.code())).await;
+                Some((Err(closed.err().map_or(failure, Into::into)), None))
+            }
+            None => match account.close(status, Outcome::Ok).await {
+                Ok(()) => None,
+                // The caller must not take this for a complete answer.
+                Err(problem) => Some((Err(problem.into()), None)),
+            },
+        }
+    })
+}

@@ -1,0 +1,149 @@
+//! The models of one revision, as its handler sees them: the engine's traits over inference.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapWeak;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use modelet_engine::{InferError, Inferred, Model, Models};
+use modelet_inference::{Inference, InferenceError, ModelSource, RunRequest, Session, SessionKey};
+use modelet_observe::metrics::ModelMetrics;
+use modelet_types::{FunctionName, ModelName, Signature, TenantName, Tensor};
+
+use crate::RuntimeConfig;
+use crate::revision::ModelRow;
+
+/// The models of a revision by the names in its manifest.
+pub(crate) struct RevisionModels {
+    inference: Arc<Inference>,
+    models: BTreeMap<ModelName, Arc<Binding>>,
+}
+
+/// One model, loaded or not.
+struct Binding {
+    key: SessionKey,
+    source: ModelSource,
+    metrics: Arc<ModelMetrics>,
+    /// The session that was used last, so that a warm call looks nothing up.
+    session: ArcSwapWeak<Session>,
+}
+
+impl RevisionModels {
+    pub(crate) fn new(
+        config: &RuntimeConfig,
+        tenant: &TenantName,
+        function: &FunctionName,
+        rows: BTreeMap<ModelName, ModelRow>,
+        idle_timeout: Duration,
+    ) -> Self {
+        let bind = |(name, row): (ModelName, ModelRow)| {
+            let ModelRow { artifact, path, backend, threads } = row;
+            let metrics = config.metrics.model(tenant, function, &name, backend.as_str());
+            let key = SessionKey { tenant: tenant.clone(), model: artifact, backend, threads };
+            let source = ModelSource { path, idle_timeout };
+            (name, Arc::new(Binding { key, source, metrics, session: ArcSwapWeak::default() }))
+        };
+        Self { inference: config.inference.clone(), models: rows.into_iter().map(bind).collect() }
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&ModelName, &SessionKey)> {
+        self.models.iter().map(|(name, binding)| (name, &binding.key))
+    }
+
+    /// Whether every model is loaded.
+    pub(crate) fn is_resident(&self) -> bool {
+        self.models.values().all(|binding| binding.session.load().strong_count() > 0)
+    }
+
+    /// Loads what is cold, all at once. What cannot be loaded is reported to the handler when it
+    /// asks for it: it may not need it for this request.
+    pub(crate) async fn wake(&self) {
+        let loads = self.models.values().map(|binding| binding.session(&self.inference));
+        futures::future::join_all(loads).await;
+    }
+
+    /// What a handler is given for one invocation.
+    pub(crate) fn until(self: &Arc<Self>, deadline: Instant) -> Arc<dyn Models> {
+        Arc::new(InvocationModels { models: self.clone(), deadline })
+    }
+}
+
+impl Binding {
+    async fn session(&self, inference: &Inference) -> Result<Arc<Session>, InferenceError> {
+        if let Some(session) = self.session.load().upgrade() {
+            return Ok(session);
+        }
+        let session = inference.session(&self.key, &self.source).await?;
+        self.session.store(Arc::downgrade(&session));
+        Ok(session)
+    }
+}
+
+/// The models of a revision with the deadline of one invocation.
+struct InvocationModels {
+    models: Arc<RevisionModels>,
+    deadline: Instant,
+}
+
+impl Models for InvocationModels {
+    fn load(&self, name: &str) -> BoxFuture<'static, Result<Arc<dyn Model>, InferError>> {
+        let deadline = self.deadline;
+        let Some(binding) = self.models.models.get(name).cloned() else {
+            let names: Vec<String> = self.models.models.keys().map(|name| format!("`{name}`")).collect();
+            let there = if names.is_empty() { "none".into() } else { names.join(", ") };
+            let shown: String = name.chars().take(80).collect();
+            let detail = format!("this revision has no model `{shown}`; its manifest names {there}");
+            return futures::future::ready(Err(InferError::NotFound(detail))).boxed();
+        };
+        let models = self.models.clone();
+        async move {
+            let session = binding.session(&models.inference).await.map_err(infer_error)?;
+            let model: Arc<dyn Model> = Arc::new(InvocationModel { session, binding, deadline });
+            Ok(model)
+        }
+        .boxed()
+    }
+}
+
+/// A loaded model with the deadline of one invocation.
+struct InvocationModel {
+    session: Arc<Session>,
+    binding: Arc<Binding>,
+    deadline: Instant,
+}
+
+impl Model for InvocationModel {
+    fn signature(&self) -> &Signature {
+        self.session.signature()
+    }
+
+    fn infer(
+        self: Arc<Self>,
+        inputs: Vec<(String, Tensor)>,
+        outputs: Vec<String>,
+    ) -> BoxFuture<'static, Result<Inferred, InferError>> {
+        async move {
+            let began = Instant::now();
+            let request = RunRequest { inputs, outputs, deadline: self.deadline };
+            let run = self.session.run(request).await.map_err(infer_error)?;
+            self.binding.metrics.record(began.elapsed());
+            Ok(Inferred { outputs: run.outputs, cpu_time: run.cpu_time, inline: run.inline })
+        }
+        .boxed()
+    }
+}
+
+fn infer_error(error: InferenceError) -> InferError {
+    match error {
+        InferenceError::InvalidInput(detail) => InferError::InvalidInput(detail),
+        InferenceError::Overloaded { .. } => InferError::Overloaded(error.to_string()),
+        InferenceError::DeadlineExceeded => InferError::DeadlineExceeded,
+        InferenceError::Cancelled => InferError::Cancelled,
+        InferenceError::InvalidModel(_)
+        | InferenceError::BackendUnavailable { .. }
+        | InferenceError::Backend { .. }
+        | InferenceError::Host { .. } => InferError::Backend(error.to_string()),
+    }
+}

@@ -1,0 +1,148 @@
+//! One revision on this host: its row, and the layers that come and go.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use modelet_engine::{Code, Engine, Handler};
+use modelet_inference::{BackendId, SessionKey};
+use modelet_observe::Metrics;
+use modelet_observe::metrics::{Layer as MetricLayer, RevisionMetrics};
+use modelet_types::{
+    Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
+    TenantName,
+};
+
+use crate::Runtime;
+use crate::admission::Admission;
+use crate::layer::Layer;
+use crate::models::RevisionModels;
+
+/// One revision, as it is published.
+pub struct RevisionRow {
+    /// Its number.
+    pub number: RevisionNumber,
+    /// The manifest.
+    pub spec: RevisionSpec,
+    /// Its models, as they were resolved at deploy.
+    pub models: BTreeMap<ModelName, ModelRow>,
+}
+
+/// One model of a revision, resolved.
+pub struct ModelRow {
+    /// The model file's digest.
+    pub artifact: Digest,
+    /// Where the model file is.
+    pub path: PathBuf,
+    /// What runs it.
+    pub backend: BackendId,
+    /// Threads for one run.
+    pub threads: u32,
+}
+
+/// A revision with what of it is loaded.
+pub(crate) struct Revision {
+    pub(crate) tenant: TenantName,
+    pub(crate) function: FunctionName,
+    pub(crate) number: RevisionNumber,
+    pub(crate) spec: RevisionSpec,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) config: Arc<BTreeMap<String, String>>,
+    pub(crate) admission: Admission,
+    pub(crate) models: Arc<RevisionModels>,
+    pub(crate) metrics: Arc<RevisionMetrics>,
+    /// Compiled code, mapped from its file.
+    pub(crate) code: Layer<Code>,
+    /// The code linked with the host's functions, ready to make instances.
+    pub(crate) handler: Layer<Handler>,
+    retired: AtomicBool,
+}
+
+impl Revision {
+    pub(crate) fn new(
+        runtime: &Runtime,
+        tenant: &TenantName,
+        function: &FunctionName,
+        row: RevisionRow,
+    ) -> Self {
+        let RevisionRow { number, spec, models } = row;
+        let config = &runtime.config;
+        let idle_timeout = spec.scale.session_idle_timeout();
+        let models = RevisionModels::new(config, tenant, function, models, idle_timeout);
+        Self {
+            tenant: tenant.clone(),
+            function: function.clone(),
+            number,
+            limits: Arc::new(spec.limits.clone()),
+            config: Arc::new(spec.config.clone()),
+            admission: Admission::new(spec.concurrency.clone()),
+            models: Arc::new(models),
+            metrics: config.metrics.revision(tenant, function, number),
+            code: Layer::new(spec.scale.handler_idle_timeout()),
+            handler: Layer::new(spec.scale.instance_idle_timeout()),
+            retired: AtomicBool::new(false),
+            spec,
+        }
+    }
+
+    /// The handler, mapped and linked if it was cold. Never compiles.
+    pub(crate) async fn wake_handler(
+        &self,
+        engine: &Engine,
+        metrics: &Metrics,
+    ) -> Result<Arc<Handler>, Problem> {
+        self.handler
+            .get_or_load(async || {
+                let began = Instant::now();
+                let code = self.code.get_or_load(async || self.load_code(engine).await).await?;
+                let handler = engine.link(&code)?;
+                metrics.host().wake(MetricLayer::Code, began.elapsed());
+                Ok(handler)
+            })
+            .await
+    }
+
+    async fn load_code(&self, engine: &Engine) -> Result<Code, Problem> {
+        let (engine, component) = (engine.clone(), self.spec.component);
+        let loaded =
+            tokio::task::spawn_blocking(move || engine.code().load(&component)).await.map_err(|error| {
+                Problem::new(ErrorCode::Internal, format!("loading compiled code failed: {error}"))
+            })?;
+        loaded?.ok_or_else(|| {
+            Problem::new(ErrorCode::Overloaded, "the handler is being compiled for this host; try again soon")
+        })
+    }
+
+    /// Says that no new call will come, so that nothing is kept for the next.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    /// Drops what has been idle for its time; everything that is not in use if retired. Says
+    /// whether anything is left.
+    pub(crate) fn sweep(&self, now: Instant) -> bool {
+        // Also while it wakes, when nothing is resident yet: what is swept out now would stay for
+        // ever once it is.
+        let running = self.admission.running() > 0;
+        if !running {
+            if self.retired.load(Relaxed) {
+                self.handler.drop_now();
+                self.code.drop_now();
+            } else {
+                self.handler.drop_if_idle(now);
+                // The linked handler holds the code, so the code cannot go first.
+                if !self.handler.is_resident() {
+                    self.code.drop_if_idle(now);
+                }
+            }
+        }
+        running || self.handler.is_resident() || self.code.is_resident()
+    }
+
+    /// The sessions that this revision uses.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (&ModelName, &SessionKey)> {
+        self.models.keys()
+    }
+}

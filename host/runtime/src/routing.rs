@@ -1,0 +1,118 @@
+//! The routing table: which revisions answer a function's calls. Read without a lock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use modelet_types::{Code, FunctionName, Problem, TenantName, TrafficSplit};
+
+use crate::Runtime;
+use crate::revision::{Revision, RevisionRow};
+
+/// One function, as it is published.
+pub struct RouteRow {
+    /// Whose function it is.
+    pub tenant: TenantName,
+    /// Its name.
+    pub function: FunctionName,
+    /// How its calls are divided.
+    pub split: TrafficSplit,
+    /// The revisions that the split names.
+    pub revisions: Vec<RevisionRow>,
+}
+
+/// One function, as it is read.
+pub(crate) struct Route {
+    pub(crate) split: TrafficSplit,
+    pub(crate) revisions: Vec<Arc<Revision>>,
+}
+
+type Functions = HashMap<FunctionName, Arc<Route>>;
+type Tenants = HashMap<TenantName, Arc<Functions>>;
+
+#[derive(Default)]
+pub(crate) struct RoutingTable {
+    tenants: ArcSwap<Tenants>,
+    /// Held by whoever writes, so that no change is lost between reading and storing.
+    writing: Mutex<()>,
+}
+
+impl RoutingTable {
+    pub(crate) fn find(&self, tenant: &str, function: &str) -> Option<Arc<Route>> {
+        self.tenants.load().get(tenant)?.get(function).cloned()
+    }
+
+    fn change<R>(&self, tenant: &TenantName, change: impl FnOnce(&mut Functions) -> R) -> R {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tenants = Tenants::clone(&self.tenants.load());
+        let mut functions =
+            tenants.get(tenant).map(|functions| Functions::clone(functions)).unwrap_or_default();
+        let result = change(&mut functions);
+        tenants.insert(tenant.clone(), Arc::new(functions));
+        self.tenants.store(Arc::new(tenants));
+        result
+    }
+}
+
+impl Runtime {
+    /// Publishes a function in place of what its name meant before. A revision that stays keeps
+    /// what it has loaded.
+    pub fn publish(&self, row: RouteRow) {
+        let RouteRow { tenant, function, split, revisions } = row;
+        self.routes.change(&tenant, |functions| {
+            let before = functions.get(&function).map(|route| route.revisions.clone()).unwrap_or_default();
+            let revisions = revisions
+                .into_iter()
+                .map(|row| {
+                    let known = before.iter().find(|revision| revision.number == row.number);
+                    known.cloned().unwrap_or_else(|| Arc::new(Revision::new(self, &tenant, &function, row)))
+                })
+                .collect::<Vec<_>>();
+            for gone in before.iter().filter(|old| !revisions.iter().any(|new| new.number == old.number)) {
+                gone.retire();
+            }
+            functions.insert(function, Arc::new(Route { split, revisions }));
+        });
+    }
+
+    /// Takes a function out of the table. Invocations that run go on.
+    pub fn retract(&self, tenant: &TenantName, function: &FunctionName) {
+        let gone = self.routes.change(tenant, |functions| functions.remove(function));
+        for revision in gone.iter().flat_map(|route| &route.revisions) {
+            revision.retire();
+        }
+    }
+
+    /// The revision that answers the next call.
+    pub(crate) fn route(&self, tenant: &str, function: &str) -> Result<Arc<Revision>, Problem> {
+        let route = self.routes.find(tenant, function).ok_or_else(|| no_function(function))?;
+        let number = match route.split.shares() {
+            // The common case needs no random number.
+            [share] => share.revision,
+            _ => route.split.pick(random()).ok_or_else(|| not_active(function))?,
+        };
+        let revision = route.revisions.iter().find(|revision| revision.number == number);
+        revision.cloned().ok_or_else(|| not_active(function))
+    }
+}
+
+pub(crate) fn no_function(function: &str) -> Problem {
+    let shown: String = function.chars().take(80).collect();
+    Problem::new(
+        Code::NotFound,
+        format!("there is no function `{shown}`: `modelet functions` lists those there are"),
+    )
+}
+
+fn not_active(function: &str) -> Problem {
+    let detail = format!(
+        "no revision of function `{function}` is active: `modelet activate {function} REVISION` makes one so"
+    );
+    Problem::new(Code::NotActive, detail)
+}
+
+/// A number drawn evenly from all of `u64`; good enough to divide traffic, not a secret.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::time::Instant::now())
+}

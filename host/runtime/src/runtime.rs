@@ -1,0 +1,63 @@
+//! What the data plane consists of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use modelet_engine::Engine;
+use modelet_inference::Inference;
+use modelet_observe::{FunctionLogs, Ledger, Metrics};
+use modelet_types::Code;
+use tokio::sync::watch;
+
+use crate::routing::RoutingTable;
+use crate::sweep::{Residents, Sweeper};
+
+/// What the data plane stands on, and its settings.
+pub struct RuntimeConfig {
+    /// Runs handlers.
+    pub engine: Engine,
+    /// Runs models.
+    pub inference: Arc<Inference>,
+    /// Keeps one record per invocation.
+    pub ledger: Arc<Ledger>,
+    /// Keeps what handlers say.
+    pub logs: Arc<FunctionLogs>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The longest that a caller waits for a cold function to wake.
+    pub wake_timeout: Duration,
+    /// The longest pause in a request's body.
+    pub body_idle_timeout: Duration,
+    /// The status number that the protocol in front gives a code, for the usage record.
+    pub status_of: fn(Code) -> u16,
+}
+
+/// The data plane of one host.
+pub struct Runtime {
+    pub(crate) config: RuntimeConfig,
+    pub(crate) routes: RoutingTable,
+    pub(crate) residents: Arc<Residents>,
+    /// Whether new invocations are refused.
+    pub(crate) draining: watch::Sender<bool>,
+    _sweeper: Sweeper,
+}
+
+impl Runtime {
+    /// Starts the data plane with an empty routing table. Must be called within a tokio runtime.
+    pub fn start(config: RuntimeConfig) -> Arc<Self> {
+        let residents = Arc::new(Residents::default());
+        let sweeper = Sweeper::start(residents.clone(), config.inference.clone());
+        Arc::new(Self {
+            config,
+            routes: RoutingTable::default(),
+            residents,
+            draining: watch::Sender::new(false),
+            _sweeper: sweeper,
+        })
+    }
+
+    /// Refuses new invocations from now on; those that run go on.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+}

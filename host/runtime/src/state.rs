@@ -1,0 +1,117 @@
+//! Which layers of a function are awake, for whoever wants to know.
+
+use modelet_inference::{BackendId, SessionState};
+use modelet_types::{FunctionName, ModelName, RevisionNumber};
+use serde::Serialize;
+
+use crate::Runtime;
+use crate::revision::Revision;
+
+/// The layers of a function.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FunctionState {
+    /// The function.
+    pub function: FunctionName,
+    /// The revisions in its traffic split.
+    pub revisions: Vec<RevisionState>,
+}
+
+/// The layers of a revision, from the one that is always there to the most costly.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RevisionState {
+    /// Which revision.
+    pub revision: RevisionNumber,
+    /// The revision's row in the routing table.
+    pub row: Row,
+    /// Compiled code, mapped from its file.
+    pub code: Layer,
+    /// The code linked with the host's functions, ready to make instances.
+    pub handler: Layer,
+    /// Invocations, each in an instance of its own.
+    pub instances: Instances,
+    /// The models' sessions.
+    pub sessions: Vec<SessionLayer>,
+}
+
+/// The row of the routing table: all that is left of a function that was scaled to zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Row {
+    /// It is there; a revision without one has no state.
+    Present,
+}
+
+/// Whether a layer is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// Not loaded; it costs nothing.
+    Cold,
+    /// Loaded.
+    Resident,
+}
+
+/// The invocations of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Instances {
+    /// Those that run.
+    pub running: u32,
+    /// Those that wait for a place.
+    pub waiting: u32,
+}
+
+/// Whether a session is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionPhase {
+    /// Not loaded; it costs nothing.
+    Cold,
+    /// Being loaded.
+    Loading,
+    /// Loaded.
+    Ready,
+}
+
+/// A model's session.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SessionLayer {
+    /// The model's name in the manifest.
+    pub model: ModelName,
+    /// What runs it.
+    pub backend: BackendId,
+    /// Whether it is loaded.
+    pub state: SessionPhase,
+}
+
+impl Runtime {
+    /// The layers of a function; `None` if no such function is routed.
+    pub fn state(&self, tenant: &str, function: &FunctionName) -> Option<FunctionState> {
+        let route = self.routes.find(tenant, function.as_str())?;
+        let revisions = route.revisions.iter().map(|revision| self.revision_state(revision)).collect();
+        Some(FunctionState { function: function.clone(), revisions })
+    }
+
+    fn revision_state(&self, revision: &Revision) -> RevisionState {
+        let layer = |resident| if resident { Layer::Resident } else { Layer::Cold };
+        let session = |(name, key): (&ModelName, &modelet_inference::SessionKey)| SessionLayer {
+            model: name.clone(),
+            backend: key.backend,
+            state: match self.config.inference.state(key) {
+                SessionState::Cold => SessionPhase::Cold,
+                SessionState::Loading => SessionPhase::Loading,
+                SessionState::Ready { .. } => SessionPhase::Ready,
+            },
+        };
+        RevisionState {
+            revision: revision.number,
+            row: Row::Present,
+            code: layer(revision.code.is_resident()),
+            handler: layer(revision.handler.is_resident()),
+            instances: Instances {
+                running: revision.admission.running(),
+                waiting: revision.admission.waiting(),
+            },
+            sessions: revision.sessions().map(session).collect(),
+        }
+    }
+}

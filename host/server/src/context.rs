@@ -1,0 +1,67 @@
+//! What every controller can reach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use modelet_control::Control;
+use modelet_engine::Engine;
+use modelet_inference::Inference;
+use modelet_observe::{FunctionLogs, Metrics};
+use modelet_runtime::Runtime;
+use modelet_store::Actor;
+use modelet_types::{Code, FunctionName, Problem, TenantName};
+use tokio::sync::watch;
+
+use crate::config::Config;
+
+/// The host, as controllers see it.
+#[derive(Clone)]
+pub(crate) struct Context(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) control: Control,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) engine: Engine,
+    pub(crate) inference: Arc<Inference>,
+    pub(crate) logs: Arc<FunctionLogs>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Turns true when the host begins to shut down; ends what would go on for ever.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+impl Context {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Whose request it is. There are no keys yet, so it is always the one tenant.
+    pub(crate) fn tenant(&self) -> TenantName {
+        TenantName::default_tenant()
+    }
+
+    /// Who makes the request.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::LOCAL
+    }
+
+    /// The longest pause in a request's body.
+    pub(crate) fn body_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.body_idle_timeout_ms)
+    }
+}
+
+impl std::ops::Deref for Context {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Reads a function's name out of an address.
+pub(crate) fn function_name(text: &str) -> Result<FunctionName, Problem> {
+    text.parse().map_err(|error: modelet_types::id::InvalidName| {
+        Problem::new(Code::InvalidInput, error.to_string()).at("function")
+    })
+}

@@ -1,0 +1,12 @@
+//! One file per subject of the API.
+
+pub(crate) mod artifacts;
+pub(crate) mod functions;
+pub(crate) mod health;
+pub(crate) mod host;
+pub(crate) mod invoke;
+pub(crate) mod logs;
+pub(crate) mod openapi;
+pub(crate) mod revisions;
+pub(crate) mod state;
+pub(crate) mod traffic;

@@ -1,0 +1,52 @@
+//! Health, metrics, and what answers where nothing else does.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{Method, Uri};
+use modelet_observe::metrics;
+use modelet_types::{Code, Problem};
+
+use crate::context::Context;
+use crate::problem::{ProblemBody, ProblemResponse};
+
+/// Whether the process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "host", responses((status = 200, body = String, description = "`ok`")))]
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the host takes requests: not while it shuts down. Wakes no function.
+#[utoipa::path(get, path = "/readyz", tag = "host",
+    responses((status = 200, body = String, description = "`ok`"), (status = 503, body = ProblemBody)))]
+pub(crate) async fn ready(State(context): State<Context>) -> Response {
+    if *context.stopping.borrow() {
+        return ProblemResponse::from(Problem::new(Code::ShuttingDown, "the host is shutting down"))
+            .into_response();
+    }
+    "ok\n".into_response()
+}
+
+/// Metrics in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", tag = "host", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
+pub(crate) async fn metrics(State(context): State<Context>) -> Response {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], context.metrics.encode()).into_response()
+}
+
+/// Answers an address that there is not.
+pub(crate) async fn not_found(uri: Uri) -> ProblemResponse {
+    let path: String = uri.path().chars().take(200).collect();
+    let detail =
+        format!("there is nothing at {path}: functions are under /f/default/, the API under /api/v1/");
+    Problem::new(Code::NotFound, detail).into()
+}
+
+/// Answers a method that an address does not take.
+pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> ProblemResponse {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(
+        Code::MethodNotAllowed,
+        format!("{path} does not take {method}; /openapi.json has what it takes"),
+    )
+    .into()
+}

@@ -1,0 +1,95 @@
+//! Calls of functions.
+
+use std::io;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
+use http::{HeaderName, HeaderValue};
+use modelet_runtime::{Answer, AnswerBody, Call};
+
+use crate::context::Context;
+use crate::problem::ProblemResponse;
+
+/// Names the invocation in an answer.
+const INVOCATION_ID: HeaderName = HeaderName::from_static("modelet-invocation-id");
+/// Names the revision that answered.
+const REVISION: HeaderName = HeaderName::from_static("modelet-revision");
+/// Microseconds that the caller waited for a cold function to wake; absent if it was awake.
+const WAKE_US: HeaderName = HeaderName::from_static("modelet-wake-us");
+
+/// Hands a request to the function that its address names.
+pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    // Credentials are meant for the host; a tenant's code must not see its callers' keys.
+    parts.headers.remove(AUTHORIZATION);
+    parts.headers.remove(PROXY_AUTHORIZATION);
+    let (tenant, function, path) = split_address(parts.uri.path());
+    let call = Call {
+        tenant: tenant.to_owned(),
+        function: function.to_owned(),
+        path: path.to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        method: parts.method,
+        headers: parts.headers,
+        body,
+    };
+    respond(context.runtime.invoke(call).await)
+}
+
+/// `/f/{tenant}/{function}{path}` in its parts. Names have no character that would need decoding.
+fn split_address(address: &str) -> (&str, &str, &str) {
+    let rest = address.strip_prefix("/f/").unwrap_or_default();
+    let (tenant, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    match rest.find('/') {
+        Some(slash) => (tenant, &rest[..slash], &rest[slash..]),
+        None => (tenant, rest, "/"),
+    }
+}
+
+fn respond(answer: Answer) -> Response {
+    let Answer { invocation, revision, wake, result } = answer;
+    let mut response = match result {
+        Ok(reply) => {
+            let body = match reply.body {
+                AnswerBody::Bytes(bytes) => Body::from(bytes),
+                // An error here makes hyper break the connection off.
+                AnswerBody::Stream(stream) => {
+                    Body::from_stream(stream.map(|chunk| chunk.map_err(io::Error::other)))
+                }
+            };
+            let mut response = Response::new(body);
+            *response.status_mut() = reply.status;
+            *response.headers_mut() = reply.headers;
+            response
+        }
+        Err(failure) => ProblemResponse::of_invocation(failure, invocation, revision).into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(INVOCATION_ID, text_value(&invocation.to_string()));
+    if let Some(revision) = revision {
+        headers.insert(REVISION, HeaderValue::from(revision.0));
+    }
+    if let Some(wake) = wake {
+        headers.insert(WAKE_US, HeaderValue::from(u64::try_from(wake.as_micros()).unwrap_or(u64::MAX)));
+    }
+    response
+}
+
+fn text_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("ids are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_tenant_a_function_and_a_path() {
+        assert_eq!(split_address("/f/t/fn"), ("t", "fn", "/"));
+        assert_eq!(split_address("/f/t/fn/"), ("t", "fn", "/"));
+        assert_eq!(split_address("/f/t/fn/a%2Fb/c"), ("t", "fn", "/a%2Fb/c"));
+    }
+}

@@ -1,0 +1,46 @@
+//! The traffic split of a function: set, and rolled back.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use modelet_types::{Code, Problem, TrafficSplit};
+
+use crate::context::{Context, function_name};
+use crate::extract::{Path, from_json};
+use crate::controllers::functions::FunctionBody;
+use crate::problem::{ProblemBody, Result};
+
+/// The largest traffic split.
+const MAX_SPLIT_BYTES: usize = 64 << 10;
+
+/// Divides a function's calls anew. One share activates a revision.
+#[utoipa::path(put, path = "/api/v1/functions/{function}/traffic", tag = "traffic",
+    params(("function" = String, Path)),
+    request_body = TrafficSplit,
+    responses((status = 200, body = FunctionBody), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
+pub(crate) async fn set(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Json<FunctionBody>> {
+    let name = function_name(&name)?;
+    let bytes = axum::body::to_bytes(body, MAX_SPLIT_BYTES).await.map_err(|_| {
+        Problem::new(Code::RequestTooLarge, format!("a traffic split has at most {MAX_SPLIT_BYTES} bytes"))
+    })?;
+    let split: TrafficSplit = from_json(&bytes, Code::InvalidInput)?;
+    let function = context.control.set_traffic(&context.actor(), &context.tenant(), &name, split).await?;
+    Ok(Json(FunctionBody::new(&context, function)))
+}
+
+/// Goes back to the traffic split before the present one.
+#[utoipa::path(post, path = "/api/v1/functions/{function}/rollback", tag = "traffic",
+    params(("function" = String, Path)),
+    responses((status = 200, body = FunctionBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+pub(crate) async fn rollback(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<Json<FunctionBody>> {
+    let name = function_name(&name)?;
+    let function = context.control.rollback(&context.actor(), &context.tenant(), &name).await?;
+    Ok(Json(FunctionBody::new(&context, function)))
+}

@@ -1,0 +1,210 @@
+//! A host: everything started in order, and stopped in order.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use modelet_control::{Control, ControlConfig};
+use modelet_engine::{Engine, EngineConfig};
+use modelet_inference::{Inference, InferenceConfig};
+use modelet_observe::function_log::FunctionLogsConfig;
+use modelet_observe::ledger::LedgerConfig;
+use modelet_observe::metrics::{MetricsConfig, SessionState};
+use modelet_observe::{FunctionLogs, Ledger, Metrics};
+use modelet_runtime::{Runtime, RuntimeConfig};
+use modelet_store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::context::{Context, Parts};
+use crate::publisher::ToRuntime;
+use crate::{listener, routes, status};
+
+/// Why a host cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Others could reach the host, which asks for no key.
+    #[error(
+        "{0} can be reached from other machines, and this host asks for no key: listen on 127.0.0.1 \
+         (or set allow_unauthenticated, if something in front checks who calls)"
+    )]
+    Unauthenticated(SocketAddr),
+    /// The address is taken or not this machine's.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] modelet_store::StoreError),
+    /// The ledger or the functions' logs cannot be used.
+    #[error(transparent)]
+    Observe(#[from] modelet_observe::Error),
+    /// Inference cannot start.
+    #[error(transparent)]
+    Inference(#[from] modelet_inference::InferenceError),
+    /// The engine cannot start, or what is stored cannot be published.
+    #[error(transparent)]
+    Problem(#[from] modelet_types::Problem),
+}
+
+/// A running host.
+pub struct Host {
+    address: SocketAddr,
+    context: Context,
+    stopping: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    upkeep: Vec<JoinHandle<()>>,
+}
+
+impl Host {
+    /// Starts a host. When this returns, requests are answered.
+    ///
+    /// # Errors
+    /// If the address or the data folder cannot be used.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        if !config.listen.ip().is_loopback() && !config.allow_unauthenticated {
+            return Err(StartError::Unauthenticated(config.listen));
+        }
+        let store = Store::open(&config.data_dir).await?;
+        let ledger_dir = config.data_dir.join("ledger");
+        let ledger_config = LedgerConfig { durability: config.ledger.durability, ..LedgerConfig::default() };
+        let ledger = Ledger::open(ledger_dir, ledger_config)?;
+        let logs = FunctionLogs::open(config.data_dir.join("logs"), FunctionLogsConfig::default())?;
+        let engine = Engine::start(&engine_config(&config))?;
+        let inference = Inference::start(inference_config(&config))?;
+        let metrics = metrics(&ledger, &logs, &engine, &inference);
+        let runtime = Runtime::start(RuntimeConfig {
+            engine: engine.clone(),
+            inference: inference.clone(),
+            ledger,
+            logs: logs.clone(),
+            metrics: metrics.clone(),
+            wake_timeout: Duration::from_millis(config.wake_timeout_ms),
+            body_idle_timeout: Duration::from_millis(config.body_idle_timeout_ms),
+            status_of: status::number_of,
+        });
+        let control_config = ControlConfig {
+            store,
+            engine: engine.clone(),
+            inference: inference.clone(),
+            logs: logs.clone(),
+            metrics: metrics.clone(),
+            ceiling: config.limits.clone(),
+        };
+        let control = Control::new(control_config, Arc::new(ToRuntime(runtime.clone())));
+        control.publish_all().await?;
+
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address =
+            listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let (stopping, stopped) = watch::channel(false);
+        let (header_timeout, grace) = (config.header_timeout(), config.shutdown_grace());
+        let parts = Parts {
+            config,
+            control: control.clone(),
+            runtime,
+            engine,
+            inference,
+            logs,
+            metrics,
+            stopping: stopped.clone(),
+        };
+        let context = Context::new(parts);
+        let app = routes::app(context.clone());
+        let serving = tokio::spawn(listener::serve(listener, app, header_timeout, stopped, grace));
+        Ok(Self { address, context, stopping, serving, upkeep: upkeep(control) })
+    }
+
+    /// Where the host listens; the real port if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.context.config.data_dir
+    }
+
+    /// The backends, and what is missing for those that are not available.
+    pub fn backends(&self) -> Vec<modelet_inference::BackendStatus> {
+        self.context.inference.backends()
+    }
+
+    /// Takes no more requests, finishes those that run within the grace, and closes the store.
+    pub async fn shutdown(self) {
+        self.stopping.send_replace(true);
+        self.context.runtime.drain();
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the listener failed");
+        }
+        for task in self.upkeep {
+            task.abort();
+            // Its end, so that nothing holds the data folder once this returns. The only error is
+            // that the task was aborted.
+            let _ = task.await;
+        }
+        if let Err(error) = self.context.logs.flush().await {
+            tracing::error!(%error, "cannot write the functions' logs to their end");
+        }
+        self.context.control.store().close().await;
+    }
+}
+
+fn engine_config(config: &Config) -> EngineConfig {
+    let defaults = EngineConfig::new(config.data_dir.join("code"));
+    EngineConfig { max_instances: config.max_instances, ..defaults }
+}
+
+fn inference_config(config: &Config) -> InferenceConfig {
+    let settings = &config.inference;
+    let defaults = InferenceConfig::default();
+    let or = |value: usize, default: usize| if value == 0 { default } else { value };
+    InferenceConfig {
+        workers: or(settings.workers, defaults.workers),
+        queue: or(settings.queue, defaults.queue),
+        onnxruntime: settings.onnxruntime.clone(),
+        ..defaults
+    }
+}
+
+fn metrics(
+    ledger: &Arc<Ledger>,
+    logs: &Arc<FunctionLogs>,
+    engine: &Engine,
+    inference: &Arc<Inference>,
+) -> Arc<Metrics> {
+    let metrics =
+        Metrics::new(MetricsConfig { version: env!("CARGO_PKG_VERSION"), ..MetricsConfig::default() });
+    metrics.watch_ledger(ledger.clone());
+    metrics.watch_function_logs(logs.clone());
+    let (engine, inference) = (engine.clone(), inference.clone());
+    metrics.before_scrape(move |host| {
+        let stats = inference.stats();
+        host.model_loads.set_total(stats.loads);
+        host.sessions(SessionState::Ready).set(i64::try_from(stats.sessions).unwrap_or(i64::MAX));
+        host.instances_running.set(i64::try_from(engine.running_instances()).unwrap_or(i64::MAX));
+    });
+    metrics
+}
+
+fn upkeep(control: Control) -> Vec<JoinHandle<()>> {
+    let compiling = control.clone();
+    vec![
+        tokio::spawn(async move {
+            if let Err(problem) = compiling.compile_missing().await {
+                tracing::error!(%problem, "cannot compile what is missing");
+            }
+        }),
+        tokio::spawn(async move { match control.collect_garbage_forever().await {} }),
+    ]
+}

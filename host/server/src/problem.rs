@@ -1,0 +1,121 @@
+//! Errors as `application/problem+json` (RFC 9457), made in this one place.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use modelet_engine::Failure;
+use modelet_types::{Code, InvocationId, Problem, RevisionNumber};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::status;
+
+/// An error, as a client gets it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemBody {
+    /// `about:blank`: the code says all that a type would.
+    #[serde(rename = "type")]
+    problem_type: &'static str,
+    /// The status in words.
+    title: String,
+    /// The status as a number.
+    status: u16,
+    /// What went wrong, stable for programs; docs/errors.md lists all.
+    code: String,
+    /// What went wrong, for a person.
+    detail: String,
+    /// The input at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// The invocation that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    invocation: Option<InvocationId>,
+    /// The revision that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    revision: Option<RevisionNumber>,
+}
+
+/// An error on its way to a client.
+#[derive(Clone, Debug)]
+pub(crate) struct ProblemResponse(pub(crate) ProblemBody);
+
+/// What a controller gives.
+pub(crate) type Result<T> = std::result::Result<T, ProblemResponse>;
+
+impl ProblemResponse {
+    fn new(status: StatusCode, code: String, detail: String, field: Option<String>) -> Self {
+        Self(ProblemBody {
+            problem_type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            code,
+            detail,
+            field,
+            invocation: None,
+            revision: None,
+        })
+    }
+
+    /// Says which invocation failed.
+    pub(crate) fn of_invocation(
+        failure: Failure,
+        id: InvocationId,
+        revision: Option<RevisionNumber>,
+    ) -> Self {
+        let mut response = match failure {
+            Failure::Host(problem) => Self::from(problem),
+            Failure::Handler(problem) => {
+                let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
+                Self::new(status, problem.code, problem.detail, problem.field)
+            }
+        };
+        response.0.invocation = Some(id);
+        response.0.revision = revision;
+        response
+    }
+}
+
+impl<E: Into<Problem>> From<E> for ProblemResponse {
+    fn from(error: E) -> Self {
+        let Problem { code, detail, field } = error.into();
+        Self::new(status::of(code), code.as_str().to_owned(), detail.into_owned(), field)
+    }
+}
+
+impl IntoResponse for ProblemResponse {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).expect("made from a status");
+        let body = serde_json::to_vec(&self.0).expect("text and numbers can be written");
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        // What is overloaded now is usually free in a second; what does not exist never is.
+        let may_retry =
+            [Code::Overloaded, Code::ShuttingDown].iter().any(|code| code.as_str() == self.0.code);
+        if may_retry {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_status_of_its_class() {
+        for &code in Code::ALL {
+            let status = status::of(code);
+            assert!(status.is_client_error() || status.is_server_error(), "{code}: {status}");
+        }
+    }
+
+    #[test]
+    fn overload_says_when_to_come_back() {
+        let response = ProblemResponse::from(Problem::new(Code::Overloaded, "full")).into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+    }
+}

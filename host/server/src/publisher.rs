@@ -1,0 +1,33 @@
+//! Where the two planes meet: what the control plane publishes becomes the data plane's table.
+
+use std::sync::Arc;
+
+use modelet_control::{Publication, PublishedRevision, Publisher};
+use modelet_runtime::{ModelRow, RevisionRow, RouteRow, Runtime};
+use modelet_types::{FunctionName, TenantName};
+
+/// Publishes to the data plane of the same host.
+pub(crate) struct ToRuntime(pub(crate) Arc<Runtime>);
+
+impl Publisher for ToRuntime {
+    fn publish(&self, publication: Publication) {
+        let Publication { tenant, function, revisions } = publication;
+        let revisions = revisions.into_iter().map(revision_row).collect();
+        self.0.publish(RouteRow { tenant, function: function.name, split: function.traffic, revisions });
+    }
+
+    fn retract(&self, tenant: &TenantName, function: &FunctionName) {
+        self.0.retract(tenant, function);
+    }
+}
+
+fn revision_row(published: PublishedRevision) -> RevisionRow {
+    let PublishedRevision { revision, details, paths } = published;
+    let models = details.models.into_iter().filter_map(|(name, checked)| {
+        let spec = revision.spec.models.get(&name)?;
+        let path = paths.get(&spec.artifact)?.clone();
+        let row = ModelRow { artifact: spec.artifact, path, backend: checked.backend, threads: spec.threads };
+        Some((name, row))
+    });
+    RevisionRow { number: revision.number, models: models.collect(), spec: revision.spec }
+}
