@@ -1,0 +1,200 @@
+//! Hosts that are killed: at every step of a write, and at any time.
+//!
+//! What was acknowledged is there afterwards, nothing is half there, and nothing is left over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::future::join_all;
+use modelet_store::Store;
+use modelet_store::failpoints::FAILPOINTS;
+use modelet_types::{Digest, TenantName};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Answer, Api, HostProcess, noop_handler};
+
+const FUNCTION: &str = "kept";
+
+/// What a deployer has been promised.
+#[derive(Default)]
+struct Acknowledged {
+    artifacts: BTreeSet<String>,
+    /// Components by revision.
+    revisions: BTreeMap<u64, String>,
+    /// The revision that has the traffic.
+    active: u64,
+    /// A call of the function was answered.
+    answered: bool,
+    deleted: bool,
+}
+
+/// Works until the host dies, or to the end. Each step's answer is noted before the next.
+async fn work(host: &Api, round: u64, noted: &mut Acknowledged) -> reqwest::Result<()> {
+    for salt in [2 * round, 2 * round + 1] {
+        let component = noop_handler(salt);
+        let digest = Digest::of(&component).to_string();
+        let path = format!("/api/v1/artifacts/{digest}");
+        let (head, tail) = component.split_at(component.len() / 2);
+        for (offset, part, status) in [(0, head, 204), (head.len(), tail, 201)] {
+            let patch = host
+                .request(Method::PATCH, &path)
+                .header("upload-offset", offset)
+                .header("upload-length", component.len())
+                .body(part.to_vec());
+            send(patch, status).await?;
+        }
+        noted.artifacts.insert(digest.clone());
+        let activate = salt % 2 == 0;
+        let path = format!("/api/v1/functions/{FUNCTION}/revisions?activate={activate}");
+        let spec = json!({ "component": digest });
+        let revision = send(host.request(Method::POST, &path).json(&spec), 201).await?.json();
+        let number = revision["revision"].as_u64().unwrap();
+        noted.revisions.insert(number, digest.clone());
+        if !activate {
+            let split = json!([{ "revision": number, "weight": 1 }]);
+            let path = format!("/api/v1/functions/{FUNCTION}/traffic");
+            send(host.request(Method::PUT, &path).json(&split), 200).await?;
+        }
+        noted.active = number;
+        send(host.request(Method::POST, &format!("/f/default/{FUNCTION}/")), 204).await?;
+        noted.answered = true;
+
+        let path = "/api/v1/functions/passing/revisions";
+        send(host.request(Method::POST, path).json(&spec), 201).await?;
+        noted.deleted = false;
+        send(host.request(Method::DELETE, "/api/v1/functions/passing"), 204).await?;
+        noted.deleted = true;
+    }
+    Ok(())
+}
+
+async fn send(request: reqwest::RequestBuilder, status: u16) -> reqwest::Result<Answer> {
+    Ok(Api::try_send(request).await?.expect(status))
+}
+
+/// Starts a new host on what a killed one left, and looks for what is lost or half there.
+async fn check(data_dir: &Path, noted: &Acknowledged, case: &str) {
+    let host = HostProcess::start(data_dir, None).await;
+    let revisions = host.get(&format!("/api/v1/functions/{FUNCTION}/revisions")).await;
+    let visible: BTreeMap<u64, Value> = match revisions.status {
+        404 => BTreeMap::new(),
+        _ => revisions.expect(200).json()["revisions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|revision| (revision["revision"].as_u64().unwrap(), revision.clone()))
+            .collect(),
+    };
+    for (number, component) in &noted.revisions {
+        let revision = visible.get(number).unwrap_or_else(|| panic!("{case}: revision {number} is lost"));
+        assert_eq!(&revision["spec"]["component"], component, "{case}");
+    }
+    for digest in &noted.artifacts {
+        assert_eq!(
+            host.get(&format!("/api/v1/artifacts/{digest}")).await.status,
+            200,
+            "{case}: {digest} is lost"
+        );
+    }
+    let is_there = host.get("/api/v1/functions/passing").await.status == 200;
+    assert!(!(is_there && noted.deleted), "{case}: a deleted function is back");
+
+    for revision in visible.values() {
+        let component = revision["spec"]["component"].as_str().unwrap();
+        host.get(&format!("/api/v1/artifacts/{component}")).await.expect(200);
+    }
+    // Every revision that is visible is whole: it takes calls, and answers them.
+    for number in visible.keys() {
+        let split = json!([{ "revision": number, "weight": 1 }]);
+        let function = host.get(&format!("/api/v1/functions/{FUNCTION}")).await.expect(200).json();
+        let active = function["traffic"][0]["revision"].as_u64().unwrap_or(0);
+        assert!(active >= noted.active, "{case}: traffic went back from {} to {active}", noted.active);
+        if *number < noted.active {
+            continue;
+        }
+        host.put(&format!("/api/v1/functions/{FUNCTION}/traffic"), &split).await.expect(200);
+        let answer = host.call(FUNCTION, "/", "").await.expect(204);
+        assert_eq!(answer.header("modelet-revision"), number.to_string(), "{case}");
+    }
+    host.kill().await;
+}
+
+/// Collects garbage without any grace, and looks for what no row names.
+async fn check_nothing_is_left_over(data_dir: &Path, case: &str) {
+    let store = Store::open(data_dir).await.unwrap();
+    store.collect_garbage(Duration::ZERO).await.unwrap();
+    let owner = TenantName::default_tenant();
+    let named: BTreeSet<PathBuf> =
+        store.artifacts(&owner).await.unwrap().into_iter().map(|artifact| artifact.path).collect();
+    let stored: BTreeSet<PathBuf> = files(&data_dir.join("artifacts")).into_iter().collect();
+    assert_eq!(stored, named, "{case}: blobs and rows differ");
+    assert_eq!(files(&data_dir.join("uploads")), Vec::<PathBuf>::new(), "{case}");
+    let half_written = files(data_dir).into_iter().filter(|path| path.to_string_lossy().contains("tmp"));
+    assert_eq!(half_written.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "{case}");
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn a_kill_at_any_step_of_a_deploy_loses_nothing() {
+    // A host collects garbage once it is started, with a grace that leaves what is used here; the
+    // steps of a collection are the store's own tests'.
+    for failpoint in FAILPOINTS.iter().filter(|name| !name.starts_with("store::garbage::")) {
+        let folder = TempDir::new().unwrap();
+        let mut noted = Acknowledged::default();
+        let host = HostProcess::start(folder.path(), None).await;
+        work(&host, 0, &mut noted).await.expect("nothing kills this one");
+        host.kill().await;
+
+        let host = HostProcess::start(folder.path(), Some(failpoint)).await;
+        work(&host, 1, &mut noted).await.expect_err("the failpoint is passed");
+        host.was_killed().await;
+        check(folder.path(), &noted, failpoint).await;
+        check_nothing_is_left_over(folder.path(), failpoint).await;
+    }
+}
+
+#[tokio::test]
+async fn twenty_kills_at_any_time_lose_nothing() {
+    let folder = TempDir::new().unwrap();
+    let mut noted = Acknowledged::default();
+    for round in 0..20 {
+        let host = HostProcess::start(folder.path(), None).await;
+        let moment = Duration::from_millis(random(round) % 250);
+        let api = (*host).clone();
+        let dying = async {
+            tokio::time::sleep(moment).await;
+            host.kill().await;
+        };
+        let (_, ()) = tokio::join!(work_on(&api, round, &mut noted), dying);
+        check(folder.path(), &noted, &format!("round {round}, killed after {moment:?}")).await;
+    }
+    assert!(noted.answered, "no host lived long enough for one call");
+    check_nothing_is_left_over(folder.path(), "after twenty kills").await;
+}
+
+/// Works, beside callers who keep the ledger and the log busy, until the host dies.
+async fn work_on(host: &Api, round: u64, noted: &mut Acknowledged) {
+    let calls = (0..2).map(async |_| while host.call_fallibly(FUNCTION, "/", "").await.is_ok() {});
+    let working = async {
+        let mut step = 1_000 * (round + 1);
+        while work(host, step, noted).await.is_ok() {
+            step += 1;
+        }
+    };
+    tokio::join!(working, join_all(calls));
+}
+
+/// A number that differs from run to run and from round to round.
+fn random(round: u64) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+
+    RandomState::new().hash_one(round)
+}

@@ -1,0 +1,21 @@
+//! The end-to-end suite: every test starts a host with a data folder of its own and talks to it as
+//! its users do, over HTTP.
+//!
+//! Guests and examples are built beforehand (`cargo xtask test` does it); a test that misses one
+//! fails with the command. Nothing here sleeps: what takes time is waited for, with a deadline.
+
+mod bad_requests;
+mod cold_start;
+mod crash;
+mod examples;
+mod hostile_guests;
+mod hostile_uploads;
+mod ledger;
+mod lifecycle;
+mod logs;
+mod new_project;
+mod scale_to_zero;
+mod shutdown;
+mod streams;
+mod support;
+mod surface;

@@ -1,0 +1,68 @@
+//! Layers that go cold one by one, and wake again.
+
+use serde_json::{Value, json};
+
+use crate::support::{TestHost, digits, until};
+
+const NEVER: u64 = 3_600_000;
+
+/// Which layers of `function` are warm: compiled code, linked handler, session.
+async fn warm(host: &TestHost, function: &str) -> [bool; 3] {
+    let layers = host.layers(function).await;
+    assert_eq!(layers["row"], "present", "{layers}");
+    let is = |layer: &Value, warm: &str| {
+        assert!([warm, "cold"].contains(&layer.as_str().unwrap()), "{layers}");
+        layer == warm
+    };
+    [
+        is(&layers["code"], "resident"),
+        is(&layers["handler"], "resident"),
+        is(&layers["sessions"][0]["state"], "ready"),
+    ]
+}
+
+async fn calls(host: &TestHost, function: &str) -> Option<u64> {
+    let case = &digits()[7];
+    let answer = host.call(function, "/", case.request()).await;
+    assert_eq!(case.mistake(&answer), None);
+    answer.headers.get("modelet-wake-us").map(|wake| wake.to_str().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn each_layer_goes_cold_by_its_own_timeout_and_wakes_for_the_next_call() {
+    let host = TestHost::start().await;
+    // The same model on another number of threads is another session, with a timeout of its own.
+    let model = host.upload(crate::support::digits_model()).await;
+    for (function, threads, [code, handler, session], left_warm) in [
+        ("all", 1, [50, 50, 50], [false, false, false]),
+        ("instances", 2, [NEVER, 50, NEVER], [true, false, true]),
+        ("handler", 3, [50, 50, NEVER], [false, false, true]),
+        ("session", 4, [NEVER, NEVER, 50], [true, true, false]),
+    ] {
+        let models = json!({ "digits": { "artifact": model, "threads": threads, "backend": "rten" } });
+        let scale = json!({
+            "handler_idle_timeout_ms": code,
+            "instance_idle_timeout_ms": handler,
+            "session_idle_timeout_ms": session,
+        });
+        host.deploy_digits(function, &json!({ "models": models, "scale": scale })).await;
+        calls(&host, function).await;
+        let compilations = host.metric("modelet_compilations_total", "").await;
+        until(&format!("{function} to go cold"), async || {
+            (warm(&host, function).await == left_warm).then_some(())
+        })
+        .await;
+        let woke = calls(&host, function).await;
+        assert!(woke.is_some_and(|wake_us| wake_us > 0), "{function} woke in {woke:?}");
+        assert_eq!(host.metric("modelet_compilations_total", "").await, compilations, "{function}");
+    }
+}
+
+#[tokio::test]
+async fn a_warm_function_does_not_wake() {
+    let host = TestHost::start().await;
+    host.deploy_digits("digits", &json!({})).await;
+    calls(&host, "digits").await;
+    assert_eq!(calls(&host, "digits").await, None);
+    assert_eq!(warm(&host, "digits").await, [true; 3]);
+}

@@ -1,0 +1,40 @@
+//! What tests stand on: hosts, a client of their HTTP interface, guests, a neighbour.
+
+mod answer;
+mod api;
+mod artifact;
+mod digits;
+mod host;
+mod neighbour;
+mod process;
+mod wat;
+
+pub use answer::Answer;
+pub use api::Api;
+pub use artifact::{digits_handler, digits_model, example, guest, repository, target_dir};
+pub use digits::digits;
+pub use host::TestHost;
+pub use neighbour::Neighbour;
+pub use process::HostProcess;
+pub use wat::{blocking_handler, noop_handler};
+
+use std::time::Duration;
+
+/// The longest that anything is waited for. Two slow cores run the whole suite at once.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Asks until the answer is there.
+///
+/// # Panics
+/// With `what` if it is not there in time.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}

@@ -1,0 +1,139 @@
+//! A caller of a host: its control API and its functions, over HTTP.
+
+use modelet_types::Digest;
+use reqwest::{Body, Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::Answer;
+
+/// A client of one host.
+#[derive(Clone)]
+pub struct Api {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Api {
+    pub fn new(address: impl std::fmt::Display) -> Self {
+        let http =
+            reqwest::Client::builder().no_proxy().build().expect("the client has no settings to fail on");
+        Self { http, base: format!("http://{address}") }
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// Sends a request and reads the answer, if there is one.
+    pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Answer> {
+        Answer::read(request.send().await?).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        Self::try_send(self.request(method, path).body(body)).await.expect("the host answers")
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, "").await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        Self::try_send(self.request(Method::POST, path).json(body)).await.expect("the host answers")
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        Self::try_send(self.request(Method::PUT, path).json(body)).await.expect("the host answers")
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, "").await
+    }
+
+    /// Posts to a function. `path` begins with `/`.
+    pub async fn call(&self, function: &str, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(Method::POST, &format!("/f/default/{function}{path}"), body).await
+    }
+
+    /// As [`Self::call`], where there may be no answer.
+    pub async fn call_fallibly(
+        &self,
+        function: &str,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> reqwest::Result<Answer> {
+        let path = format!("/f/default/{function}{path}");
+        Self::try_send(self.request(Method::POST, &path).body(body)).await
+    }
+
+    /// As [`Self::get`], where there may be no answer.
+    pub async fn get_fallibly(&self, path: &str) -> reqwest::Result<Answer> {
+        Self::try_send(self.request(Method::GET, path)).await
+    }
+
+    /// Uploads an artifact and gives the digest that names it.
+    pub async fn upload(&self, bytes: Vec<u8>) -> String {
+        let digest = Digest::of(&bytes).to_string();
+        self.send(Method::PUT, &format!("/api/v1/artifacts/{digest}"), bytes).await.expect(201);
+        digest
+    }
+
+    /// Asks for a revision, which the host may refuse.
+    pub async fn revise(&self, function: &str, spec: &Value) -> Answer {
+        self.post(&format!("/api/v1/functions/{function}/revisions"), spec).await
+    }
+
+    /// Deploys and activates a revision, and gives its number.
+    pub async fn deploy(&self, function: &str, spec: &Value) -> u64 {
+        let revision = self.revise(function, spec).await.expect(201).json();
+        assert_eq!(revision["active"], true, "{revision}");
+        revision["revision"].as_u64().expect("a revision has a number")
+    }
+
+    /// Uploads a component and deploys it with nothing else.
+    pub async fn deploy_component(&self, function: &str, component: Vec<u8>) -> u64 {
+        let component = self.upload(component).await;
+        self.deploy(function, &json!({ "component": component })).await
+    }
+
+    pub async fn logs(&self, function: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/api/v1/functions/{function}/logs?tail=10000")).await.expect(200);
+        answer.text().lines().map(|line| serde_json::from_str(line).expect("a log line is JSON")).collect()
+    }
+
+    /// Waits until the function's log has a line with all of these texts, and gives it.
+    pub async fn log_line(&self, function: &str, texts: &[&str]) -> Value {
+        super::until(&format!("a log line with {texts:?}"), async || {
+            let has_all = |line: &Value| {
+                let message = line["message"].as_str().expect("a log line has a message");
+                texts.iter().all(|text| message.contains(text))
+            };
+            self.logs(function).await.into_iter().find(has_all)
+        })
+        .await
+    }
+
+    /// The layers of a function's only active revision.
+    pub async fn layers(&self, function: &str) -> Value {
+        let state = self.get(&format!("/api/v1/functions/{function}/state")).await.expect(200).json();
+        assert_eq!(state["revisions"].as_array().map(Vec::len), Some(1), "{state}");
+        state["revisions"][0].clone()
+    }
+
+    /// The sum of a metric's series whose labels contain `labels`; 0 if there is none.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let answer = self.get("/metrics").await.expect(200);
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let (found, value) = match rest.strip_prefix('{') {
+                Some(rest) => rest.split_once("} ")?,
+                None => ("", rest.strip_prefix(' ')?),
+            };
+            found.contains(labels).then(|| value.parse::<f64>().expect("a sample is a number"))
+        };
+        answer.text().lines().filter_map(value).sum()
+    }
+}

@@ -1,0 +1,64 @@
+//! A host in a process of its own, which can be killed.
+
+use std::ops::Deref;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{Api, DEADLINE};
+
+const SIGKILL: i32 = 9;
+
+/// A running process. Dereferences to a client of its host. Killed when dropped.
+pub struct HostProcess {
+    child: Child,
+    api: Api,
+}
+
+impl Deref for HostProcess {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+impl HostProcess {
+    /// Starts a host on `data_dir` which dies at `failpoint`.
+    pub async fn start(data_dir: &Path, failpoint: Option<&str>) -> Self {
+        let config: Value = super::host::config(data_dir);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fragile-host"));
+        command.arg(config.to_string()).stdout(Stdio::piped()).kill_on_drop(true).env_remove("FAILPOINTS");
+        if let Some(failpoint) = failpoint {
+            command.env("FAILPOINTS", format!("{failpoint}=kill"));
+        }
+        let mut child = command.spawn().expect("the host can be started");
+        let output = child.stdout.take().expect("its output is piped");
+        let mut address = String::new();
+        let mut output = BufReader::new(output);
+        tokio::time::timeout(DEADLINE, output.read_line(&mut address))
+            .await
+            .expect("the host starts in time")
+            .expect("its output can be read");
+        assert!(!address.is_empty(), "the host did not start: {:?}", child.wait().await);
+        Self { child, api: Api::new(address.trim()) }
+    }
+
+    /// Ends it as `kill -9` does.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("a child can be killed");
+    }
+
+    /// Waits until a failpoint has killed it.
+    pub async fn was_killed(mut self) {
+        let status = tokio::time::timeout(DEADLINE, self.child.wait())
+            .await
+            .expect("the failpoint was passed")
+            .expect("a child can be waited for");
+        assert_eq!(status.signal(), Some(SIGKILL), "{status}");
+    }
+}
