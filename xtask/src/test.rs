@@ -29,10 +29,8 @@ enum Step {
     Guests,
     /// Check the format and the lints.
     Lint,
-    /// Run the tests of each crate.
-    Unit,
-    /// Build the host, and run the end-to-end suite against it.
-    E2e,
+    /// Run the tests of each crate, and the end-to-end suite.
+    Test,
 }
 
 impl Step {
@@ -41,8 +39,7 @@ impl Step {
             Self::Fetch => sh(&mut command("python3", ["examples/fetch.py", "all"])),
             Self::Guests => build_guests(),
             Self::Lint => lint::check(),
-            Self::Unit => unit(filter),
-            Self::E2e => end_to_end(filter),
+            Self::Test => test(filter),
         }
     }
 
@@ -92,18 +89,15 @@ fn build_guests() -> anyhow::Result<()> {
     sh(&mut cargo)
 }
 
-/// The tests of each crate. Those of the suite's guests are the suite itself: some of them import
-/// functions that only a host has, and do not link natively.
-fn unit(filter: &[String]) -> anyhow::Result<()> {
-    let mut cargo = command("cargo", ["test", "--workspace", "--exclude", "modelet-tests"]);
+/// Every native test in one go: another choice of packages is another choice of their dependencies'
+/// features, and cargo would build wasmtime once for each.
+///
+/// The tests of the suite's guests are the suite itself: some of them import functions that only a
+/// host has, and do not link natively.
+fn test(filter: &[String]) -> anyhow::Result<()> {
+    let mut cargo = command("cargo", ["test", "--workspace"]);
     for guest in workspace::guests()?.tests {
         cargo.args(["--exclude", &guest]);
     }
     sh(cargo.arg("--").args(filter))
-}
-
-fn end_to_end(filter: &[String]) -> anyhow::Result<()> {
-    // The suite runs the command line as a user has it.
-    sh(&mut command("cargo", ["build", "-p", "modelet"]))?;
-    sh(command("cargo", ["test", "-p", "modelet-tests", "--"]).args(filter))
 }
