@@ -12,12 +12,16 @@ pub enum Need {
     CCompiler,
     /// Python with `venv` and pip: it fetches the models of others.
     Python,
+    /// `wrk`: it makes the load of the benchmarks.
+    Wrk,
 }
 
 impl Need {
     fn is_there(self) -> bool {
         match self {
             Self::CCompiler => shell::output(&mut shell::command("cc", ["--version"])).is_some(),
+            // It has no option that only asks: without arguments it prints its usage and fails.
+            Self::Wrk => std::process::Command::new("wrk").output().is_ok(),
             Self::Python => {
                 let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))";
                 shell::output(&mut shell::command("python3", ["-c", check])).is_some()
@@ -30,6 +34,7 @@ impl Need {
         match self {
             Self::CCompiler => "a C compiler (`cc`), which compiles SQLite",
             Self::Python => "Python 3.9 or newer with venv and pip, which fetches the examples' models",
+            Self::Wrk => "`wrk`, which makes the load of the benchmarks",
         }
     }
 
@@ -39,6 +44,8 @@ impl Need {
             (Self::CCompiler, true) => "xcode-select --install",
             (Self::Python, false) => "sudo apt-get install python3 python3-venv python3-pip",
             (Self::Python, true) => "brew install python",
+            (Self::Wrk, false) => "sudo apt-get install wrk",
+            (Self::Wrk, true) => "brew install wrk",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each task is a module. They run cargo and the built `modelet`, and link none of its crates, so
 //! that a task starts quickly and sees what a user sees.
 
+mod bench;
 mod demo;
 mod lint;
 mod machine;
@@ -28,6 +29,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Run everything: lints, unit tests, guests, and the end-to-end suite.
     Test(test::Arguments),
+    /// Measure the host beside a bare server and beside FastAPI.
+    Bench(bench::Arguments),
     /// Check the format and the lints.
     Lint,
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Lint => lint::run(),
     };
     match done {

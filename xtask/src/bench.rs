@@ -1,0 +1,151 @@
+//! `cargo xtask bench`: how fast the host wakes and answers, beside what people would use instead.
+//!
+//! One run measures everything on one machine; figures of different runs do not compare. Nothing
+//! here links the host: it is the release build of `modelet serve`, called over HTTP.
+
+mod bars;
+mod client;
+mod cpu;
+mod digits;
+mod fresh;
+mod host;
+mod peers;
+mod report;
+mod server;
+mod stats;
+mod verify;
+mod wake;
+mod wrk;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+
+use crate::machine::{self, Need};
+use crate::shell::{command, run as sh};
+use crate::workspace;
+use report::Report;
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only these; by default all.
+    #[arg(value_enum)]
+    names: Vec<Benchmark>,
+    /// Write the figures to this file, as one flat object.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// End with an error if a figure misses its bar.
+    #[arg(long)]
+    check: bool,
+    /// Too few and too short measurements, to try the benchmarks themselves.
+    #[arg(long, conflicts_with = "check")]
+    quick: bool,
+}
+
+/// The benchmarks, in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Benchmark {
+    /// The first call of a function that has gone cold.
+    Wake,
+    /// A call that finds the function awake, in an instance of its own.
+    Fresh,
+    /// Many calls at once, beside the floor and beside FastAPI.
+    Digits,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Calls of a cold function.
+    pub samples: usize,
+    /// Rounds of each server; a ratio is the median of as many pairs.
+    pub rounds: usize,
+    /// Length of a round.
+    pub round: Duration,
+}
+
+const FULL: Effort = Effort { samples: 200, rounds: 7, round: Duration::from_secs(3) };
+const QUICK: Effort = Effort { samples: 20, rounds: 3, round: Duration::from_secs(1) };
+
+/// Set by Ctrl-C. The servers get the signal too, so what is measured afterwards means nothing.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends the run after a Ctrl-C, by the way that stops the servers and removes their folders.
+fn check_interrupted() -> anyhow::Result<()> {
+    if INTERRUPTED.load(Relaxed) {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+/// Runs the benchmarks.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let effort = if arguments.quick { QUICK } else { FULL };
+    let all = Benchmark::value_variants();
+    let chosen: Vec<Benchmark> =
+        all.iter().copied().filter(|b| arguments.names.is_empty() || arguments.names.contains(b)).collect();
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Relaxed)).context("cannot handle Ctrl-C")?;
+    prepare(&chosen)?;
+
+    let mut report = Report::new(&effort);
+    for benchmark in &chosen {
+        match benchmark {
+            Benchmark::Wake => wake::run(&effort, &mut report)?,
+            Benchmark::Fresh => fresh::run(&effort, &mut report)?,
+            Benchmark::Digits => digits::run(&effort, &mut report)?,
+        }
+        check_interrupted()?;
+    }
+    report.print(&chosen);
+    if let Some(file) = &arguments.json {
+        fs::write(file, report.to_json()).with_context(|| format!("cannot write `{}`", file.display()))?;
+    }
+    let missed = bars::missed(&chosen, &report);
+    for line in &missed {
+        eprintln!("missed: {line}");
+    }
+    if arguments.check && !missed.is_empty() {
+        bail!("{} of the bars were missed", missed.len());
+    }
+    Ok(())
+}
+
+/// Builds and fetches everything first, so that nothing else runs while something is measured.
+fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
+    machine::check(&[Need::CCompiler, Need::Python, Need::Wrk])?;
+    machine::ensure_guest_target()?;
+    sh(&mut command("python3", ["examples/fetch.py", "onnxruntime"]))?;
+    sh(&mut command("cargo", ["build", "--release", "-p", "modelet", "-p", "floor"]))?;
+    if chosen.contains(&Benchmark::Digits) {
+        peers::set_up_fastapi()?;
+    }
+    Ok(())
+}
+
+/// A program of the release build.
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    // This program's folder is that of its own profile, and the profiles' folders are neighbours.
+    let programs = workspace::programs()?;
+    let target = programs.parent().context("this program is not in cargo's target folder")?;
+    Ok(target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// The ONNX Runtime library that all the servers load.
+fn library() -> PathBuf {
+    workspace::root().join(".cache/onnxruntime/libonnxruntime.so")
+}
+
+/// The model that all the servers run.
+fn model() -> PathBuf {
+    workspace::root().join("examples/digits/model/digits.onnx")
+}
+
+/// What the rounds post: one image.
+fn body() -> &'static Path {
+    Path::new("examples/digits/requests/one.json")
+}

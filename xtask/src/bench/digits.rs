@@ -1,0 +1,143 @@
+//! Many calls at once: the host, the floor and FastAPI, round by round in turn.
+//!
+//! The three take turns in every round, and the order is reversed in every other one, so that what
+//! else the machine does hits them alike. A ratio is the median of the rounds' own ratios.
+
+use std::array;
+
+use anyhow::Context as _;
+
+use super::report::Report;
+use super::server::Server;
+use super::stats::median;
+use super::wrk::{self, Round};
+use super::{Effort, peers, verify};
+
+/// Connections of the client.
+const CONNECTIONS: [usize; 3] = [1, 8, 64];
+
+/// The servers, in the order of [`NAMES`].
+const SERVERS: usize = 3;
+const MODELET: usize = 0;
+const FLOOR: usize = 1;
+const FASTAPI: usize = 2;
+
+/// What the servers are called, and what their keys begin with.
+const NAMES: [(&str, &str); SERVERS] =
+    [("Modelet", ""), ("floor: bare axum + ONNX Runtime", "floor_"), ("FastAPI, 2 workers", "fastapi_")];
+
+/// Measures all servers at each number of connections.
+pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
+    let servers = [peers::start_modelet()?, peers::start_floor()?, peers::start_fastapi()?];
+    for server in &servers {
+        verify::all(&server.url()).with_context(|| server.name())?;
+    }
+    for connections in CONNECTIONS {
+        eprintln!("digits at {connections} connections: {} rounds of each server", effort.rounds);
+        let rounds = measure(&servers, connections, effort)?;
+        add_figures(&rounds, connections, report)?;
+    }
+    for server in &servers {
+        verify::all(&server.url()).with_context(|| format!("{} after the rounds", server.name()))?;
+    }
+    Ok(())
+}
+
+/// The rounds of each server.
+fn measure(
+    servers: &[Server; SERVERS],
+    connections: usize,
+    effort: &Effort,
+) -> anyhow::Result<[Vec<Round>; SERVERS]> {
+    for server in servers {
+        wrk::warm_up(server, connections, effort)?;
+    }
+    let mut rounds: [Vec<Round>; SERVERS] = array::from_fn(|_| Vec::new());
+    for round in 0..effort.rounds {
+        for turn in 0..SERVERS {
+            let server = if round % 2 == 0 { turn } else { SERVERS - 1 - turn };
+            rounds[server].push(wrk::round(&servers[server], connections, effort.round)?);
+        }
+    }
+    Ok(rounds)
+}
+
+fn add_figures(
+    rounds: &[Vec<Round>; SERVERS],
+    connections: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let of = |server: usize, figure: fn(&Round) -> f64| -> anyhow::Result<f64> {
+        let values: Vec<f64> = rounds[server].iter().map(figure).collect();
+        median(&values).context("there are no rounds")
+    };
+    let ratio = |other: usize, figure: fn(&Round) -> f64| -> anyhow::Result<f64> {
+        let pairs = rounds[MODELET].iter().zip(&rounds[other]);
+        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| figure(ours) / figure(theirs)).collect();
+        median(&ratios).context("there are no rounds")
+    };
+    let c = connections;
+    for (server, (_, prefix)) in NAMES.iter().enumerate() {
+        report.add(format!("{prefix}digits_c{c}_rps"), of(server, |round| round.rps)?);
+        report.add(format!("{prefix}digits_c{c}_p50_ms"), of(server, |round| round.p50_us / 1e3)?);
+        report.add(format!("{prefix}digits_c{c}_p99_ms"), of(server, |round| round.p99_us / 1e3)?);
+        report.add(format!("{prefix}digits_c{c}_cpu_us"), of(server, |round| round.cpu_us)?);
+    }
+    for (server, name) in [(FLOOR, "floor"), (FASTAPI, "fastapi")] {
+        report.add(format!("http_digits_c{c}_{name}_ratio"), ratio(server, |round| round.rps)?);
+        report.add(format!("digits_c{c}_cpu_ratio_{name}"), ratio(server, |round| round.cpu_us)?);
+    }
+    let foreign: Vec<f64> = rounds.iter().flatten().map(|round| round.foreign_cores).collect();
+    report.add(format!("digits_c{c}_foreign_cores"), median(&foreign).context("there are no rounds")?);
+    Ok(())
+}
+
+/// The absolute figures as a table in Markdown.
+pub fn table(report: &Report) -> String {
+    let mut lines = vec![
+        "| server | connections | requests/s | p50 ms | p99 ms | server CPU µs/request |".to_owned(),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
+    for connections in CONNECTIONS {
+        for (name, prefix) in NAMES {
+            let figure = |part: &str| {
+                let value = report.figure(&format!("{prefix}digits_c{connections}_{part}"));
+                value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+            };
+            lines.push(format!(
+                "| {name} | {connections} | {} | {} | {} | {} |",
+                figure("rps"),
+                figure("p50_ms"),
+                figure("p99_ms"),
+                figure("cpu_us")
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::FULL;
+
+    fn round(rps: f64, cpu_us: f64) -> Round {
+        Round { rps, p50_us: 100.0, p99_us: 400.0, cpu_us, foreign_cores: 0.0 }
+    }
+
+    #[test]
+    fn a_ratio_is_the_median_of_pairs_and_not_of_all_rounds() {
+        // A slow spell in the second round hits both alike.
+        let modelet = vec![round(100.0, 60.0), round(10.0, 600.0), round(120.0, 50.0)];
+        let floor = vec![round(200.0, 20.0), round(20.0, 200.0), round(200.0, 20.0)];
+        let fastapi = vec![round(50.0, 120.0); 3];
+        let mut report = Report::new(&FULL);
+        add_figures(&[modelet, floor, fastapi], 8, &mut report).unwrap();
+        assert_eq!(report.figure("http_digits_c8_floor_ratio"), Some(0.5));
+        assert_eq!(report.figure("digits_c8_cpu_ratio_floor"), Some(3.0));
+        assert_eq!(report.figure("http_digits_c8_fastapi_ratio"), Some(2.0));
+        assert_eq!(report.figure("digits_c8_rps"), Some(100.0));
+        assert_eq!(report.figure("floor_digits_c8_p99_ms"), Some(0.4));
+        assert!(table(&report).contains("| Modelet | 8 | 100 | 0.1 | 0.4 | 60 |"));
+    }
+}
