@@ -101,8 +101,9 @@ impl Control {
             let new = NewRevision { spec, details, activate };
             let revision = this.store().create_revision(&actor, &tenant, &function, new).await?;
             progress(DeployEvent::Stored { revision: revision.number });
+            // Also if it takes no calls: that the function is there, and not active, is published too.
+            this.republish(&tenant, &function).await?;
             if activate {
-                this.republish(&tenant, &function).await?;
                 progress(DeployEvent::Activated);
             }
             tracing::info!(%tenant, %function, revision = revision.number.0, activate, "deployed");

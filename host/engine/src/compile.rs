@@ -5,12 +5,14 @@
 use modelet_types::{Code as ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 use wasmparser::Parser;
-use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::Engine;
-use crate::bindings::blocking::BlockingFunctionPre;
-use crate::bindings::function::FunctionPre;
+use crate::bindings::function::exports::modelet::handler::handler::Body;
+use crate::bindings::function::modelet::handler::types as wit;
 use crate::engine::{MAX_MEMORIES, MAX_TABLES};
+use crate::host::Host;
 
 const HANDLER: &str = "modelet:handler/handler@0.1.0";
 const BLOCKING_HANDLER: &str = "modelet:handler/blocking-handler@0.1.0";
@@ -59,12 +61,11 @@ impl Engine {
                 one_line(&error)
             ))
         })?;
-        let fits = match kind {
-            HandlerKind::Handler => FunctionPre::new(linked).map(drop),
-            HandlerKind::BlockingHandler => BlockingFunctionPre::new(linked).map(drop),
-        };
-        fits.map_err(|error| {
-            invalid(format!("the handler's type is not that of the contract in wit/: {}", one_line(&error)))
+        check_type(kind, &linked).map_err(|error| {
+            invalid(format!(
+                "the type of the component's handler is not that of the contract in wit/: {}",
+                one_line(&error)
+            ))
         })?;
         let code = component
             .serialize()
@@ -90,6 +91,32 @@ impl Engine {
                 )))
             }
         }
+    }
+}
+
+/// Checks that the handler can be called: wasmtime itself looks at an export's type only when an
+/// instance is there, which would be with the first request.
+fn check_type(kind: HandlerKind, linked: &InstancePre<Host>) -> wasmtime::Result<()> {
+    let (component, instance_type) = (linked.component(), linked.instance_type());
+    let interface = match kind {
+        HandlerKind::Handler => HANDLER,
+        HandlerKind::BlockingHandler => BLOCKING_HANDLER,
+    };
+    let handle = component
+        .get_export_index(None, interface)
+        .and_then(|interface| component.get_export(Some(&interface), "handle"));
+    let Some((ComponentItem::ComponentFunc(handle), _)) = handle else {
+        return Err(wasmtime::Error::msg(format!("`{interface}` has no function `handle`")));
+    };
+    match kind {
+        HandlerKind::Handler => handle
+            .typecheck::<(wit::Request, Body), (Result<(wit::Response, Body), wit::Problem>,)>(
+                &instance_type,
+            ),
+        HandlerKind::BlockingHandler => handle
+            .typecheck::<(&wit::Request, &[u8]), (Result<(wit::Response, Vec<u8>), wit::Problem>,)>(
+                &instance_type,
+            ),
     }
 }
 

@@ -146,6 +146,8 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_module(MAX_TABLES)
         .max_memory_size(4 << 30)
         .table_elements(MAX_TABLE_ELEMENTS)
         // Pages that a fresh instance is certain to touch are zeroed rather than unmapped.

@@ -83,11 +83,14 @@ mod tests {
     #[test]
     fn refusals_name_the_field() {
         let field = |problem: Problem| problem.field.unwrap_or_default();
-        let spec = |text: &str| field(from_json::<RevisionSpec>(text.as_bytes(), Code::InvalidManifest).unwrap_err());
+        let spec = |text: &str| {
+            field(from_json::<RevisionSpec>(text.as_bytes(), Code::InvalidManifest).unwrap_err())
+        };
         assert_eq!(spec("{}"), "component");
         assert_eq!(spec(r#"{"limits": {"memory": 1}}"#), "limits.memory");
         assert_eq!(spec(r#"{"models": {"m": {"threads": 1}}}"#), "models.m.artifact");
-        let split = |text: &str| field(from_json::<TrafficSplit>(text.as_bytes(), Code::InvalidInput).unwrap_err());
+        let split =
+            |text: &str| field(from_json::<TrafficSplit>(text.as_bytes(), Code::InvalidInput).unwrap_err());
         assert_eq!(split(r#"[{"revision": 1, "weight": "all"}]"#), "[0].weight");
         assert_eq!(split("[] []"), "");
     }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use http::header::{CONTENT_LENGTH, HeaderMap};
+use http_body::Body as _;
 use http::{HeaderName, HeaderValue, StatusCode};
 use modelet_store::{StoreError, UploadRange, UploadState};
 use modelet_types::{Code, Digest, Problem};
@@ -70,7 +71,11 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let total = number(&headers, &CONTENT_LENGTH)?;
+    // A body that is known to be empty comes without the header.
+    let total = match body.size_hint().exact() {
+        Some(total) => total,
+        None => number(&headers, &CONTENT_LENGTH)?,
+    };
     store(&context, parse(&digest)?, 0, total, body).await
 }
 

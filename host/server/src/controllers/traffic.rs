@@ -6,8 +6,8 @@ use axum::extract::State;
 use modelet_types::{Code, Problem, TrafficSplit};
 
 use crate::context::{Context, function_name};
-use crate::extract::{Path, from_json};
 use crate::controllers::functions::FunctionBody;
+use crate::extract::{Path, from_json};
 use crate::problem::{ProblemBody, Result};
 
 /// The largest traffic split.
