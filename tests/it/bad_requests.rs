@@ -69,7 +69,7 @@ async fn a_body_that_is_not_json_or_has_the_wrong_shape_names_the_place() {
     host.deploy_digits("digits", &json!({})).await;
     let call = async |body: &'static str| host.call("digits", "/", body).await;
     call("{\"pixels\": [1, 2,").await.problem(400, "invalid_input", None);
-    call("{}").await.problem(422, "invalid_input", None);
+    call("{}").await.problem(422, "invalid_input", Some("pixels"));
     call("{\"pixels\": [1, 2, 3]}").await.problem(422, "invalid_input", Some("pixels"));
     call("{\"pixels\": [1, \"ink\"]}").await.problem(422, "invalid_input", Some("pixels[1]"));
     let mut dark = digits()[0].pixels.clone();
@@ -97,7 +97,8 @@ async fn the_control_api_names_what_is_wrong_with_a_request() {
     let answer = host.put(traffic, &json!([{ "revision": 7, "weight": 1 }])).await;
     answer.problem(404, "not_found", None);
     let answer = host.put(traffic, &json!([{ "revision": 1, "weight": 0 }])).await;
-    answer.problem(400, "invalid_input", Some("[0].weight"));
+    let problem = answer.problem(400, "invalid_input", None);
+    assert!(problem["detail"].as_str().unwrap().contains("weight of revision 1 is 0"), "{problem}");
     let answer = host.put(traffic, &json!([{ "revision": 1, "weight": "all" }])).await;
     answer.problem(400, "invalid_input", Some("[0].weight"));
     host.get("/api/v1/functions/f/logs?tail=all").await.problem(400, "invalid_input", Some("tail"));

@@ -62,7 +62,7 @@ impl Arena {
     }
 
     /// No instance is left over, and the neighbour had right answers all along.
-    async fn is_over(self) {
+    async fn ended(self) {
         crate::support::until("the end of the attacker's instances", async || {
             (self.host.layers("hostile").await["instances"]["running"] == 0).then_some(())
         })

@@ -81,10 +81,10 @@ async fn too_many_or_too_large_parts_are_refused() {
     let host = TestHost::start().await;
     let memories = "(memory 1)".repeat(50);
     let detail = refused_component(&host, blocking_handler(&memories, "unreachable")).await;
-    assert!(detail.contains("51 linear memories"), "{detail}");
+    assert!(detail.contains("memories") && detail.contains("51"), "{detail}");
     let tables = "(table 1 funcref)".repeat(50);
     let detail = refused_component(&host, blocking_handler(&tables, "unreachable")).await;
-    assert!(detail.contains("50 tables"), "{detail}");
+    assert!(detail.contains("tables") && detail.contains("50"), "{detail}");
     refused_component(&host, blocking_handler("(table 4000000 funcref)", "unreachable")).await;
 }
 
@@ -106,7 +106,7 @@ async fn a_model_with_its_weights_outside_of_the_file_is_refused() {
     for location in ["../../metastore.sqlite3", "/etc/passwd", "weights.bin"] {
         for backend in ["auto", "rten"] {
             let detail = refused_model(&host, onnx::with_external_weights(location), backend).await;
-            assert!(detail.contains("external data"), "{detail}");
+            assert!(detail.contains("in another file"), "{detail}");
             assert!(!detail.contains("No such file"), "the host looked for {location}: {detail}");
         }
     }

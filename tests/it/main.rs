@@ -4,6 +4,8 @@
 //! Guests and examples are built beforehand (`cargo xtask test` does it); a test that misses one
 //! fails with the command. Nothing here sleeps: what takes time is waited for, with a deadline.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
 mod bad_requests;
 mod cold_start;
 mod crash;

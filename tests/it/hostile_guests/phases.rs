@@ -12,7 +12,7 @@ async fn a_trap_while_instantiating_is_the_handlers_fault() {
     let arena = Arena::with_component(component, json!({})).await;
     arena.attack("/").await.problem(502, "handler_trap", None);
     arena.told(&["unreachable", "refuse_to_start"]).await;
-    arena.is_over().await;
+    arena.ended().await;
 }
 
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_trap_before_or_after_the_model_is_told_to_the_author_alone() {
     arena.host.log_line("hostile", &["after 10 probabilities"]).await;
     arena.told(&["the handler trapped", "preprocess"]).await;
     arena.told(&["the handler trapped", "postprocess"]).await;
-    arena.is_over().await;
+    arena.ended().await;
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_trap_in_the_middle_of_a_stream_breaks_it_off() {
     assert!(b"the first half".starts_with(&received), "{received:?}");
     arena.host.log_line("hostile", &["trap in the middle of a stream"]).await;
     arena.told(&["the handler trapped"]).await;
-    arena.is_over().await;
+    arena.ended().await;
 }
 
 #[tokio::test]
@@ -50,5 +50,5 @@ async fn a_loop_in_the_middle_of_a_stream_ends_at_its_cpu_time() {
     let received = arena.attack_stream("/loop-mid-stream").await;
     assert!(b"the first half".starts_with(&received), "{received:?}");
     arena.told(&["limits.cpu_time_ms"]).await;
-    arena.is_over().await;
+    arena.ended().await;
 }

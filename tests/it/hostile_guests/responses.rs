@@ -15,7 +15,7 @@ async fn a_giant_response_is_refused_whole() {
         arena.attack(&format!("/big?n={}", LIMIT + 1)).await.problem(502, "response_too_large", None);
     assert!(problem["detail"].as_str().unwrap().contains("(limits.response_body_bytes)"), "{problem}");
     arena.told(&["limits.response_body_bytes"]).await;
-    arena.is_over().await;
+    arena.ended().await;
 }
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_giant_stream_is_broken_off_at_the_limit() {
     let received = arena.attack_stream(&format!("/big-stream?n={}", 1 << 30)).await;
     assert!(received.len() <= LIMIT, "{} bytes", received.len());
     arena.told(&["limits.response_body_bytes"]).await;
-    arena.is_over().await;
+    arena.ended().await;
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn a_response_that_is_not_http_is_refused() {
     arena.attack("/bad-status").await.problem(502, "invalid_response", None);
     arena.told(&["x-split"]).await;
     arena.told(&["status 101"]).await;
-    arena.is_over().await;
+    arena.ended().await;
 }
 
 #[tokio::test]
@@ -58,5 +58,5 @@ async fn a_flooded_log_keeps_its_limit_and_says_so() {
             .sum();
         assert!((1..=LOG_BYTES).contains(&kept), "{kept} bytes of {path} are in the log");
     }
-    arena.is_over().await;
+    arena.ended().await;
 }

@@ -106,14 +106,15 @@ impl Api {
 
     /// Waits until the function's log has a line with all of these texts, and gives it.
     pub async fn log_line(&self, function: &str, texts: &[&str]) -> Value {
-        super::until(&format!("a log line with {texts:?}"), async || {
-            let has_all = |line: &Value| {
-                let message = line["message"].as_str().expect("a log line has a message");
-                texts.iter().all(|text| message.contains(text))
-            };
-            self.logs(function).await.into_iter().find(has_all)
-        })
-        .await
+        let has_all = |line: &Value| {
+            let message = line["message"].as_str().expect("a log line has a message");
+            texts.iter().all(|text| message.contains(text))
+        };
+        let waiting = super::until_or_late(async || self.logs(function).await.into_iter().find(has_all));
+        match waiting.await {
+            Some(line) => line,
+            None => panic!("no log line with {texts:?} in {:#?}", self.logs(function).await),
+        }
     }
 
     /// The layers of a function's only active revision.

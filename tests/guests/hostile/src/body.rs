@@ -1,6 +1,7 @@
 //! Attacks by what is written: to the log and to the caller.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use modelet_sdk::{Problem, Query, Response, log};
 
@@ -40,6 +41,8 @@ pub(crate) async fn one_long_stream(Query(bytes): Query<Amount>) -> Response {
 pub(crate) async fn trap_mid_stream() -> Response {
     Response::stream(async |body| {
         body.write("the first half").await?;
+        // Gives the host the time to send it on.
+        std::thread::sleep(Duration::from_millis(50));
         black_box(Err::<(), _>("the second half is missing")).expect("trap in the middle of a stream");
         Ok::<_, Problem>(())
     })
@@ -48,9 +51,8 @@ pub(crate) async fn trap_mid_stream() -> Response {
 pub(crate) async fn loop_mid_stream() -> Response {
     Response::stream(async |body| {
         body.write("the first half").await?;
-        let mut number = 0_u64;
-        while black_box(number) < u64::MAX {
-            number = black_box(number.wrapping_add(1));
+        if black_box(true) {
+            crate::compute::spin();
         }
         Ok::<_, Problem>(())
     })

@@ -4,6 +4,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 pub(crate) async fn endless_loop() -> String {
+    spin()
+}
+
+/// In a function of its own, so that the backtrace in the log has its name.
+#[inline(never)]
+pub(crate) fn spin() -> ! {
     let mut number = 0_u64;
     loop {
         number = black_box(number.wrapping_add(1));
@@ -32,6 +38,11 @@ pub(crate) async fn await_nothing() -> String {
 }
 
 pub(crate) async fn take_all_memory() -> String {
+    take_memory()
+}
+
+#[inline(never)]
+fn take_memory() -> ! {
     let mut taken = Vec::new();
     loop {
         taken.push(black_box(vec![1_u8; 1 << 20]));
