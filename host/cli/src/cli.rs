@@ -39,6 +39,7 @@ pub struct Cli {
 
 /// Common to all commands.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Global {
     /// Address of the host.
     #[arg(long, global = true, env = "MODELET_HOST", default_value = DEFAULT_HOST, value_name = "URL")]

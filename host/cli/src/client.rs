@@ -159,14 +159,18 @@ impl Client {
         Err(HostProblem::read(response).await.into())
     }
 
-    fn failed(&self, source: reqwest::Error) -> Error {
-        if source.is_connect() || source.is_timeout() {
-            return Error::Unreachable { host: self.host.as_str().trim_end_matches('/').into(), source };
+    fn failed(&self, error: reqwest::Error) -> Error {
+        // What stands between is the client's own words for the layers that it consists of.
+        let reason = root_cause(&error).to_string();
+        if error.is_connect() || error.is_timeout() {
+            return Error::Unreachable { host: self.host.as_str().trim_end_matches('/').into(), reason };
         }
-        let reason =
-            std::error::Error::source(&source).map_or_else(|| source.to_string(), ToString::to_string);
         Error::Protocol(format!("the connection to the host broke: {reason}"))
     }
+}
+
+fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
 /// The path of a function in the API. Names are checked by clap, so they need no escapes.

@@ -51,12 +51,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// No answer from the address.
-    #[error("cannot reach the host at {host}")]
+    #[error("cannot reach the host at {host}: {reason}")]
     Unreachable {
         /// The address that was tried.
         host: String,
         /// What the network said.
-        source: reqwest::Error,
+        reason: String,
     },
     /// The host answered with an error.
     #[error(transparent)]

@@ -42,8 +42,10 @@ const SLEEPERS: [Sleeper; 3] = [
 
 /// Measures each kind of wake.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
-    let host = host::start()?;
     for sleeper in &SLEEPERS {
+        // Functions of one tenant share a model's session, so one that never sleeps would keep
+        // those of the others awake.
+        let host = host::start()?;
         eprintln!("{}: {} samples", sleeper.name, effort.samples);
         let samples = sleeper.sample(&host, effort.samples)?;
         let name = sleeper.name;

@@ -105,7 +105,8 @@ impl HostProblem {
                 | Code::InvalidManifest
                 | Code::InvalidComponent
                 | Code::InvalidModel
-                | Code::GoldenMismatch,
+                | Code::GoldenMismatch
+                | Code::BackendUnavailable,
             ) => Exit::Invalid,
             _ if StatusCode::from_u16(self.status).is_ok_and(is_busy) => Exit::Busy,
             _ => Exit::Failed,
@@ -115,6 +116,11 @@ impl HostProblem {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self.code()? {
+            // Some of the host's own sentences say it.
+            Code::NotFound if self.detail.contains("modelet ") => return None,
+            Code::NotFound if self.detail.contains("revision") => {
+                "`modelet revisions FUNCTION` lists what there is"
+            }
             Code::NotFound => "`modelet functions` lists what there is",
             Code::NotActive => "choose a revision with `modelet activate FUNCTION REVISION`",
             Code::HandlerTrap | Code::HandlerStackOverflow | Code::HandlerError => {
@@ -163,6 +169,7 @@ mod tests {
         assert_eq!(exit("not_found", 404), Exit::NotFound);
         assert_eq!(exit("golden_mismatch", 422), Exit::Invalid);
         assert_eq!(exit("overloaded", 503), Exit::Busy);
+        assert_eq!(exit("backend_unavailable", 503), Exit::Invalid, "trying again does not help");
         assert_eq!(exit("handler_trap", 500), Exit::Failed);
         assert_eq!(exit("of_the_future", 418), Exit::Failed);
     }

@@ -122,11 +122,13 @@ async fn follow(mut events: Lines<DeployEvent>, progress: &Progress) -> Result<s
                 step = Some(progress.spin(format!("checking model {model}")))
             }
             DeployEvent::CheckedModel { model, backend, reason, duration_ms } => {
-                let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
-                done(
-                    &mut step,
-                    format!("model {model}: runs on {backend}{reason}, checked in {duration_ms:.0} ms"),
-                );
+                let on = match reason {
+                    // "rten, which gives the golden outputs"
+                    Some(reason) if reason.starts_with(&backend) => reason,
+                    Some(reason) => format!("{backend}: {reason}"),
+                    None => backend,
+                };
+                done(&mut step, format!("model {model}: runs on {on}; checked in {duration_ms:.0} ms"));
             }
             DeployEvent::Done { revision } => return Ok(revision),
             DeployEvent::Failed { problem } => return Err(problem.into_error()),
