@@ -67,6 +67,6 @@ impl Arena {
             (self.host.layers("hostile").await["instances"]["running"] == 0).then_some(())
         })
         .await;
-        self.neighbour.is_unharmed().await;
+        self.neighbour.end_unharmed().await;
     }
 }

@@ -1,9 +1,11 @@
 //! What the control plane does by itself: compiling after an upgrade, and collecting garbage.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::time::Duration;
 
-use modelet_types::Problem;
+use modelet_store::Collected;
+use modelet_types::{Code, Problem};
 
 use crate::Control;
 
@@ -44,7 +46,7 @@ impl Control {
         let mut interval = tokio::time::interval(COLLECT_EVERY);
         loop {
             interval.tick().await;
-            match self.store().collect_garbage(GRACE).await {
+            match self.collect_garbage().await {
                 Ok(collected) if collected.bytes == 0 => {}
                 Ok(collected) => tracing::info!(
                     artifacts = collected.artifacts,
@@ -53,8 +55,32 @@ impl Control {
                     bytes = collected.bytes,
                     "collected garbage"
                 ),
-                Err(error) => tracing::error!(%error, "cannot collect garbage"),
+                Err(problem) => tracing::error!(%problem, "cannot collect garbage"),
             }
         }
+    }
+
+    async fn collect_garbage(&self) -> Result<Collected, Problem> {
+        let collected = self.store().collect_garbage(GRACE).await?;
+        self.remove_unused_code().await?;
+        Ok(collected)
+    }
+
+    /// Removes compiled code whose component nobody has any more: after the component itself, so
+    /// that whatever is stored has its code.
+    async fn remove_unused_code(&self) -> Result<(), Problem> {
+        // Nothing is compiled meanwhile, so no code can be there before its component is seen.
+        let _turn = self.compiling.acquire().await.expect("the semaphore of compilations is never closed");
+        let stored = self.store().digests().await?;
+        let engine = self.config.engine.clone();
+        let work = move || -> io::Result<()> {
+            let compiled = engine.code().components()?;
+            compiled.iter().filter(|component| !stored.contains(component)).try_for_each(|component| {
+                tracing::debug!(%component, "removing its compiled code");
+                engine.code().remove(component)
+            })
+        };
+        let removed = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
+        removed.map_err(|error| Problem::new(Code::Internal, format!("cannot remove compiled code: {error}")))
     }
 }

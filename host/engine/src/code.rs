@@ -5,6 +5,7 @@
 //! descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
 //! compatibility hash, so another version or other settings never see each other's code.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -16,6 +17,11 @@ use std::sync::{Mutex, PoisonError};
 use modelet_types::digest::Digester;
 use modelet_types::{Code as ErrorCode, Digest, Problem};
 use wasmtime::component::Component;
+
+const CODE: &str = "cwasm";
+const SUM: &str = "sum";
+/// How the name of a file begins that is not written to its end.
+const DRAFT: &str = "draft-";
 
 /// Compiled code, mapped from its file.
 #[derive(Clone)]
@@ -54,7 +60,29 @@ impl CodeCache {
         let dir = dir.join(format!("{:016x}", hasher.finish()));
         fs::create_dir_all(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-        Ok(Self { dir, wasmtime: wasmtime.clone(), checked: Mutex::default() })
+        let cache = Self { dir, wasmtime: wasmtime.clone(), checked: Mutex::default() };
+        // Nobody else writes here, so these are of a host that was killed.
+        for draft in cache.files()?.into_iter().filter(|name| name.starts_with(DRAFT)) {
+            fs::remove_file(cache.dir.join(draft))?;
+        }
+        Ok(cache)
+    }
+
+    /// The components of which anything is there. Reads the folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn components(&self) -> io::Result<BTreeSet<Digest>> {
+        let digest = |name: String| {
+            let (hex, kind) = name.split_once('.')?;
+            [CODE, SUM].contains(&kind).then(|| format!("sha256:{hex}").parse().ok())?
+        };
+        Ok(self.files()?.into_iter().filter_map(digest).collect())
+    }
+
+    fn files(&self) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        fs::read_dir(&self.dir)?.map(name).collect()
     }
 
     /// Whether code for `component` is there.
@@ -140,7 +168,7 @@ impl CodeCache {
 
     /// Writes whole or not at all, and never into a file that may be mapped.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut part = tempfile::NamedTempFile::new_in(&self.dir)?;
+        let mut part = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.dir)?;
         part.write_all(bytes)?;
         part.as_file().sync_all()?;
         part.persist(path)?;
@@ -148,10 +176,10 @@ impl CodeCache {
     }
 
     fn code_path(&self, component: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.cwasm", component.to_hex()))
+        self.dir.join(format!("{}.{CODE}", component.to_hex()))
     }
 
     fn sum_path(&self, component: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.sum", component.to_hex()))
+        self.dir.join(format!("{}.{SUM}", component.to_hex()))
     }
 }

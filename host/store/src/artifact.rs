@@ -1,6 +1,7 @@
 //! Which artifacts a tenant has. Known per tenant and digest: what another tenant uploaded is not
 //! there, although the bytes underneath may be shared.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -58,6 +59,17 @@ impl Store {
         .fetch_all(self.database.reader())
         .await?;
         rows.iter().map(|row| self.read_artifact(row)).collect()
+    }
+
+    /// The digests of all artifacts, whoever has them: for the host's own upkeep, and never for a
+    /// tenant's eyes.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn digests(&self) -> Result<HashSet<Digest>, StoreError> {
+        let rows =
+            sqlx::query("SELECT DISTINCT digest FROM artifacts").fetch_all(self.database.reader()).await?;
+        rows.iter().map(|row| parsed(row, "digest")).collect()
     }
 
     pub(crate) fn read_artifact(&self, row: &Row) -> Result<Artifact, StoreError> {

@@ -46,7 +46,7 @@ impl Neighbour {
     }
 
     /// Ends the calls. Every answer since moving in must have been right.
-    pub async fn is_unharmed(mut self) {
+    pub async fn end_unharmed(mut self) {
         self.goes_on().await;
         self.stop.cancel();
         while let Some(ended) = self.callers.join_next().await {
