@@ -34,7 +34,7 @@ async fn attack(request: Request) -> Result<Response, Problem> {
         "/bad-header" => call(body::header_with_a_line_end, request).await,
         "/bad-status" => call(body::status_of_the_protocol, request).await,
         "/trap-before" => call(phase::TrapBefore, request).await,
-        "/trap-after" => call(phase::TrapAfter::default(), request).await,
+        "/trap-after" => call(phase::TrapAfter, request).await,
         "/tensors" => call(tensor::hold_large_tensors, request).await,
         "/handles" => call(tensor::hold_many_tensors, request).await,
         "/short-tensor" => call(tensor::fewer_elements_than_the_shape, request).await,
