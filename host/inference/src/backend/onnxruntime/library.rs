@@ -12,7 +12,7 @@ use ort::logging::LogLevel;
 use ort::sys::OrtApiBase;
 
 /// What helps when there is no library.
-const HOW_TO_GET: &str = "set `onnxruntime.library` or MODELET_ONNXRUNTIME to the path of libonnxruntime.so, such \
+const HOW_TO_GET: &str = "set `inference.onnxruntime` or MODELET_ONNXRUNTIME to the path of libonnxruntime.so, such \
      as `onnxruntime/capi/libonnxruntime.so.1.32.0` in the wheel that `pip download --no-deps \
      onnxruntime==1.32.0` fetches";
 
