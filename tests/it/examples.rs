@@ -4,20 +4,6 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, TestHost, digits, example, guest};
 
-const BACKENDS: [&str; 2] = ["rten", "onnxruntime"];
-
-/// The backends of [`BACKENDS`] that this host has. rten is built in; ONNX Runtime is a library
-/// that `examples/fetch.py` puts where tests find it.
-async fn backends(host: &Api) -> Vec<&'static str> {
-    let about = host.get("/api/v1/host").await.expect(200).json();
-    let available = |name: &&str| {
-        about["backends"].as_array().unwrap().iter().any(|b| b["name"] == *name && b["available"] == true)
-    };
-    let found: Vec<_> = BACKENDS.into_iter().filter(available).collect();
-    assert!(found.contains(&"rten"), "{about}");
-    found
-}
-
 /// Deploys an example on one backend and returns the cases that it was recorded with.
 async fn deploy(host: &Api, name: &str, model: &str, file: &str, backend: &str) -> Value {
     let component = host.upload(guest(name)).await;
@@ -38,7 +24,7 @@ fn assert_close(found: &Value, expected: &Value, tolerance: f64, case: &str) {
 #[tokio::test]
 async fn digits_are_read_as_recorded() {
     let host = TestHost::start().await;
-    for backend in backends(&host).await {
+    for backend in host.backends().await {
         deploy(&host, "digits", "digits", "model/digits.onnx", backend).await;
         let cases = digits();
         for case in &cases {
@@ -56,7 +42,7 @@ async fn digits_are_read_as_recorded() {
 #[tokio::test]
 async fn file_types_are_told_as_magika_tells_them() {
     let host = TestHost::start().await;
-    for backend in backends(&host).await {
+    for backend in host.backends().await {
         let expected = deploy(&host, "filetype", "magika", "model/.fetched/magika.onnx", backend).await;
         let tolerance = expected["tolerance"].as_f64().unwrap();
         for case in expected["cases"].as_array().unwrap() {
@@ -76,7 +62,7 @@ async fn file_types_are_told_as_magika_tells_them() {
 #[tokio::test]
 async fn texts_are_embedded_as_recorded() {
     let host = TestHost::start().await;
-    for backend in backends(&host).await {
+    for backend in host.backends().await {
         let expected = deploy(&host, "embed", "minilm", "model/.fetched/minilm.onnx", backend).await;
         let tolerance = expected["tolerance"].as_f64().unwrap();
         let cases = expected["cases"].as_array().unwrap();

@@ -93,7 +93,7 @@ async fn broken_models_are_refused() {
     let host = TestHost::start().await;
     let mut cut_off = digits_model();
     cut_off.truncate(cut_off.len() / 2);
-    for backend in ["auto", "rten"] {
+    for backend in host.backends().await.into_iter().chain(["auto"]) {
         refused_model(&host, b"not a model at all".to_vec(), backend).await;
         refused_model(&host, cut_off.clone(), backend).await;
         refused_model(&host, Vec::new(), backend).await;
@@ -104,7 +104,7 @@ async fn broken_models_are_refused() {
 async fn a_model_with_its_weights_outside_of_the_file_is_refused() {
     let host = TestHost::start().await;
     for location in ["../../metastore.sqlite3", "/etc/passwd", "weights.bin"] {
-        for backend in ["auto", "rten"] {
+        for backend in host.backends().await.into_iter().chain(["auto"]) {
             let detail = refused_model(&host, onnx::with_external_weights(location), backend).await;
             assert!(detail.contains("in another file"), "{detail}");
             assert!(!detail.contains("No such file"), "the host looked for {location}: {detail}");

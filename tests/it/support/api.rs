@@ -117,6 +117,25 @@ impl Api {
         }
     }
 
+    /// The backends that this host has, by the names that a manifest gives them.
+    ///
+    /// # Panics
+    /// If one is missing that could be there: rten is built in, and the library of ONNX Runtime is
+    /// where `examples/fetch.py` puts it.
+    pub async fn backends(&self) -> Vec<&'static str> {
+        let about = self.get("/api/v1/host").await.expect(200).json();
+        let is_available = |name: &str| {
+            let backends = about["backends"].as_array().expect("the host lists its backends");
+            backends.iter().any(|backend| backend["name"] == name && backend["available"] == true)
+        };
+        let mut expected = vec!["rten"];
+        if super::artifact::onnxruntime().is_some() {
+            expected.push("onnxruntime");
+        }
+        assert!(expected.iter().all(|name| is_available(name)), "{about}");
+        expected
+    }
+
     /// The layers of a function's only active revision.
     pub async fn layers(&self, function: &str) -> Value {
         let state = self.get(&format!("/api/v1/functions/{function}/state")).await.expect(200).json();

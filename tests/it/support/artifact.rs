@@ -34,6 +34,11 @@ pub fn example(name: &str, file: &str) -> Vec<u8> {
     made_by(&path, &format!("python3 examples/fetch.py {name}"))
 }
 
+/// The library of ONNX Runtime, on machines that there is one for.
+pub fn onnxruntime() -> Option<PathBuf> {
+    Some(repository().join(".cache/onnxruntime/libonnxruntime.so")).filter(|library| library.exists())
+}
+
 pub fn digits_handler() -> Vec<u8> {
     guest("digits")
 }

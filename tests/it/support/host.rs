@@ -7,7 +7,7 @@ use modelet_server::{Config, Host};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Api, artifact, repository};
+use super::{Api, artifact};
 
 /// A running host. Dereferences to a client of it.
 pub struct TestHost {
@@ -28,12 +28,11 @@ impl Deref for TestHost {
 /// The configuration that tests start from: instances for what one test does, since address space
 /// is reserved for all of them and many hosts run side by side.
 pub fn config(folder: &Path) -> Value {
-    let onnxruntime = repository().join(".cache/onnxruntime/libonnxruntime.so");
     json!({
         "data_dir": folder,
         "listen": "127.0.0.1:0",
         "max_instances": 100,
-        "inference": { "onnxruntime": onnxruntime.exists().then_some(onnxruntime) },
+        "inference": { "onnxruntime": artifact::onnxruntime() },
     })
 }
 
