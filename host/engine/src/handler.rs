@@ -21,7 +21,7 @@ use crate::compile::HandlerKind;
 use crate::failure::{CpuTimeExceeded, Failure, HandlerProblem, classify};
 use crate::host::Host;
 use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody};
-use crate::ports::{Level, Source};
+use crate::ports::{Level, Log, Source};
 use crate::ticker::Running;
 use crate::{Code, Engine};
 
@@ -87,11 +87,7 @@ impl Handler {
         // Outside the store, because a timer inside it stands still while the guest runs.
         match tokio::time::timeout_at(deadline.into(), run).await {
             Ok(result) => result,
-            Err(_) => {
-                let failure = wall_time_exceeded(&limits);
-                log.line(Level::Error, Source::Host, &failure.to_string());
-                Err(failure)
-            }
+            Err(_) => Err(told(wall_time_exceeded(&limits), &*log)),
         }
     }
 
@@ -104,7 +100,7 @@ impl Handler {
             Err(error) => return Err(failed(&error, store.data())),
         };
         let (head, body) = answer;
-        let (status, headers) = checked_head(head).map_err(|failure| told(failure, store.data()))?;
+        let (status, headers) = checked_head(head).map_err(|failure| told(failure, &**store.data().log()))?;
         let limit = store.data().limits.response_body_bytes;
         let body = match body {
             Body::Bytes(bytes) if bytes.len() as u64 > limit => {
@@ -112,7 +108,7 @@ impl Handler {
                     "the response has {} bytes, over the limit of {limit} (limits.response_body_bytes)",
                     bytes.len()
                 );
-                return Err(told(Failure::host(ErrorCode::ResponseTooLarge, detail), store.data()));
+                return Err(told(Failure::host(ErrorCode::ResponseTooLarge, detail), &**store.data().log()));
             }
             Body::Bytes(bytes) => ReplyBody::Bytes(Bytes::from(bytes)),
             Body::Stream(reader) => ReplyBody::Stream(stream_out(store, reader, lease, deadline)),
@@ -196,11 +192,7 @@ fn stream_out(store: Store<Host>, reader: StreamReader<u8>, lease: Lease, deadli
         match tokio::time::timeout_at(deadline.into(), meter.measure(Box::pin(piped))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(failed(&error, store.data())),
-            Err(_) => {
-                let failure = wall_time_exceeded(&limits);
-                log.line(Level::Error, Source::Host, &failure.to_string());
-                Err(failure)
-            }
+            Err(_) => Err(told(wall_time_exceeded(&limits), &*log)),
         }
     };
     BodyStream::new(run.boxed(), chunks)
@@ -215,8 +207,8 @@ fn failed(error: &wasmtime::Error, host: &Host) -> Failure {
 }
 
 /// Writes a failure that has no backtrace to the function's log.
-fn told(failure: Failure, host: &Host) -> Failure {
-    host.log().line(Level::Error, Source::Host, &failure.to_string());
+fn told(failure: Failure, log: &dyn Log) -> Failure {
+    log.line(Level::Error, Source::Host, &failure.to_string());
     failure
 }
 
@@ -232,7 +224,7 @@ fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
     let status = problem.status;
     if !(400..=599).contains(&status) {
         let detail = format!("the handler reported an error with status {status}; use 400 to 599");
-        return told(Failure::host(ErrorCode::InvalidResponse, detail), host);
+        return told(Failure::host(ErrorCode::InvalidResponse, detail), &**host.log());
     }
     let wit::Problem { status, code, detail, field } = problem;
     Failure::Handler(HandlerProblem { status, code, detail, field })

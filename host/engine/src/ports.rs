@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+pub use modelet_types::log::{Level, Source};
 use modelet_types::{Signature, Tensor};
 
 /// The models of one revision, by the names in its manifest.
@@ -55,31 +56,6 @@ pub enum InferError {
     Cancelled,
     #[error("{0}")]
     Backend(String),
-}
-
-/// How much a line of the log matters, as in `wasi:logging`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names say all there is to say")]
-pub enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-    Critical,
-}
-
-/// Who wrote a line of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The handler, through `wasi:logging`.
-    Handler,
-    /// The handler's standard output.
-    Stdout,
-    /// The handler's standard error.
-    Stderr,
-    /// The host, about the handler.
-    Host,
 }
 
 /// The log of one invocation. The implementation counts and cuts off; it must not block.

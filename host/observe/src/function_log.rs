@@ -27,7 +27,8 @@ use futures::Stream;
 use modelet_types::{FunctionName, InvocationId, RevisionNumber, TenantName};
 use tokio::sync::{oneshot, watch};
 
-pub use line::{Level, LogLine, Source};
+pub use line::LogLine;
+pub use modelet_types::log::{Level, Source};
 pub use sink::LogSink;
 
 use crate::Error;

@@ -46,7 +46,7 @@ impl Runtime {
 
     /// Route.
     fn find<B>(&self, call: &Call<B>) -> Result<Arc<Revision>, Problem> {
-        if *self.draining.borrow() {
+        if self.draining.load(Relaxed) {
             return Err(Problem::new(
                 Code::ShuttingDown,
                 "the host is shutting down; send the request again",

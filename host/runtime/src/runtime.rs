@@ -1,13 +1,13 @@
 //! What the data plane consists of.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use modelet_engine::Engine;
 use modelet_inference::Inference;
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_types::Code;
-use tokio::sync::watch;
 
 use crate::routing::RoutingTable;
 use crate::sweep::{Residents, Sweeper};
@@ -38,7 +38,7 @@ pub struct Runtime {
     pub(crate) routes: RoutingTable,
     pub(crate) residents: Arc<Residents>,
     /// Whether new invocations are refused.
-    pub(crate) draining: watch::Sender<bool>,
+    pub(crate) draining: AtomicBool,
     _sweeper: Sweeper,
 }
 
@@ -51,13 +51,13 @@ impl Runtime {
             config,
             routes: RoutingTable::default(),
             residents,
-            draining: watch::Sender::new(false),
+            draining: AtomicBool::new(false),
             _sweeper: sweeper,
         })
     }
 
     /// Refuses new invocations from now on; those that run go on.
     pub fn drain(&self) {
-        self.draining.send_replace(true);
+        self.draining.store(true, Relaxed);
     }
 }

@@ -6,6 +6,7 @@ pub mod digest;
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod log;
 pub mod manifest;
 pub mod split;
 pub mod tensor;

@@ -7,7 +7,8 @@ use futures::Stream;
 use futures::stream::unfold;
 use tokio::sync::watch;
 
-use super::line::{Level, LogLine};
+use super::Level;
+use super::line::LogLine;
 use super::{Progress, blocking, files};
 use crate::Error;
 

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use modelet_types::{FunctionName, TenantName};
 use tokio::sync::oneshot;
 
+use super::Level;
 use super::files::{self, Ring};
-use super::line::{Level, LogLine, NewLine};
+use super::line::{LogLine, NewLine};
 use super::{FunctionLog, FunctionLogsConfig, Shared};
 use crate::Error;
 use crate::sync::lock;

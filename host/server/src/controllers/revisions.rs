@@ -51,9 +51,8 @@ pub(crate) struct RevisionBody {
 }
 
 impl RevisionBody {
-    fn new(revision: Revision, traffic: &TrafficSplit) -> Self {
+    fn new(revision: Revision, active: bool) -> Self {
         let Revision { function, number, spec, details, created_at, created_by } = revision;
-        let active = traffic.names(number);
         Self { function, revision: number, active, created_at, created_by, spec, details }
     }
 }
@@ -124,12 +123,9 @@ async fn created(
     deploy: Deploy,
     progress: Arc<dyn Fn(DeployEvent) + Send + Sync>,
 ) -> Result<RevisionBody> {
-    let traffic =
-        |active: bool, number| if active { TrafficSplit::all_to(number) } else { TrafficSplit::default() };
-    let activate = deploy.activate;
+    let active = deploy.activate;
     let revision = context.control.deploy(deploy, progress).await?;
-    let split = traffic(activate, revision.number);
-    Ok(RevisionBody::new(revision, &split))
+    Ok(RevisionBody::new(revision, active))
 }
 
 /// A deploy as a stream of its steps. It goes on to its end if the client leaves.
@@ -178,7 +174,11 @@ pub(crate) async fn list(
     let name = function_name(&name)?;
     let traffic = traffic_of(&context, &name).await?;
     let revisions = context.control.store().revisions(&context.tenant(), &name).await?;
-    let revisions = revisions.into_iter().map(|revision| RevisionBody::new(revision, &traffic)).collect();
+    let body = |revision: Revision| {
+        let active = traffic.names(revision.number);
+        RevisionBody::new(revision, active)
+    };
+    let revisions = revisions.into_iter().map(body).collect();
     Ok(Json(RevisionsBody { revisions }))
 }
 
@@ -194,7 +194,7 @@ pub(crate) async fn show(
     let traffic = traffic_of(&context, &name).await?;
     let revision = context.control.store().revision(&context.tenant(), &name, number).await?;
     let revision = revision.ok_or(StoreError::NoRevision(name, number))?;
-    Ok(Json(RevisionBody::new(revision, &traffic)))
+    Ok(Json(RevisionBody::new(revision, traffic.names(number))))
 }
 
 /// Deletes a revision that takes no calls.
