@@ -117,11 +117,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Builds and fetches everything first, so that nothing else runs while something is measured.
 fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
-    machine::check(&[Need::CCompiler, Need::Python, Need::Wrk])?;
+    let with_fastapi = chosen.contains(&Benchmark::Digits);
+    let python = if with_fastapi { Need::PythonForFastApi } else { Need::Python };
+    machine::check(&[Need::CCompiler, python, Need::Wrk])?;
     machine::ensure_guest_target()?;
     sh(&mut command("python3", ["examples/fetch.py", "onnxruntime"]))?;
     sh(&mut command("cargo", ["build", "--release", "-p", "modelet", "-p", "floor"]))?;
-    if chosen.contains(&Benchmark::Digits) {
+    if with_fastapi {
         peers::set_up_fastapi()?;
     }
     Ok(())

@@ -12,6 +12,8 @@ pub enum Need {
     CCompiler,
     /// Python with `venv` and pip: it fetches the models of others.
     Python,
+    /// The same, as new as `bench/peers/fastapi/requirements.txt` asks for: it runs FastAPI.
+    PythonForFastApi,
     /// `wrk`: it makes the load of the benchmarks.
     Wrk,
 }
@@ -22,11 +24,8 @@ impl Need {
             Self::CCompiler => shell::output(&mut shell::command("cc", ["--version"])).is_some(),
             // It has no option that only asks: without arguments it prints its usage and fails.
             Self::Wrk => std::process::Command::new("wrk").output().is_ok(),
-            Self::Python => {
-                let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))";
-                shell::output(&mut shell::command("python3", ["-c", check])).is_some()
-                    && shell::output(&mut shell::command("python3", ["-m", "pip", "--version"])).is_some()
-            }
+            Self::Python => is_python_there(9),
+            Self::PythonForFastApi => is_python_there(11),
         }
     }
 
@@ -34,6 +33,9 @@ impl Need {
         match self {
             Self::CCompiler => "a C compiler (`cc`), which compiles SQLite",
             Self::Python => "Python 3.9 or newer with venv and pip, which fetches the examples' models",
+            Self::PythonForFastApi => {
+                "Python 3.11 or newer with venv and pip, which fetches the examples' models and runs FastAPI"
+            }
             Self::Wrk => "`wrk`, which makes the load of the benchmarks",
         }
     }
@@ -42,12 +44,20 @@ impl Need {
         match (self, cfg!(target_os = "macos")) {
             (Self::CCompiler, false) => "sudo apt-get install gcc libc6-dev",
             (Self::CCompiler, true) => "xcode-select --install",
-            (Self::Python, false) => "sudo apt-get install python3 python3-venv python3-pip",
-            (Self::Python, true) => "brew install python",
+            (Self::Python | Self::PythonForFastApi, false) => {
+                "sudo apt-get install python3 python3-venv python3-pip"
+            }
+            (Self::Python | Self::PythonForFastApi, true) => "brew install python",
             (Self::Wrk, false) => "sudo apt-get install wrk",
             (Self::Wrk, true) => "brew install wrk",
         }
     }
+}
+
+fn is_python_there(minor: u32) -> bool {
+    let check = format!("import sys, venv, ensurepip; sys.exit(sys.version_info < (3, {minor}))");
+    shell::output(&mut shell::command("python3", ["-c", check.as_str()])).is_some()
+        && shell::output(&mut shell::command("python3", ["-m", "pip", "--version"])).is_some()
 }
 
 /// Checks that the machine has all of `needs`.

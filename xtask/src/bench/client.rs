@@ -1,17 +1,26 @@
 //! One client that keeps its connection, for calls that are timed or checked one by one.
+//!
+//! While it waits for an answer it asks the socket again and again instead of sleeping: how long a
+//! machine takes to wake a sleeping client is not the server's doing, and on a virtual machine it is
+//! of the size of what is measured here.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::Response;
 
 /// Longer than any call takes, on a machine that is very busy.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Calls one after another, on one connection.
-pub struct Client(Agent);
+#[derive(Default)]
+pub struct Client {
+    /// The authority that the connection goes to.
+    authority: String,
+    connection: Option<TcpStream>,
+}
 
 /// An answer with status 200, and what it cost.
 pub struct Timed {
@@ -25,38 +34,124 @@ pub struct Timed {
 
 impl Client {
     pub fn new() -> Self {
-        let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
-        Self(config.build().into())
+        Self::default()
     }
 
     /// Gets a JSON answer.
     ///
     /// # Errors
     /// If there is none, or its status is not 200.
-    pub fn get(&self, url: &str) -> anyhow::Result<Value> {
-        let mut response = self.0.get(url).call().with_context(|| format!("GET {url}"))?;
-        let text = text_of(&mut response).with_context(|| format!("GET {url}"))?;
-        serde_json::from_str(&text).with_context(|| format!("GET {url}"))
+    pub fn get(&mut self, url: &str) -> anyhow::Result<Value> {
+        Ok(self.call("GET", url, &[]).with_context(|| format!("GET {url}"))?.value)
     }
 
     /// Posts JSON, and says how long the answer took.
     ///
     /// # Errors
     /// If there is no answer, or its status is not 200.
-    pub fn post(&self, url: &str, body: &[u8]) -> anyhow::Result<Timed> {
-        let request = self.0.post(url).content_type("application/json");
+    pub fn post(&mut self, url: &str, body: &[u8]) -> anyhow::Result<Timed> {
+        self.call("POST", url, body).with_context(|| format!("POST {url}"))
+    }
+
+    fn call(&mut self, method: &str, url: &str, body: &[u8]) -> anyhow::Result<Timed> {
+        let rest = url.strip_prefix("http://").context("the address is not one of http")?;
+        let slash = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = (&rest[..slash], rest.get(slash..).filter(|path| !path.is_empty()));
+        let head = format!(
+            "{method} {} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n",
+            path.unwrap_or("/"),
+            body.len()
+        );
+        let request = [head.as_bytes(), body].concat();
+        let mut connection = match self.connection.take() {
+            Some(connection) if self.authority == authority => connection,
+            _ => connect(authority)?,
+        };
         let began = Instant::now();
-        let mut response = request.send(body).with_context(|| format!("POST {url}"))?;
-        let text = text_of(&mut response).with_context(|| format!("POST {url}"))?;
+        connection.write_all(&request)?;
+        let answer = receive(&mut connection)?;
         let took = began.elapsed();
-        let wake = response.headers().get("modelet-wake-us").and_then(|us| us.to_str().ok()?.parse().ok());
-        let value = serde_json::from_str(&text).with_context(|| format!("POST {url}"))?;
-        Ok(Timed { value, took, wake: wake.map(Duration::from_micros) })
+        (self.authority, self.connection) = (authority.to_owned(), Some(connection));
+        answer.timed(took)
     }
 }
 
-fn text_of(response: &mut Response<ureq::Body>) -> anyhow::Result<String> {
-    let text = response.body_mut().read_to_string()?;
-    ensure!(response.status() == 200, "answered {}: {text}", response.status());
-    Ok(text)
+fn connect(authority: &str) -> anyhow::Result<TcpStream> {
+    let connection = TcpStream::connect(authority)?;
+    connection.set_nodelay(true)?;
+    connection.set_nonblocking(true)?;
+    Ok(connection)
+}
+
+/// An answer that came whole.
+struct Answer {
+    status: u16,
+    wake: Option<Duration>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn timed(self, took: Duration) -> anyhow::Result<Timed> {
+        let text = String::from_utf8_lossy(&self.body);
+        ensure!(self.status == 200, "answered {}: {text}", self.status);
+        Ok(Timed { value: serde_json::from_str(&text)?, took, wake: self.wake })
+    }
+}
+
+fn receive(connection: &mut TcpStream) -> anyhow::Result<Answer> {
+    let began = Instant::now();
+    let mut received = Vec::with_capacity(1 << 16);
+    let mut piece = [0; 1 << 14];
+    loop {
+        match connection.read(&mut piece) {
+            Ok(0) => bail!("the connection was closed in the middle of the answer"),
+            Ok(read) => received.extend_from_slice(&piece[..read]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                ensure!(began.elapsed() < TIMEOUT, "no answer came within {} s", TIMEOUT.as_secs());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(answer) = parse(&received)? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// The answer, if it is there to its end.
+fn parse(received: &[u8]) -> anyhow::Result<Option<Answer>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(body) = head.parse(received)? else { return Ok(None) };
+    let number = |name: &str| {
+        let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()?.parse::<u64>().ok()
+    };
+    let length = number("content-length").context("the answer does not say how long it is")?;
+    let body = &received[body..];
+    if (body.len() as u64) < length {
+        return Ok(None);
+    }
+    let status = head.code.context("the answer has no status")?;
+    let wake = number("modelet-wake-us").map(Duration::from_micros);
+    Ok(Some(Answer { status, wake, body: body.to_vec() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_there_when_its_last_byte_is() {
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nmodelet-wake-us: 70\r\n\r\n{}";
+        for end in 0..whole.len() {
+            assert!(parse(&whole[..end]).unwrap().is_none(), "{end}");
+        }
+        let answer = parse(whole).unwrap().unwrap();
+        assert_eq!((answer.status, answer.wake), (200, Some(Duration::from_micros(70))));
+        assert_eq!(answer.timed(Duration::ZERO).unwrap().value, serde_json::json!({}));
+        let unbounded = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(parse(unbounded).is_err());
+    }
 }

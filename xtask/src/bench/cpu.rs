@@ -84,19 +84,24 @@ mod tests {
 
     #[test]
     fn a_tree_includes_what_a_process_started() {
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo; read line"])
+        // The `:` keeps the outer shell from becoming the inner one.
+        let script = "sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo; read line'; :";
+        let mut outer = std::process::Command::new("sh")
+            .args(["-c", script])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        // It has worked for a while when it prints.
-        std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        let own = of_tree(child.id()).unwrap();
-        let with_child = of_tree(std::process::id()).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(own > Duration::ZERO);
-        assert!(with_child >= own);
+        // The inner shell has worked for a while when it prints, and then waits for a line.
+        std::io::Read::read(outer.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let tree = of_tree(outer.id()).unwrap();
+        let outer_alone = fs::read_to_string(format!("/proc/{}/stat", outer.id())).unwrap();
+        let outer_alone = time(sum(&outer_alone, OWN_TIME).unwrap());
+        let with_this = of_tree(std::process::id()).unwrap();
+        outer.kill().unwrap();
+        // Closes the standard input too, which ends the inner shell.
+        outer.wait().unwrap();
+        assert!(tree > outer_alone, "{tree:?} {outer_alone:?}");
+        assert!(with_this >= tree, "{with_this:?} {tree:?}");
     }
 }

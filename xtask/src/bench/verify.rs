@@ -50,7 +50,7 @@ pub fn cases() -> anyhow::Result<Vec<Case>> {
 /// # Errors
 /// At the first answer that is wrong or has a status other than 200.
 pub fn all(url: &str) -> anyhow::Result<()> {
-    let client = Client::new();
+    let mut client = Client::new();
     for case in cases()? {
         case.check(&client.post(url, &case.body())?.value)?;
     }

@@ -81,12 +81,12 @@ impl Sleeper {
         let url = format!("{}{path}", host.origin());
         verify::all(&url)?;
         let cases = verify::cases()?;
-        let client = Client::new();
+        let mut client = Client::new();
         let state_url = format!("{}/api/v1/functions/{function}/state", host.origin());
         let mut samples = Samples::default();
         for case in cases.iter().cycle().take(count) {
             let body = case.body();
-            self.wait_until_cold(&client, &state_url)?;
+            self.wait_until_cold(&mut client, &state_url)?;
             let answer = client.post(&url, &body)?;
             case.check(&answer.value)?;
             let wake = answer.wake.context("the host does not say that the function woke")?;
@@ -96,7 +96,7 @@ impl Sleeper {
         Ok(samples)
     }
 
-    fn wait_until_cold(&self, client: &Client, state_url: &str) -> anyhow::Result<()> {
+    fn wait_until_cold(&self, client: &mut Client, state_url: &str) -> anyhow::Result<()> {
         let begin = Instant::now();
         loop {
             check_interrupted()?;
