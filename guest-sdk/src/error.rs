@@ -11,13 +11,14 @@ use crate::problem::Problem;
 /// `?` turns it into a [`Problem`] in a handler.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// No such model, input, or output.
+    /// No such model.
     #[error("{0}")]
     NotFound(String),
     /// The revision was not granted this.
     #[error("{0}")]
     NotAllowed(String),
-    /// A shape, an element type, a length or a name does not fit.
+    /// A shape, an element type or a length does not fit, or an input or output is missing, unknown,
+    /// or named twice.
     #[error("{0}")]
     InvalidInput(String),
     /// A queue or a budget is full. The same call may succeed later.

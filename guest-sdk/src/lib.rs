@@ -36,7 +36,7 @@
 //! profile for small components.
 
 #[cfg(target_family = "wasm")]
-#[allow(missing_docs, clippy::all, reason = "generated")]
+#[allow(unsafe_code, missing_docs, clippy::all, reason = "generated")]
 #[doc(hidden)]
 pub mod bindings;
 pub mod config;

@@ -69,7 +69,7 @@ impl Model {
     /// Runs the model for some of its outputs, in this order. What they do not need is not computed.
     ///
     /// # Errors
-    /// As for [`Model::infer`], and [`Error::NotFound`] if there is no such output.
+    /// As for [`Model::infer`], and [`Error::InvalidInput`] if the model has no such output.
     pub async fn infer_outputs<'a, N: Into<String>>(
         &self,
         inputs: impl IntoIterator<Item = (N, &'a Tensor)>,

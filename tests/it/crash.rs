@@ -106,7 +106,8 @@ async fn check(data_dir: &Path, noted: &Acknowledged, case: &str) {
         let component = revision["spec"]["component"].as_str().unwrap();
         host.get(&format!("/api/v1/artifacts/{component}")).await.expect(200);
     }
-    // Every revision that is visible is whole: it takes calls, and answers them.
+    // Every revision that is visible is whole: it takes calls, and answers them. Those before the
+    // active one did so when they were new, and the traffic does not go back to them.
     for number in visible.keys() {
         let split = json!([{ "revision": number, "weight": 1 }]);
         let function = host.get(&format!("/api/v1/functions/{FUNCTION}")).await.expect(200).json();

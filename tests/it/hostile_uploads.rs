@@ -10,7 +10,7 @@ use crate::support::{Api, TestHost, blocking_handler, digits_handler, digits_mod
 /// Deploys what must be refused, and gives the detail of the refusal.
 async fn refused(host: &Api, spec: Value, status: u16, code: &str, field: &str) -> String {
     let problem = host.revise("victim", &spec).await.problem(status, code, Some(field));
-    host.get("/api/v1/functions/victim").await.problem(404, "not_found", None);
+    host.get("/api/v1/functions/victim").await.problem(404, "not_found", Some("function"));
     problem["detail"].as_str().unwrap().to_owned()
 }
 
@@ -110,6 +110,29 @@ async fn a_model_with_its_weights_outside_of_the_file_is_refused() {
             assert!(!detail.contains("No such file"), "the host looked for {location}: {detail}");
         }
     }
+}
+
+#[tokio::test]
+async fn models_nested_or_chained_without_end_are_refused_and_the_host_lives() {
+    let host = TestHost::start().await;
+    for backend in host.backends().await.into_iter().chain(["auto"]) {
+        let detail = refused_model(&host, onnx::with_nested_type(5_000), backend).await;
+        assert!(detail.contains("nested too deeply"), "{detail}");
+    }
+    let detail = refused_model(&host, onnx::with_chain(10_000), "rten").await;
+    assert!(detail.contains("a chain of 10000 operators is too long"), "{detail}");
+}
+
+#[tokio::test]
+async fn more_threads_than_there_are_cores_are_refused() {
+    let host = TestHost::start().await;
+    let component = host.upload(digits_handler()).await;
+    let model = host.upload(digits_model()).await;
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let models = json!({ "digits": { "artifact": model, "threads": cores + 1 } });
+    let spec = json!({ "component": component, "models": models });
+    let detail = refused(&host, spec, 422, "invalid_manifest", "models.digits.threads").await;
+    assert!(detail.contains("out of range"), "{detail}");
 }
 
 #[tokio::test]

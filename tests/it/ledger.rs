@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{TestHost, digits_model, guest, until};
 
 /// The records of a host that has ended, by invocation.
-fn records(host: &TestHost) -> BTreeMap<String, UsageRecord> {
+pub fn records(host: &TestHost) -> BTreeMap<String, UsageRecord> {
     let ledger = Ledger::open(host.data_dir().join("ledger"), LedgerConfig::default()).unwrap();
     let mut by_invocation = BTreeMap::new();
     for record in ledger.records(Position::START).unwrap() {
@@ -75,6 +75,29 @@ async fn every_invocation_has_exactly_one_record() {
     }
     let rest: Vec<_> = found.into_values().map(|record| record.outcome).collect();
     assert_eq!(rest, [failed(Code::Cancelled)], "the caller who left");
+}
+
+#[tokio::test]
+async fn time_in_the_queue_is_recorded_also_when_it_was_in_vain() {
+    let mut host = TestHost::start().await;
+    let component = host.upload(guest("hostile")).await;
+    let concurrency = json!({ "limit": 1, "queue": 1, "queue_timeout_ms": 200 });
+    host.deploy("hostile", &json!({ "component": component, "concurrency": concurrency })).await;
+    let sleeping = async || (host.layers("hostile").await["instances"]["running"] == 1).then_some(());
+    let refused = async {
+        until("the sleeper", sleeping).await;
+        host.call("hostile", "/log?n=1", "").await
+    };
+    tokio::select! {
+        answer = host.call("hostile", "/sleep", "") => panic!("{answer:?}"),
+        answer = refused => answer.problem(503, "overloaded", None),
+    };
+    host.stop().await;
+
+    let records = records(&host);
+    let refused = records.values().find(|record| record.outcome == Outcome::Failed(Code::Overloaded));
+    let queue_time_us = refused.expect("the refusal has a record").queue_time_us;
+    assert!(queue_time_us >= 200_000, "{queue_time_us}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Api, TestHost, digits, guest, noop_handler};
+use crate::support::{Answer, Api, RawCaller, TestHost, digits, guest, noop_handler};
 
 /// Deploys a revision that answers `greeting`, active or not, and gives its number.
 async fn greet(host: &Api, greeting: &str, activate: bool) -> u64 {
@@ -77,18 +77,54 @@ async fn deletion_takes_everything_but_the_numbers() {
     greet(&host, "two", true).await;
     host.delete("/api/v1/functions/greeter/revisions/2").await.problem(409, "conflict", None);
     host.delete("/api/v1/functions/greeter/revisions/1").await.expect(204);
-    host.get("/api/v1/functions/greeter/revisions/1").await.problem(404, "not_found", None);
+    host.get("/api/v1/functions/greeter/revisions/1").await.problem(404, "not_found", Some("revision"));
 
     ask(&host).await;
     host.delete("/api/v1/functions/greeter").await.expect(204);
-    host.get("/f/default/greeter/config").await.problem(404, "not_found", None);
-    host.get("/api/v1/functions/greeter").await.problem(404, "not_found", None);
+    host.get("/f/default/greeter/config").await.problem(404, "not_found", Some("function"));
+    host.get("/api/v1/functions/greeter").await.problem(404, "not_found", Some("function"));
     let functions = host.get("/api/v1/functions").await.expect(200).json();
     assert_eq!(functions["functions"], json!([]));
     assert_eq!(host.metric("modelet_invocations_total", "function=\"greeter\"").await, 0.0);
 
     assert_eq!(greet(&host, "again", true).await, 3, "a number is not used twice");
     assert!(host.logs("greeter").await.is_empty(), "the log of its namesake is gone");
+}
+
+/// Sends the head of a call, and comes back once the host has routed it and waits for the body.
+async fn begin_call(host: &Api, path: &str, body_bytes: usize) -> RawCaller {
+    let head = format!(
+        "POST /f/default/greeter{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         expect: 100-continue\r\ncontent-length: {body_bytes}\r\n\r\n"
+    );
+    let mut caller = RawCaller::send(host, &head).await;
+    caller.read_until("HTTP/1.1 100").await;
+    caller
+}
+
+#[tokio::test]
+async fn a_function_deleted_while_a_body_comes_neither_runs_nor_speaks_in_the_next_ones_log() {
+    let host = TestHost::start().await;
+    greet(&host, "one", true).await;
+    let mut caller = begin_call(&host, "/log", 6).await;
+    host.delete("/api/v1/functions/greeter").await.expect(204);
+    greet(&host, "again", true).await;
+    caller.go_on("secret").await;
+    let answer = caller.read_to_end().await;
+    assert!(answer.contains("HTTP/1.1 404") && answer.contains(r#""field":"function""#), "{answer}");
+    assert!(host.logs("greeter").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_revision_that_loses_its_traffic_answers_what_it_was_given() {
+    let host = TestHost::start().await;
+    greet(&host, "one", true).await;
+    let mut caller = begin_call(&host, "/config", 1).await;
+    greet(&host, "two", true).await;
+    caller.go_on("!").await;
+    let answer = caller.read_to_end().await;
+    assert!(answer.contains("HTTP/1.1 200") && answer.ends_with("one"), "{answer}");
+    assert_eq!(ask(&host).await.text(), "two");
 }
 
 #[tokio::test]

@@ -31,15 +31,19 @@ async fn calls(host: &TestHost, function: &str) -> Option<u64> {
 #[tokio::test]
 async fn each_layer_goes_cold_by_its_own_timeout_and_wakes_for_the_next_call() {
     let host = TestHost::start().await;
-    // The same model on another number of threads is another session, with a timeout of its own.
-    let model = host.upload(crate::support::digits_model()).await;
-    for (function, threads, [code, handler, session], left_warm) in [
-        ("all", 1, [50, 50, 50], [false, false, false]),
-        ("instances", 2, [NEVER, 50, NEVER], [true, false, true]),
-        ("handler", 3, [50, 50, NEVER], [false, false, true]),
-        ("session", 4, [NEVER, NEVER, 50], [true, true, false]),
+    for (function, [code, handler, session], left_warm) in [
+        ("all", [50, 50, 50], [false, false, false]),
+        ("instances", [NEVER, 50, NEVER], [true, false, true]),
+        ("handler", [50, 50, NEVER], [false, false, true]),
+        ("session", [NEVER, NEVER, 50], [true, true, false]),
     ] {
-        let models = json!({ "digits": { "artifact": model, "threads": threads, "backend": "rten" } });
+        // The same model with another `doc_string` (field 6 of `ModelProto`) is another session, with a
+        // timeout of its own.
+        let mut model = crate::support::digits_model();
+        model.extend([6 << 3 | 2, u8::try_from(function.len()).unwrap()]);
+        model.extend(function.as_bytes());
+        let model = host.upload(model).await;
+        let models = json!({ "digits": { "artifact": model, "backend": "rten" } });
         let scale = json!({
             "handler_idle_timeout_ms": code,
             "instance_idle_timeout_ms": handler,

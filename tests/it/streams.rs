@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use modelet_observe::Outcome;
+use modelet_types::Code;
 use reqwest::Body;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{DEADLINE, TestHost, digits, digits_model, guest, until};
+use crate::support::{DEADLINE, RawCaller, TestHost, digits, digits_model, guest, until};
 
 async fn deploy_streaming(host: &TestHost) {
     let component = host.upload(guest("streaming")).await;
@@ -61,6 +63,53 @@ async fn a_caller_who_leaves_ends_the_stream() {
         (host.layers("streaming").await["instances"]["running"] == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_caller_who_does_not_read_holds_nothing_longer_than_the_wall_time() {
+    let mut host = TestHost::start_with(&json!({ "shutdown_grace_ms": 200 })).await;
+    let component = host.upload(guest("hostile")).await;
+    let limits = json!({ "wall_time_ms": 500, "response_body_bytes": 1 << 30 });
+    let concurrency = json!({ "limit": 1 });
+    let spec = json!({ "component": component, "limits": limits, "concurrency": concurrency });
+    host.deploy("hostile", &spec).await;
+    let request = "POST /f/default/hostile/big-stream?n=1000000000 HTTP/1.1\r\nhost: localhost\r\n\
+                   content-length: 0\r\n\r\n";
+    let mut silent = RawCaller::send(&host, request).await;
+    silent.read_until("HTTP/1.1 200").await;
+    until("the end of the instance", async || {
+        (host.layers("hostile").await["instances"]["running"] == 0).then_some(())
+    })
+    .await;
+    host.call("hostile", "/log?n=1", "").await.expect(200);
+    host.log_line("hostile", &["limits.wall_time_ms"]).await;
+    host.stop().await;
+
+    let mut outcomes: Vec<_> = crate::ledger::records(&host).into_values().map(|r| r.outcome).collect();
+    outcomes.sort_by_key(|outcome| outcome.as_str());
+    assert_eq!(outcomes, [Outcome::Ok, Outcome::Failed(Code::WallTimeExceeded)]);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_streamed_request_is_held_to_its_limits_too() {
+    let host = TestHost::start_with(&json!({ "body_idle_timeout_ms": 300 })).await;
+    let component = host.upload(guest("streaming")).await;
+    let limits = json!({ "request_body_bytes": 1000 });
+    host.deploy("streaming", &json!({ "component": component, "request_body": "stream", "limits": limits }))
+        .await;
+    let pieces = |count: usize| {
+        stream::iter((0..count).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 100]))))
+    };
+    let ask = async |body: Body| host.call("streaming", "/last", body).await;
+    assert_eq!(ask(Body::wrap_stream(pieces(10))).await.expect(200).text(), "1000 bytes");
+
+    for too_large in [Body::from(vec![b' '; 1001]), Body::wrap_stream(pieces(11))] {
+        let problem = ask(too_large).await.problem(413, "request_too_large", Some("body"));
+        assert!(problem["detail"].as_str().unwrap().contains("limits.request_body_bytes"), "{problem}");
+    }
+    let pausing = Body::wrap_stream(pieces(1).chain(stream::pending()));
+    ask(pausing).await.problem(408, "request_timeout", Some("body"));
 }
 
 #[tokio::test]

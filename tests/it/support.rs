@@ -7,6 +7,7 @@ mod digits;
 mod host;
 mod neighbour;
 mod process;
+mod raw;
 mod wat;
 
 pub use answer::Answer;
@@ -16,6 +17,7 @@ pub use digits::digits;
 pub use host::TestHost;
 pub use neighbour::Neighbour;
 pub use process::HostProcess;
+pub use raw::RawCaller;
 pub use wat::{blocking_handler, noop_handler};
 
 use std::time::Duration;

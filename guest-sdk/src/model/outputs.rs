@@ -12,7 +12,7 @@ impl Outputs {
     /// The output of this name.
     ///
     /// # Errors
-    /// [`Error::NotFound`], with the names that there are.
+    /// [`Error::InvalidInput`], with the names that there are.
     pub fn get(&self, name: &str) -> Result<&Tensor, Error> {
         self.position(name).map(|index| &self.0[index].1)
     }
@@ -28,24 +28,24 @@ impl Outputs {
     /// The output at this place.
     ///
     /// # Errors
-    /// [`Error::NotFound`], with the number that there are.
+    /// [`Error::InvalidInput`], with the number that there are.
     pub fn at(&self, index: usize) -> Result<&Tensor, Error> {
         let outputs = &self.0;
         outputs.get(index).map(|(_, tensor)| tensor).ok_or_else(|| {
-            Error::NotFound(format!("there is no output {index}; the model gave {}", outputs.len()))
+            Error::InvalidInput(format!("there is no output {index}; the model gave {}", outputs.len()))
         })
     }
 
     /// The only output, whatever its name.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is not exactly one.
+    /// [`Error::InvalidInput`] if there is not exactly one.
     pub fn into_one(mut self) -> Result<Tensor, Error> {
         match (self.0.pop(), self.0.is_empty()) {
             (Some((_, tensor)), true) => Ok(tensor),
             (last, _) => {
                 self.0.extend(last);
-                Err(Error::NotFound(format!("one output was expected; {}", self.names())))
+                Err(Error::InvalidInput(format!("one output was expected; {}", self.names())))
             }
         }
     }
@@ -69,7 +69,7 @@ impl Outputs {
         self.0
             .iter()
             .position(|(own, _)| own == name)
-            .ok_or_else(|| Error::NotFound(format!("there is no output `{name}`; {}", self.names())))
+            .ok_or_else(|| Error::InvalidInput(format!("there is no output `{name}`; {}", self.names())))
     }
 
     fn names(&self) -> String {
@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn names_what_there_is() {
-        let message = outputs().get("scores").unwrap_err().to_string();
-        assert_eq!(message, "there is no output `scores`; the model gave [`label`, `score`]");
+        let message = "there is no output `scores`; the model gave [`label`, `score`]";
+        assert_eq!(outputs().get("scores").unwrap_err(), Error::InvalidInput(message.into()));
         let message = outputs().into_one().unwrap_err().to_string();
         assert_eq!(message, "one output was expected; the model gave [`label`, `score`]");
         assert_eq!(outputs().at(2).unwrap_err().to_string(), "there is no output 2; the model gave 2");

@@ -55,7 +55,7 @@ impl OnnxModel {
     /// The declared inputs with what was given for each.
     fn check<'a>(&self, given: &'a Inputs) -> Result<Vec<&'a Tensor>, Error> {
         if let Some((name, _)) = given.iter().find(|(name, _)| self.inputs.iter().all(|i| i.name != *name)) {
-            return Err(Error::NotFound(format!("the model has no input `{name}`")));
+            return Err(Error::InvalidInput(format!("the model has no input `{name}`")));
         }
         self.inputs
             .iter()

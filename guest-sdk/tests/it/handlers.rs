@@ -136,14 +136,14 @@ fn an_error_of_ones_own_is_a_problem() {
 }
 
 #[test]
-fn an_output_that_is_not_there_is_not_found() {
+fn an_output_that_is_not_there_is_an_invalid_input() {
     let host = TestHost::new().model("m", doubling);
     let error = futures::executor::block_on(host.run(async {
         let values = Tensor::new([1], [1.0_f32])?;
         Model::load("m").await?.infer_outputs([("values", &values)], &["logits"]).await.map(|_| ())
     }));
     let message = "there is no output `logits`; the model gave [`raw`, `scaled`]";
-    assert_eq!(error, Err(Error::NotFound(message.into())));
+    assert_eq!(error, Err(Error::InvalidInput(message.into())));
 }
 
 #[test]

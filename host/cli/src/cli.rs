@@ -1,9 +1,12 @@
 //! The command line: names, help, and what is common to all commands.
 
+use std::ffi::OsString;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::DEFAULT_HOST;
 use crate::commands;
+use crate::error::Error;
 
 const ABOUT: &str = "\
 Exit codes:
@@ -66,6 +69,22 @@ pub enum Command {
     Delete(commands::delete::Arguments),
     State(commands::state::Arguments),
     Completions(commands::completions::Arguments),
+}
+
+/// What clap refuses, when whoever gave the arguments wants JSON: without clap's own layout.
+pub fn refusal(error: &clap::Error) -> Error {
+    let text = error.render().to_string().replace("\n\n  tip: ", "; ");
+    let text = text.trim_start_matches("error: ");
+    // The usage and where to find help follow, for a person.
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|part| text.find(part)).min();
+    let words: Vec<&str> = text[..end.unwrap_or(text.len())].split_whitespace().collect();
+    Error::Usage(words.join(" "))
+}
+
+/// Whether `arguments`, which clap refuses, ask for JSON.
+pub fn asks_for_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    // What follows `--` is for somebody else.
+    arguments.into_iter().take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
 #[cfg(test)]

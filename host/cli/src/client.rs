@@ -75,53 +75,83 @@ impl Client {
     }
 
     /// What the host is and can do.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn host_info(&self) -> Result<Answer<HostInfo>, Error> {
         self.json(self.request(Method::GET, "/api/v1/host")?).await
     }
 
     /// All functions.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn functions(&self) -> Result<Answer<Functions>, Error> {
         self.json(self.request(Method::GET, "/api/v1/functions")?).await
     }
 
     /// Deletes a function with all its revisions.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
     pub async fn delete_function(&self, function: &str) -> Result<(), Error> {
         self.send(self.request(Method::DELETE, &of(function, ""))?).await.map(drop)
     }
 
     /// A function's revisions, newest first.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn revisions(&self, function: &str) -> Result<Answer<Revisions>, Error> {
         self.json(self.request(Method::GET, &of(function, "/revisions"))?).await
     }
 
     /// Deletes one revision.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
     pub async fn delete_revision(&self, function: &str, revision: u64) -> Result<(), Error> {
         let path = of(function, &format!("/revisions/{revision}"));
         self.send(self.request(Method::DELETE, &path)?).await.map(drop)
     }
 
     /// Divides a function's calls.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn set_traffic(&self, function: &str, split: &TrafficSplit) -> Result<Answer<Function>, Error> {
         self.json(self.request(Method::PUT, &of(function, "/traffic"))?.json(split)).await
     }
 
     /// Gives the calls back to the revision that had them before.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn roll_back(&self, function: &str) -> Result<Answer<Function>, Error> {
         self.json(self.request(Method::POST, &of(function, "/rollback"))?).await
     }
 
     /// Which layers of a function are warm.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn state(&self, function: &str) -> Result<Answer<State>, Error> {
         self.json(self.request(Method::GET, &of(function, "/state"))?).await
     }
 
     /// The last `tail` lines of a function's log, and with `follow` those to come.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
     pub async fn logs(&self, function: &str, tail: u64, follow: bool) -> Result<Lines<LogLine>, Error> {
         let path = of(function, &format!("/logs?tail={tail}&follow={follow}"));
         Ok(Lines::new(self.send(self.request(Method::GET, &path)?).await?))
     }
 
     /// Creates a revision, and tells what the host does meanwhile.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses at once. What it finds out later is an event.
     pub async fn create_revision(
         &self,
         function: &str,
@@ -134,11 +164,17 @@ impl Client {
     }
 
     /// Sends a request as it is; the caller reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// If the host cannot be reached, or the connection breaks.
     pub async fn send_raw(&self, request: RequestBuilder) -> Result<Response, Error> {
         request.send().await.map_err(|error| self.failed(error))
     }
 
     /// A request to a path on the host.
+    ///
+    /// # Errors
+    /// If it is not a path.
     pub fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Error> {
         Ok(self.http.request(method, self.url(path)?))
     }

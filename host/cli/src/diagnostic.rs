@@ -2,9 +2,10 @@
 //!
 //! Knows text, spans and TOML's errors; not what the file is for.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
+use std::{fmt, fs, io};
 
 /// The least likeness, from 0 to 1, at which another word is worth suggesting.
 const LIKENESS: f64 = 0.75;
@@ -51,6 +52,22 @@ impl Diagnostic {
             help: None,
             excerpt: excerpt(content, column, width),
         }
+    }
+
+    /// Reads a file's text; bytes that are none are a mistake at their place.
+    ///
+    /// # Errors
+    /// If it cannot be read, or at the first byte that is not UTF-8.
+    pub fn read_text(path: &Path) -> io::Result<Result<String, Box<Self>>> {
+        let not_text = |error: FromUtf8Error| {
+            let at = error.utf8_error().valid_up_to();
+            let message = format!("byte {at} (0x{:02x}) is not UTF-8 text", error.as_bytes()[at]);
+            // Up to there it is the same text, so the byte's place is the same too.
+            let text = String::from_utf8_lossy(error.as_bytes());
+            let help = Some("save the file as UTF-8".into());
+            Box::new(Self { help, ..Self::new(path, &text, at..at + 1, message) })
+        };
+        Ok(String::from_utf8(fs::read(path)?).map_err(not_text))
     }
 
     /// What TOML's parser, or a type read through it, found wrong.
@@ -147,6 +164,17 @@ mod tests {
         let diagnostic = Diagnostic::new(Path::new("f"), "é", 1..99, "wrong");
         assert_eq!((diagnostic.line, diagnostic.column), (1, 1));
         assert_eq!(Diagnostic::new(Path::new("f"), "", 5..9, "wrong").line, 1);
+    }
+
+    #[test]
+    fn shows_the_first_byte_that_is_no_text() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"a = 1\nb = \"\xc3\xa9\xe9\"\n").unwrap();
+        let diagnostic = Diagnostic::read_text(file.path()).unwrap().unwrap_err();
+        assert_eq!((diagnostic.line, diagnostic.column), (2, 7), "{diagnostic}");
+        assert_eq!(diagnostic.message, "byte 13 (0xe9) is not UTF-8 text");
+        std::fs::write(file.path(), "é").unwrap();
+        assert_eq!(Diagnostic::read_text(file.path()).unwrap().unwrap(), "é");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Error {
             Self::Host(problem) => problem.exit(),
             Self::File(_) | Self::Invalid(_) => Exit::Invalid,
             Self::Start(error) => match **error {
-                StartError::Unauthenticated(_) => Exit::Invalid,
+                StartError::Unauthenticated(_) | StartError::Config(_) => Exit::Invalid,
                 _ => Exit::Failed,
             },
             Self::Missing { .. } | Self::Cargo(_) => Exit::Project,

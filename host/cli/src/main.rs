@@ -26,7 +26,16 @@ use output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the version are for people, whatever stands beside them.
+        Err(error) if error.use_stderr() && cli::asks_for_json(std::env::args_os().skip(1)) => {
+            let error = cli::refusal(&error).into();
+            Output::new(true).error(&error);
+            return error::exit_of(&error).into();
+        }
+        Err(error) => error.exit(),
+    };
     let output = Output::new(cli.global.json);
     match commands::run(cli, output) {
         Ok(()) => ExitCode::SUCCESS,

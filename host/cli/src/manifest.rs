@@ -2,18 +2,17 @@
 //!
 //! Owns reading it, and finding the line of an entry that the host refuses. Sends nothing.
 
-mod locate;
+pub mod locate;
 pub mod setting;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use modelet_types::manifest::{
     BackendChoice, Concurrency, Golden, ModelSpec, OutboundRule, RequestBody, Scale,
 };
-use modelet_types::{Digest, FunctionName, Limits, ModelName, Problem, RevisionSpec};
+use modelet_types::{Digest, FunctionName, Limits, ModelName, Problem, RevisionSpec, StatedLimits};
 use serde::Deserialize;
 
 use crate::diagnostic::Diagnostic;
@@ -35,7 +34,7 @@ pub struct Entries {
     #[serde(default)]
     pub models: BTreeMap<ModelName, ModelEntry>,
     #[serde(default)]
-    limits: Limits,
+    limits: StatedLimits,
     #[serde(default)]
     scale: Scale,
     #[serde(default)]
@@ -88,7 +87,9 @@ impl Manifest {
         if !path.is_file() {
             return Err(Error::FileNotFound { what: "the manifest".into(), path }.into());
         }
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let text = Diagnostic::read_text(&path)
+            .with_context(|| format!("cannot read `{}`", path.display()))?
+            .map_err(Error::from)?;
         let mut entries = Self::parse(&path, &text).map_err(Error::from)?;
         if !settings.is_empty() {
             entries = changed(&text, settings).map_err(Error::Usage)?;
@@ -144,20 +145,23 @@ impl Manifest {
     fn golden_file(&self, model: &ModelName, file: &Path) -> anyhow::Result<Vec<Golden>> {
         let path = self.resolve(file);
         let field = format!("models.{model}.golden_file");
-        let text = fs::read_to_string(&path)
-            .map_err(|error| self.at(&field, format!("cannot read `{}`: {error}", path.display())))?;
-        let mut json = serde_json::Deserializer::from_str(&text);
-        let golden = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let field = error.path().to_string();
-            let inner = error.into_inner();
-            let offset = offset_of(&text, inner.line(), inner.column());
-            let message = inner.to_string();
+        let text = Diagnostic::read_text(&path)
+            .map_err(|error| self.at(&field, format!("cannot read `{}`: {error}", path.display())))?
+            .map_err(Error::from)?;
+        let wrong = |field: Option<String>, error: &serde_json::Error| {
+            let offset = offset_of(&text, error.line(), error.column());
+            let message = error.to_string();
             // serde_json appends the place, which is shown better.
-            let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-            let mut diagnostic = Diagnostic::new(&path, &text, offset..offset + 1, message).of_field(field);
-            diagnostic.help = crate::diagnostic::did_you_mean(&diagnostic.message);
+            let message = message.split(" at line ").next().unwrap_or_default();
+            let mut diagnostic = Diagnostic::new(&path, &text, offset..offset + 1, message);
+            diagnostic.help = crate::diagnostic::did_you_mean(message);
+            diagnostic.field = field;
             Error::from(Box::new(diagnostic))
-        })?;
+        };
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let golden = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| wrong(Some(error.path().to_string()), error.inner()))?;
+        json.end().map_err(|error| wrong(None, &error))?;
         Ok(golden)
     }
 
@@ -202,5 +206,7 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
     before + column.saturating_sub(1)
 }
 
+#[cfg(test)]
+mod documented;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,11 @@
 //!
 //! With `--json` a command prints JSON and nothing else, and an error is a JSON object too. Colours
 //! are dropped by anstream where the output is not a terminal, or when `NO_COLOR` is set.
+//!
+//! What a host or a handler wrote is printed so that it can neither steer the terminal nor pass for
+//! a line of this program: by [`printable`], [`continued`] or [`in_one_line`].
 
+use std::fmt::Display;
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
@@ -54,33 +58,49 @@ impl Output {
     }
 
     /// Prints a line about what is being done; nothing with `--json`.
-    pub fn note(self, line: impl AsRef<str>) {
+    pub fn note(self, line: impl Display) {
         if !self.json {
-            anstream::eprintln!("{}", line.as_ref());
+            aside(line);
         }
     }
 
     /// Prints an error as the last thing of the process.
     pub fn error(self, error: &anyhow::Error) {
         if self.json {
-            anstream::eprintln!("{}", json_error(error));
-            return;
-        }
-        anstream::eprintln!("{RED}error{RED:#}: {}", printable(&chain(error)));
-        let Some(foreseen) = error::foreseen(error) else { return };
-        if let Error::Host(problem) = foreseen {
-            for (name, value) in problem.particulars() {
-                anstream::eprintln!("  {DIM}{name}:{DIM:#} {value}");
-            }
-            if let Some(place) = &problem.place {
-                // Its message is the problem's, which is printed.
-                anstream::eprintln!("{}", place.to_string().trim_start_matches('\n'));
-            }
-        }
-        if let Some(hint) = foreseen.hint() {
-            anstream::eprintln!("{GREEN}help{GREEN:#}: {hint}");
+            aside(json_error(error));
+        } else {
+            aside(human_error(error));
         }
     }
+}
+
+/// Prints a line to standard error. If that is closed nobody reads it, and nobody misses it.
+pub fn aside(line: impl Display) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+fn human_error(error: &anyhow::Error) -> String {
+    let foreseen = error::foreseen(error);
+    let message = match foreseen {
+        // It draws the line of the file under the message.
+        Some(Error::File(_)) => printable(&chain(error)),
+        _ => continued(&chain(error), "  "),
+    };
+    let mut text = format!("{RED}error{RED:#}: {message}");
+    let Some(foreseen) = foreseen else { return text };
+    if let Error::Host(problem) = foreseen {
+        for (name, value) in problem.particulars() {
+            text.push_str(&format!("\n  {DIM}{name}:{DIM:#} {}", in_one_line(&value)));
+        }
+        if let Some(place) = &problem.place {
+            // Its message is the problem's, which is printed.
+            text.push_str(&format!("\n{}", printable(place.to_string().trim_start_matches('\n'))));
+        }
+    }
+    if let Some(hint) = foreseen.hint() {
+        text.push_str(&format!("\n{GREEN}help{GREEN:#}: {}", in_one_line(&hint)));
+    }
+    text
 }
 
 /// An error and its causes in one sentence.
@@ -131,6 +151,8 @@ fn json_error(error: &anyhow::Error) -> serde_json::Value {
 
 /// Rows under headings, in columns as wide as their longest cell.
 pub fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| in_one_line(cell))).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
@@ -141,18 +163,58 @@ pub fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Strin
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let mut text = format!("{BOLD}{}{BOLD:#}\n", line(headings));
-    for row in rows {
+    for row in &rows {
         text.push_str(&line(row.each_ref().map(String::as_str)));
         text.push('\n');
     }
     text
 }
 
+/// A sentence in lines of at most `width` characters, of which the further ones begin with `indent`
+/// beside that. A longer word has a line of its own.
+pub fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            lines.push('\n');
+            lines.push_str(indent);
+            column = 0;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
+}
+
 /// A text of somebody else, with what could steer a terminal made visible. Lines and tabs stay.
 pub fn printable(text: &str) -> String {
-    let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    let shown = |c: char| if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() };
+    escaped(text, |c| is_steering(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// The same for a text that belongs on one line.
+pub fn in_one_line(text: &str) -> String {
+    escaped(text, is_steering)
+}
+
+/// The same for a text after its first line's beginning: further lines begin with `indent`.
+pub fn continued(text: &str, indent: &str) -> String {
+    printable(text.trim_end_matches('\n')).replace('\n', &format!("\n{indent}"))
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let shown = |c: char| if is_escaped(c) { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
+}
+
+/// Whether a terminal does something else with it than show it: controls, and those characters that
+/// turn the direction of what follows.
+fn is_steering(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A number of bytes for a person.
@@ -173,6 +235,7 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::problem::HostProblem;
 
     #[test]
     fn aligns_columns_by_characters() {
@@ -187,6 +250,31 @@ mod tests {
     #[test]
     fn a_handlers_text_cannot_steer_the_terminal() {
         assert_eq!(printable("a\tb\n\u{1b}[2Jc\r"), "a\tb\n\\u{1b}[2Jc\\r");
+        assert_eq!(in_one_line("a\tb\n\u{9b}2J\u{202e}é"), "a\\tb\\n\\u{9b}2J\\u{202e}é");
+        assert_eq!(continued("a\nb\n\r\n", "  "), "a\n  b\n  \\r");
+        let table = table(["A"], &[["\u{1b}]0;x\n".into()]]);
+        assert!(table.ends_with("\n\\u{1b}]0;x\\n\n"), "{table:?}");
+    }
+
+    #[test]
+    fn a_problem_cannot_steer_the_terminal_or_pass_for_a_line_of_ours() {
+        let body = r#"{"status":409,"code":"c\nhelp: x","detail":"d\nhelp: run this\u001b[2J",
+            "field":"\u001b]0;owned\u0007","invocation":"\rerror"}"#;
+        let headers = reqwest::header::HeaderMap::new();
+        let problem = HostProblem::parse(reqwest::StatusCode::CONFLICT, &headers, body.as_bytes());
+        let text = human_error(&Error::from(Box::new(problem)).into());
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "error: d\n  help: run this\\u{1b}[2J\n  code: c\\nhelp: x\n  field: \\u{1b}]0;owned\\u{7}\n  \
+             invocation: \\rerror"
+        );
+    }
+
+    #[test]
+    fn wraps_between_words() {
+        assert_eq!(wrapped("a bc  def", 4, "  "), "a bc\n  def");
+        assert_eq!(wrapped("longer a", 4, "  "), "longer\n  a");
+        assert_eq!(wrapped("", 4, "  "), "");
     }
 
     #[test]

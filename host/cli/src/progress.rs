@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::output::{GREEN, Output};
+use crate::output::{GREEN, Output, in_one_line};
 
 /// Starts the steps of a command.
 #[derive(Clone, Copy)]
@@ -27,24 +27,27 @@ impl Progress {
     }
 
     /// A step of unknown length.
-    pub fn spin(&self, what: impl Into<String>) -> Step {
-        let bar = self.bar(None).with_message(what.into());
-        if self.drawn {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        Step { bar, output: self.output }
+    pub fn spin(&self, what: &str) -> Step {
+        self.step(what, None, ProgressStyle::default_spinner())
     }
 
     /// A step over `size` bytes.
-    pub fn transfer(&self, what: impl Into<String>, size: u64) -> Step {
-        const TEMPLATE: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
+    pub fn transfer(&self, what: &str, size: u64) -> Step {
+        const TEMPLATE: &str =
+            "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
         let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed");
-        Step { bar: self.bar(Some(size)).with_style(style).with_message(what.into()), output: self.output }
+        self.step(what, Some(size), style)
     }
 
-    fn bar(&self, length: Option<u64>) -> ProgressBar {
+    fn step(&self, what: &str, length: Option<u64>, style: ProgressStyle) -> Step {
         let target = if self.drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        ProgressBar::with_draw_target(length, target).with_finish(ProgressFinish::AndClear)
+        let bar = ProgressBar::with_draw_target(length, target).with_finish(ProgressFinish::AndClear);
+        let bar = bar.with_style(style).with_message(in_one_line(what));
+        if self.drawn {
+            // Also while nothing arrives, so that the last position is shown.
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        Step { bar, output: self.output }
     }
 }
 
@@ -58,6 +61,6 @@ impl Step {
     /// Ends the step with what came of it.
     pub fn done(self, result: impl AsRef<str>) {
         self.bar.finish_and_clear();
-        self.output.note(format!("{GREEN}✓{GREEN:#} {}", result.as_ref()));
+        self.output.note(format!("{GREEN}✓{GREEN:#} {}", in_one_line(result.as_ref())));
     }
 }

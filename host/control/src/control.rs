@@ -50,7 +50,8 @@ impl Control {
         }
     }
 
-    /// What is stored, for reading. Changes go through this type.
+    /// What is stored: for reading, and for uploads, which change nothing that is published. Every
+    /// other change goes through this type.
     pub fn store(&self) -> &Arc<Store> {
         &self.config.store
     }
@@ -69,6 +70,7 @@ impl Control {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
             let changed = this.store().set_traffic(&actor, &tenant, &function, split).await?;
+            this.compile_routed(&tenant, &changed).await?;
             this.republish(&tenant, &function).await?;
             Ok(changed)
         })
@@ -88,6 +90,7 @@ impl Control {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
             let changed = this.store().rollback(&actor, &tenant, &function).await?;
+            this.compile_routed(&tenant, &changed).await?;
             this.republish(&tenant, &function).await?;
             Ok(changed)
         })
@@ -128,9 +131,13 @@ impl Control {
         function: &FunctionName,
         revision: RevisionNumber,
     ) -> Result<(), Problem> {
-        self.store().delete_revision(actor, tenant, function, revision).await?;
-        self.config.metrics.remove_revision(tenant, function, revision);
-        Ok(())
+        let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
+        to_the_end(async move {
+            this.store().delete_revision(&actor, &tenant, &function, revision).await?;
+            this.config.metrics.remove_revision(&tenant, &function, revision);
+            Ok(())
+        })
+        .await
     }
 
     /// The artifact that `field` of a manifest names.

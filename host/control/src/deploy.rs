@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use modelet_engine::HandlerKind;
 use modelet_inference::CheckedModel;
 use modelet_store::{Actor, Artifact, NewRevision, Revision};
+use modelet_types::manifest::RequestBody;
 use modelet_types::{
     Code, Digest, FunctionName, ModelName, Problem, RevisionNumber, RevisionSpec, TenantName,
 };
@@ -83,7 +84,7 @@ impl Control {
     /// For whatever is wrong with manifest, component or models, naming the entry.
     pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Revision, Problem> {
         let Deploy { actor, tenant, function, spec, activate } = deploy;
-        spec.check(&self.config.ceiling)?;
+        let spec = self.checked(spec).await?;
         let component = self.artifact(&tenant, spec.component, "component").await?;
         let mut models = Vec::with_capacity(spec.models.len());
         for (name, model) in &spec.models {
@@ -91,6 +92,11 @@ impl Control {
             models.push((name.clone(), artifact));
         }
         let kind = self.compile(&component, &progress).await?;
+        if kind == HandlerKind::BlockingHandler && spec.request_body == RequestBody::Stream {
+            let detail = "a blocking handler takes its request as `bytes`: say so, or export \
+                          `modelet:handler/handler`";
+            return Err(Problem::new(Code::InvalidManifest, detail).at("request_body"));
+        }
         let models = self.check_models(&spec, models, &progress).await?;
         let details = RevisionDetails { kind, component_bytes: component.size_bytes, models };
         let details = serde_json::to_value(details)
@@ -112,6 +118,20 @@ impl Control {
         .await
     }
 
+    /// The manifest, if nothing is wrong with it, with every limit in numbers. On a thread of its
+    /// own, since golden outputs may be megabytes.
+    async fn checked(&self, mut spec: RevisionSpec) -> Result<RevisionSpec, Problem> {
+        let ceiling = self.config.ceiling.clone();
+        let check = move || {
+            spec.check(&ceiling)?;
+            spec.settle_limits(&ceiling);
+            Ok(spec)
+        };
+        tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| Problem::new(Code::Internal, format!("checking the manifest failed: {error}")))?
+    }
+
     async fn compile(&self, component: &Artifact, progress: &Progress) -> Result<HandlerKind, Problem> {
         let began = Instant::now();
         progress(DeployEvent::Compiling { component: component.digest });
@@ -130,8 +150,8 @@ impl Control {
                 return Ok(engine.link(&code)?.kind());
             }
             let began = Instant::now();
-            let internal = |what: &str, error: std::io::Error| {
-                tracing::error!(component = %digest, %error, "{what}");
+            let internal = |what: &'static str, error: std::io::Error| {
+                tracing::error!(component = %digest, %error, what, "cannot compile a handler");
                 Problem::new(Code::Internal, format!("{what}; the host's log has the reason"))
             };
             let wasm = std::fs::read(path).map_err(|error| internal("cannot read the component", error))?;

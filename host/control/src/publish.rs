@@ -38,13 +38,17 @@ pub struct PublishedRevision {
 }
 
 impl Control {
-    /// Publishes every function in the store. Done once, before the first request.
+    /// Publishes every function in the store. Done once, before the first request. A function that
+    /// cannot be published is logged and left out, so that it does not keep the others from starting.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn publish_all(&self) -> Result<(), Problem> {
         for route in self.store().all_routes().await? {
-            self.publish_route(route).await?;
+            let (tenant, function) = (route.tenant.clone(), route.function.name.clone());
+            if let Err(problem) = self.publish_route(route).await {
+                tracing::error!(%tenant, %function, %problem, "cannot publish the function");
+            }
         }
         Ok(())
     }

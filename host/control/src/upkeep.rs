@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use modelet_store::Collected;
-use modelet_types::{Code, Problem};
+use modelet_store::{Collected, Function, Revision};
+use modelet_types::{Code, Problem, TenantName};
 
 use crate::Control;
 
@@ -17,26 +17,53 @@ const COLLECT_EVERY: Duration = Duration::from_secs(600);
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 impl Control {
-    /// Compiles the handlers whose code this host does not have: after an upgrade of the engine,
-    /// or when the folder of compiled code was lost. Their functions answer 503 until then.
-    ///
-    /// # Errors
-    /// If the store fails. A handler that does not compile is logged, and its function stays as it
-    /// is.
-    pub async fn compile_missing(&self) -> Result<(), Problem> {
+    /// Compiles the handlers whose code this host does not have: now, after an upgrade of the
+    /// engine, and whenever a call finds code missing or damaged. Their functions answer 503 until
+    /// then. Never returns.
+    pub async fn compile_missing_forever(&self) -> std::convert::Infallible {
+        loop {
+            if let Err(problem) = self.compile_missing().await {
+                tracing::error!(%problem, "cannot compile what is missing");
+            }
+            self.config.engine.code().missing().await;
+        }
+    }
+
+    async fn compile_missing(&self) -> Result<(), Problem> {
         let mut seen = BTreeSet::new();
         for route in self.store().all_routes().await? {
-            for revision in route.revisions {
-                let component = revision.spec.component;
-                if !seen.insert(component) || self.config.engine.code().contains(&component) {
-                    continue;
-                }
-                let artifact = self.artifact(&route.tenant, component, "component").await?;
-                tracing::info!(function = %revision.function, %component, "compiling for this engine");
-                if let Err(problem) = self.ensure_code(&artifact).await {
-                    tracing::error!(function = %revision.function, %component, %problem, "cannot compile");
-                }
+            for revision in route.revisions.iter().filter(|revision| seen.insert(revision.spec.component)) {
+                self.compile_if_missing(&route.tenant, revision).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Compiles what a function's traffic split names, if this host does not have it: a revision
+    /// that took no calls was left out when the engine was upgraded.
+    pub(crate) async fn compile_routed(
+        &self,
+        tenant: &TenantName,
+        function: &Function,
+    ) -> Result<(), Problem> {
+        for share in function.traffic.shares() {
+            if let Some(revision) = self.store().revision(tenant, &function.name, share.revision).await? {
+                self.compile_if_missing(tenant, &revision).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A handler that does not compile is logged, and its function stays as it is.
+    async fn compile_if_missing(&self, tenant: &TenantName, revision: &Revision) -> Result<(), Problem> {
+        let component = revision.spec.component;
+        if self.config.engine.code().contains(&component) {
+            return Ok(());
+        }
+        let artifact = self.artifact(tenant, component, "component").await?;
+        tracing::info!(%tenant, function = %revision.function, %component, "compiling for this engine");
+        if let Err(problem) = self.ensure_code(&artifact).await {
+            tracing::error!(%tenant, function = %revision.function, %component, %problem, "cannot compile");
         }
         Ok(())
     }

@@ -1,10 +1,13 @@
 //! Bodies that stream through a handler.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use modelet_types::Problem;
 use tokio::sync::oneshot;
 use tokio_util::sync::PollSender;
 use wasmtime::StoreContextMut;
@@ -17,7 +20,7 @@ use crate::host::Host;
 const MAX_CHUNK_BYTES: usize = 64 << 10;
 
 /// A request's body on its way into a handler.
-pub(crate) struct RequestStream(pub(crate) BoxStream<'static, std::io::Result<Bytes>>);
+pub(crate) struct RequestStream(pub(crate) BoxStream<'static, Result<Bytes, Problem>>);
 
 impl StreamProducer<Host> for RequestStream {
     type Item = u8;
@@ -39,11 +42,7 @@ impl StreamProducer<Host> for RequestStream {
                     return Poll::Ready(Ok(StreamResult::Completed));
                 }
                 // A body that breaks off must not look like one that ended.
-                Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(wasmtime::Error::msg(format!(
-                        "the request's body broke off: {error}"
-                    ))));
-                }
+                Poll::Ready(Some(Err(problem))) => return Poll::Ready(Err(problem.into())),
                 Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
                 Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                 Poll::Pending => return Poll::Pending,
@@ -55,16 +54,21 @@ impl StreamProducer<Host> for RequestStream {
 /// A response's body on its way out of a handler.
 pub(crate) struct ResponseStream {
     chunks: PollSender<Bytes>,
-    /// Bytes that may still come.
-    allowance: u64,
+    /// Bytes that went into `chunks`.
+    written: Arc<AtomicU64>,
     limit: u64,
     /// Told by being dropped with this: the handler has ended the stream.
     _ended: oneshot::Sender<()>,
 }
 
 impl ResponseStream {
-    pub(crate) fn new(chunks: PollSender<Bytes>, limit: u64, ended: oneshot::Sender<()>) -> Self {
-        Self { chunks, allowance: limit, limit, _ended: ended }
+    pub(crate) fn new(
+        chunks: PollSender<Bytes>,
+        written: Arc<AtomicU64>,
+        limit: u64,
+        ended: oneshot::Sender<()>,
+    ) -> Self {
+        Self { chunks, written, limit, _ended: ended }
     }
 }
 
@@ -93,12 +97,15 @@ impl StreamConsumer<Host> for ResponseStream {
         }
         let chunk = Bytes::copy_from_slice(&available[..available.len().min(MAX_CHUNK_BYTES)]);
         source.mark_read(chunk.len());
-        match self.allowance.checked_sub(chunk.len() as u64) {
-            Some(rest) => self.allowance = rest,
-            None => return Poll::Ready(Err(ResponseTooLarge { limit: self.limit }.into())),
+        let written = self.written.load(Relaxed) + chunk.len() as u64;
+        if written > self.limit {
+            return Poll::Ready(Err(ResponseTooLarge { limit: self.limit }.into()));
         }
         match self.chunks.send_item(chunk) {
-            Ok(()) => Poll::Ready(Ok(StreamResult::Completed)),
+            Ok(()) => {
+                self.written.store(written, Relaxed);
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
             Err(_) => Poll::Ready(Ok(StreamResult::Dropped)),
         }
     }

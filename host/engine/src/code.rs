@@ -4,18 +4,19 @@
 //! is written with its SHA-256 beside it, checked once per start of the host through the
 //! descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
 //! compatibility hash, so another version or other settings never see each other's code.
+#![expect(unsafe_code, reason = "wasmtime runs what it maps: that the file is ours is checked here")]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use modelet_types::digest::Digester;
 use modelet_types::{Code as ErrorCode, Digest, Problem};
+use tokio::sync::Notify;
 use wasmtime::component::Component;
 
 const CODE: &str = "cwasm";
@@ -33,6 +34,7 @@ pub struct CodeCache {
     wasmtime: wasmtime::Engine,
     /// Files whose content was checked, as (device, inode, size, change time).
     checked: Mutex<std::collections::HashMap<Digest, Identity>>,
+    missing: Notify,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,10 +59,13 @@ impl CodeCache {
         #[expect(deprecated, reason = "the replacement is seeded anew in every process")]
         let mut hasher = std::hash::SipHasher::new();
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
-        let dir = dir.join(format!("{:016x}", hasher.finish()));
+        let name = format!("{:016x}", hasher.finish());
+        remove_others(dir, &name)?;
+        let dir = dir.join(name);
         fs::create_dir_all(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-        let cache = Self { dir, wasmtime: wasmtime.clone(), checked: Mutex::default() };
+        let cache =
+            Self { dir, wasmtime: wasmtime.clone(), checked: Mutex::default(), missing: Notify::new() };
         // Nobody else writes here, so these are of a host that was killed.
         for draft in cache.files()?.into_iter().filter(|name| name.starts_with(DRAFT)) {
             fs::remove_file(cache.dir.join(draft))?;
@@ -75,7 +80,7 @@ impl CodeCache {
     pub fn components(&self) -> io::Result<BTreeSet<Digest>> {
         let digest = |name: String| {
             let (hex, kind) = name.split_once('.')?;
-            [CODE, SUM].contains(&kind).then(|| format!("sha256:{hex}").parse().ok())?
+            [CODE, SUM].contains(&kind).then(|| Digest::from_hex(hex))?
         };
         Ok(self.files()?.into_iter().filter_map(digest).collect())
     }
@@ -90,6 +95,11 @@ impl CodeCache {
         self.code_path(component).exists() && self.sum_path(component).exists()
     }
 
+    /// Whether the code of `component` was checked since the start, so that loading it only maps it.
+    pub fn is_checked(&self, component: &Digest) -> bool {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(component)
+    }
+
     /// Keeps `code` for `component`. Blocks on the disk.
     ///
     /// # Errors
@@ -101,11 +111,21 @@ impl CodeCache {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Maps the code of `component`; `None` if there is none, or what is there is damaged and has
-    /// to be compiled anew. Takes tens of microseconds, but for the first time after a start.
+    /// Says that a call needs code that is not there.
+    pub fn report_missing(&self) {
+        self.missing.notify_one();
+    }
+
+    /// Waits until code was reported missing.
+    pub async fn missing(&self) {
+        self.missing.notified().await;
+    }
+
+    /// Maps the code of `component`; `None` if there is none and it has to be compiled anew. What is
+    /// there but damaged is removed. Takes tens of microseconds, but for the first time after a start.
     ///
     /// # Errors
-    /// If wasmtime refuses a file that is intact.
+    /// If the file cannot be read, or wasmtime refuses a file that is intact.
     pub fn load(&self, component: &Digest) -> Result<Option<Code>, Problem> {
         let internal = |error: &dyn std::fmt::Display| {
             Problem::new(ErrorCode::Internal, format!("cannot load compiled code: {error}"))
@@ -116,7 +136,8 @@ impl CodeCache {
             Err(error) => return Err(internal(&error)),
         };
         if !self.check(component, &mut file).map_err(|error| internal(&error))? {
-            tracing::warn!(%component, "compiled code is damaged or incomplete and is ignored");
+            tracing::warn!(%component, "compiled code is damaged or incomplete and is removed");
+            self.remove(component).map_err(|error| internal(&error))?;
             return Ok(None);
         }
         // Through the descriptor that was checked, not through the name, which may point elsewhere
@@ -151,15 +172,7 @@ impl CodeCache {
             return Ok(true);
         }
         let Ok(wanted) = fs::read_to_string(self.sum_path(component)) else { return Ok(false) };
-        let mut digester = Digester::default();
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => digester.update(&buffer[..read]),
-            }
-        }
-        if wanted != digester.finish().to_string() {
+        if wanted != Digest::of_reader(file)?.to_string() {
             return Ok(false);
         }
         self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(*component, identity);
@@ -181,5 +194,96 @@ impl CodeCache {
 
     fn sum_path(&self, component: &Digest) -> PathBuf {
         self.dir.join(format!("{}.{SUM}", component.to_hex()))
+    }
+}
+
+/// Removes the code of other versions and settings of the engine, which nobody will ask for again.
+fn remove_others(dir: &Path, name: &str) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let other = entry.file_name();
+        if other != *name && other.len() == name.len() && entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, wasmtime::Engine, CodeCache) {
+        let folder = tempfile::tempdir().unwrap();
+        let wasmtime = wasmtime::Engine::default();
+        let cache = CodeCache::open(folder.path(), &wasmtime).unwrap();
+        (folder, wasmtime, cache)
+    }
+
+    fn insert(wasmtime: &wasmtime::Engine, cache: &CodeCache) -> Digest {
+        let wasm = b"(component)";
+        let digest = Digest::of(wasm);
+        let code = wasmtime.precompile_component(&wat::parse_bytes(wasm).unwrap()).unwrap();
+        cache.insert(&digest, &code).unwrap();
+        digest
+    }
+
+    /// Changes one byte without changing the length.
+    fn damage(path: &Path) {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn damaged_code_is_removed_and_not_run() {
+        for after_a_load in [false, true] {
+            for damaged in [CodeCache::code_path, CodeCache::sum_path] {
+                let (folder, wasmtime, cache) = cache();
+                let digest = insert(&wasmtime, &cache);
+                if after_a_load {
+                    assert!(cache.load(&digest).unwrap().is_some());
+                }
+                damage(&damaged(&cache, &digest));
+                // What was checked is known by its inode, whose sum is not read again.
+                let cache = CodeCache::open(folder.path(), &wasmtime).unwrap();
+                assert!(cache.load(&digest).unwrap().is_none());
+                assert!(!cache.contains(&digest));
+                insert(&wasmtime, &cache);
+                assert!(cache.load(&digest).unwrap().is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_after_its_check_is_checked_again() {
+        let (_folder, wasmtime, cache) = cache();
+        let digest = insert(&wasmtime, &cache);
+        assert!(!cache.is_checked(&digest));
+        assert!(cache.load(&digest).unwrap().is_some());
+        assert!(cache.is_checked(&digest));
+        let path = cache.code_path(&digest);
+        let other = path.with_extension("other");
+        fs::copy(&path, &other).unwrap();
+        damage(&other);
+        fs::rename(&other, &path).unwrap();
+        assert!(cache.load(&digest).unwrap().is_none());
+    }
+
+    #[test]
+    fn code_of_another_engine_is_removed() {
+        let (folder, wasmtime, cache) = cache();
+        let digest = insert(&wasmtime, &cache);
+        let mut config = wasmtime::Config::new();
+        config.epoch_interruption(true);
+        let other = CodeCache::open(folder.path(), &wasmtime::Engine::new(&config).unwrap()).unwrap();
+        assert!(!other.contains(&digest));
+        assert!(!cache.contains(&digest));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -14,7 +14,7 @@ use crate::bindings::function::modelet::handler::types as wit;
 use crate::engine::{MAX_MEMORIES, MAX_TABLES};
 use crate::host::Host;
 
-const HANDLER: &str = "modelet:handler/handler@0.1.0";
+pub(crate) const HANDLER: &str = "modelet:handler/handler@0.1.0";
 const BLOCKING_HANDLER: &str = "modelet:handler/blocking-handler@0.1.0";
 
 /// Which contract a component fulfils.

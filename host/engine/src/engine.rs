@@ -128,9 +128,7 @@ fn base_config() -> Config {
         .wasm_component_model_async(true)
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
-        // Names come from the component's own name section; addresses would only help with DWARF.
-        .generate_address_map(true);
+        .async_stack_size(FIBER_STACK_BYTES);
     config
 }
 
@@ -150,7 +148,8 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_tables_per_module(MAX_TABLES)
         .max_memory_size(4 << 30)
         .table_elements(MAX_TABLE_ELEMENTS)
-        // Pages that a fresh instance is certain to touch are zeroed rather than unmapped.
+        // What a small memory has is reset by writing to it, which takes no system call and leaves no
+        // page faults to the next instance.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10)
         .async_stack_keep_resident(32 << 10)

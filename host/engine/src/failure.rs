@@ -58,6 +58,10 @@ pub(crate) struct ResponseTooLarge {
 /// Tells what `error`, which ended an invocation, was. `memory_refused`: whether the handler had
 /// been refused memory, whose usual consequence is an abort somewhere in the guest's allocator.
 pub(crate) fn classify(error: &wasmtime::Error, memory_refused: bool, memory_bytes: u64) -> Failure {
+    // From the request's stream: the caller's doing, not the handler's.
+    if let Some(problem) = error.downcast_ref::<Problem>() {
+        return Failure::Host(problem.clone());
+    }
     if let Some(exceeded) = error.downcast_ref::<CpuTimeExceeded>() {
         return Failure::host(Code::CpuTimeExceeded, format!("{exceeded} (limits.cpu_time_ms)"));
     }
@@ -68,7 +72,8 @@ pub(crate) fn classify(error: &wasmtime::Error, memory_refused: bool, memory_byt
         return Failure::host(Code::Overloaded, "every instance of this host is in use");
     }
     let trap = error.downcast_ref::<Trap>();
-    if trap == Some(&Trap::StackOverflow) {
+    if trap == Some(&Trap::StackOverflow) || (trap == Some(&Trap::MemoryOutOfBounds) && is_below_zero(error))
+    {
         return Failure::host(
             Code::HandlerStackOverflow,
             "the handler recursed deeper than its stack; the function's log has the backtrace",
@@ -84,4 +89,29 @@ pub(crate) fn classify(error: &wasmtime::Error, memory_refused: bool, memory_byt
         Code::HandlerTrap,
         "the handler trapped; the function's log has the message and the backtrace",
     )
+}
+
+/// Whether the memory fault that `error` reports is at an address just below zero. A guest's own
+/// stack lies at the bottom of its memory and grows downwards, so this is where it runs out of it.
+fn is_below_zero(error: &wasmtime::Error) -> bool {
+    // wasmtime attaches the fault as a context whose type is private.
+    const FAULT: &str = "memory fault at wasm address 0x";
+    const LOWEST: u64 = (4 << 30) - (16 << 20);
+    error.chain().any(|cause| {
+        let text = cause.to_string();
+        let digits = text.split_once(FAULT).map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
+        digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).is_some_and(|at| at >= LOWEST)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_requests_stream_reports_is_not_a_trap() {
+        let problem = Problem::new(Code::RequestTooLarge, "the request's body is too large").at("body");
+        let error = wasmtime::Error::from(problem.clone()).context("a backtrace");
+        assert_eq!(classify(&error, true, 0), Failure::Host(problem));
+    }
 }

@@ -1,5 +1,7 @@
 //! A linked handler, and one call of it: a fresh instance, its limits, its end.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use crate::bindings::function::FunctionPre;
 use crate::bindings::function::exports::modelet::handler::handler::Body;
 use crate::bindings::function::modelet::handler::types as wit;
 use crate::body::{RequestStream, ResponseStream};
-use crate::compile::HandlerKind;
+use crate::compile::{HANDLER, HandlerKind};
 use crate::failure::{CpuTimeExceeded, Failure, HandlerProblem, classify};
 use crate::host::Host;
 use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody};
@@ -27,6 +29,9 @@ use crate::{Code, Engine};
 
 /// The part of hostcall fuel that is not bodies or tensors: headers, names, messages.
 const HOSTCALL_OVERHEAD_BYTES: u64 = 4 << 20;
+
+/// Handles of the guest's own runtime, such as the sets that it waits on, beside those it is given.
+const HANDLES_OVERHEAD: usize = 64;
 
 /// Compiled code linked with the host's functions, ready to make instances.
 pub struct Handler {
@@ -54,9 +59,11 @@ impl Handler {
             Problem::new(ErrorCode::Internal, format!("cannot link the handler: {error:#}"))
         };
         let pre = engine.0.linker.instantiate_pre(&code.0).map_err(unlinkable)?;
-        let linked = match FunctionPre::new(pre.clone()) {
-            Ok(function) => Linked::Function(function),
-            Err(_) => Linked::Blocking(BlockingFunctionPre::new(pre).map_err(unlinkable)?),
+        // What was compiled exports exactly one of the two.
+        let linked = if code.0.get_export_index(None, HANDLER).is_some() {
+            Linked::Function(FunctionPre::new(pre).map_err(unlinkable)?)
+        } else {
+            Linked::Blocking(BlockingFunctionPre::new(pre).map_err(unlinkable)?)
         };
         Ok(Self { engine: engine.clone(), linked })
     }
@@ -127,11 +134,24 @@ impl Handler {
         );
         let mut store = Store::new(&self.engine.0.wasmtime, host);
         store.limiter(|host| &mut host.limiter);
-        let largest_value =
-            limits.request_body_bytes.max(limits.response_body_bytes).max(limits.tensor_bytes)
-                + HOSTCALL_OVERHEAD_BYTES;
+        let largest_value = limits
+            .request_body_bytes
+            .max(limits.response_body_bytes)
+            .max(limits.tensor_bytes)
+            .saturating_add(HOSTCALL_OVERHEAD_BYTES);
         store.set_hostcall_fuel(usize::try_from(largest_value).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(1);
+        // The host's own table refuses at the limit itself, with an error that a handler can deal
+        // with; this is for handles that a guest makes alone. A handle counts once where it is held
+        // and once more while it is lent.
+        let handles = usize::try_from(limits.handles).unwrap_or(usize::MAX);
+        let handles = handles.saturating_mul(2).saturating_add(HANDLES_OVERHEAD);
+        store.set_max_component_handles(handles);
+        if let Some(table) = store.concurrent_resource_table() {
+            // What stands behind a handle, such as a stream's two ends and what is between them.
+            table.set_max_capacity(handles.saturating_mul(4));
+        }
+        // The next tick may come at once; from here it is a whole one, within which most calls end.
+        store.set_epoch_deadline(2);
         store.epoch_deadline_callback(|store| {
             let host = store.data();
             if host.meter.handler_cpu_time() > host.limits.cpu_time() {
@@ -173,17 +193,20 @@ impl Handler {
     }
 }
 
-/// Goes on running the handler for as long as its response's body is read.
+/// What goes on running the handler until its response's body has ended.
 fn stream_out(store: Store<Host>, reader: StreamReader<u8>, lease: Lease, deadline: Instant) -> BodyStream {
     let (sender, chunks) = mpsc::channel(1);
     let meter = store.data().meter.clone();
+    let written_bytes = Arc::new(AtomicU64::new(0));
+    let written = written_bytes.clone();
     let run = async move {
         let _lease = lease;
         let mut store = store;
         let limits = store.data().limits.clone();
         let log = store.data().log().clone();
         let (ended, end) = oneshot::channel();
-        let consumer = ResponseStream::new(PollSender::new(sender), limits.response_body_bytes, ended);
+        let consumer =
+            ResponseStream::new(PollSender::new(sender), written, limits.response_body_bytes, ended);
         let piped = async {
             reader.pipe(&mut store, consumer)?;
             // The error of `end` is what is waited for: the consumer was dropped with its sender.
@@ -195,7 +218,7 @@ fn stream_out(store: Store<Host>, reader: StreamReader<u8>, lease: Lease, deadli
             Err(_) => Err(told(wall_time_exceeded(&limits), &*log)),
         }
     };
-    BodyStream::new(run.boxed(), chunks)
+    BodyStream { run: run.boxed(), chunks, written_bytes }
 }
 
 /// Names the cause of `error`, and writes the whole of it to the function's log: the backtrace is

@@ -1,17 +1,15 @@
 //! One invocation as the engine sees it: what goes in and what comes out.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream};
 use http::HeaderMap;
-use modelet_types::{FunctionName, InvocationId, Limits, RevisionNumber};
+use modelet_types::{FunctionName, InvocationId, Limits, Problem, RevisionNumber};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
@@ -54,8 +52,8 @@ pub struct Invocation {
 pub enum RequestBody {
     /// All at once.
     Bytes(Bytes),
-    /// As it arrives.
-    Stream(BoxStream<'static, std::io::Result<Bytes>>),
+    /// As it arrives. An error ends the invocation, and is what its caller is told.
+    Stream(BoxStream<'static, Result<Bytes, Problem>>),
 }
 
 /// A handler's response. Status and headers are valid HTTP; connection headers are taken out.
@@ -78,48 +76,21 @@ pub enum ReplyBody {
     Stream(BodyStream),
 }
 
-/// A body that its handler is still writing. Polling it runs the handler; dropping it ends it.
+/// A body that its handler is still writing.
 pub struct BodyStream {
-    /// Runs the handler until its stream ends.
-    run: Option<BoxFuture<'static, Result<(), Failure>>>,
-    chunks: mpsc::Receiver<Bytes>,
-}
-
-impl BodyStream {
-    pub(crate) fn new(run: BoxFuture<'static, Result<(), Failure>>, chunks: mpsc::Receiver<Bytes>) -> Self {
-        Self { run: Some(run), chunks }
-    }
+    /// Runs the handler until its stream ends, it fails, or its wall time is over. To be polled
+    /// whether or not anybody takes the chunks: the deadline stands in here. Dropping it ends the
+    /// handler.
+    pub run: BoxFuture<'static, Result<(), Failure>>,
+    /// What the handler writes; it waits while one piece is not taken. Ends with `run`, which says
+    /// whether that was the whole.
+    pub chunks: mpsc::Receiver<Bytes>,
+    /// Bytes that went into `chunks` so far.
+    pub written_bytes: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for BodyStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BodyStream").field("running", &self.run.is_some()).finish()
-    }
-}
-
-impl Stream for BodyStream {
-    type Item = Result<Bytes, Failure>;
-
-    /// The next piece; an error, after which nothing follows, if the handler failed on the way.
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Poll::Ready(Some(chunk)) = self.chunks.poll_recv(cx) {
-            return Poll::Ready(Some(Ok(chunk)));
-        }
-        if let Some(run) = &mut self.run {
-            let ended = run.poll_unpin(cx);
-            if let Poll::Ready(result) = ended {
-                self.run = None;
-                if let Err(failure) = result {
-                    self.chunks.close();
-                    return Poll::Ready(Some(Err(failure)));
-                }
-            }
-        }
-        // Running the handler may have made the next piece.
-        match self.chunks.poll_recv(cx) {
-            Poll::Ready(Some(chunk)) => Poll::Ready(Some(Ok(chunk))),
-            Poll::Ready(None) if self.run.is_none() => Poll::Ready(None),
-            _ => Poll::Pending,
-        }
+        f.debug_struct("BodyStream").field("written_bytes", &self.written_bytes).finish_non_exhaustive()
     }
 }

@@ -8,10 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use modelet_types::Tensor;
 use modelet_types::manifest::BackendChoice;
-use modelet_types::{Signature, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::onnx::ModelFacts;
 use crate::{Control, InferenceError, ModelFile};
 
 pub(crate) mod onnxruntime;
@@ -75,8 +76,8 @@ impl BackendStatus {
 pub struct LoadRequest<'a> {
     /// The model, already found to be one file in ONNX format.
     pub file: &'a Arc<ModelFile>,
-    /// The inputs and outputs that the model declares.
-    pub signature: &'a Signature,
+    /// What the model declares, and how its operators stand on each other.
+    pub facts: &'a ModelFacts,
     /// Threads for one run.
     pub threads: usize,
     /// Whether element types that the backend lacks may be narrowed: f64 to f32.

@@ -45,13 +45,13 @@ pub(crate) fn check(
     control: &Control,
 ) -> Result<CheckedModel, Problem> {
     let at = |error: InferenceError| Problem::from(error).at(field);
-    let signature = onnx::read(file).map_err(at)?.signature;
-    let trials = trials(&signature, &spec.golden, field)?;
+    let facts = onnx::read(file).map_err(at)?;
+    let trials = trials(&facts.signature, &spec.golden, field)?;
     let mut failures: Vec<(BackendId, Problem)> = Vec::new();
     for &backend in BackendId::candidates(spec.backend) {
         let request = LoadRequest {
             file,
-            signature: &signature,
+            facts: &facts,
             threads: usize::try_from(spec.threads).unwrap_or(1),
             may_narrow: spec.backend != BackendChoice::Auto,
         };
@@ -60,7 +60,7 @@ pub(crate) fn check(
                 return Ok(CheckedModel {
                     backend,
                     reason: reason(backend, spec, failures),
-                    signature,
+                    signature: facts.signature,
                     load_time_us: micros(load_time),
                     run_time_us: run_time.map(micros),
                 });
@@ -86,8 +86,8 @@ fn attempt(
     let mut fastest = None;
     for trial in trials {
         // The first run also pays for what the backend puts off until then.
-        let first = try_golden(&*session, request.signature, trial, control)?;
-        let second = try_golden(&*session, request.signature, trial, control)?;
+        let first = try_golden(&*session, &request.facts.signature, trial, control)?;
+        let second = try_golden(&*session, &request.facts.signature, trial, control)?;
         fastest = Some(fastest.unwrap_or(first).min(first).min(second));
     }
     Ok((load_time, fastest))

@@ -35,7 +35,8 @@ pub struct SessionKey {
 pub struct ModelSource {
     /// The model's file. It must not change.
     pub path: PathBuf,
-    /// Idle time after which [`crate::Inference::sweep`] drops the session.
+    /// Idle time after which [`crate::Inference::sweep`] drops the session. Of several who use one
+    /// session, the longest counts.
     pub idle_timeout: Duration,
 }
 
@@ -60,15 +61,16 @@ type Outcome = Result<Arc<Session>, InferenceError>;
 pub(crate) type Flight = Shared<BoxFuture<'static, Outcome>>;
 
 enum Entry {
-    Loading { number: u64, flight: Flight },
+    Loading { number: u64, flight: Flight, idle_timeout: Duration },
     Ready(Resident),
 }
 
 struct Resident {
     session: Arc<Session>,
-    idle_timeout: Duration,
+    /// Microseconds; the longest of those who have asked.
+    idle_timeout: AtomicU64,
     /// Microseconds since the residency was made.
-    last_used: AtomicU64,
+    last_asked: AtomicU64,
 }
 
 /// The sessions in memory.
@@ -83,7 +85,6 @@ pub(crate) struct Landing {
     residency: Arc<Residency>,
     key: SessionKey,
     number: u64,
-    idle_timeout: Duration,
     waiters: oneshot::Sender<Outcome>,
 }
 
@@ -92,11 +93,12 @@ impl Residency {
         Self { entries: DashMap::new(), began: Instant::now(), flights: AtomicU64::new(0) }
     }
 
-    /// The session, if it is in memory. Renews its idle time.
-    pub fn get(&self, key: &SessionKey) -> Option<Arc<Session>> {
+    /// The session, if it is in memory. Renews its idle time, and makes it at least `idle_timeout`.
+    pub fn get(&self, key: &SessionKey, idle_timeout: Duration) -> Option<Arc<Session>> {
         match &*self.entries.get(key)? {
             Entry::Ready(resident) => {
-                resident.last_used.store(self.micros(Instant::now()), Ordering::Relaxed);
+                resident.idle_timeout.fetch_max(micros(idle_timeout), Ordering::Relaxed);
+                resident.last_asked.store(self.micros(Instant::now()), Ordering::Relaxed);
                 Some(Arc::clone(&resident.session))
             }
             Entry::Loading { .. } => None,
@@ -104,7 +106,7 @@ impl Residency {
     }
 
     /// The session, or the flight that brings it. If there is none, `load` is called with the
-    /// landing of a new one and must not block.
+    /// landing of a new one and must not block. The longest `idle_timeout` of those who ask counts.
     pub fn get_or_load(
         self: &Arc<Self>,
         key: &SessionKey,
@@ -112,10 +114,14 @@ impl Residency {
         load: impl FnOnce(Landing) -> Result<(), InferenceError>,
     ) -> Result<Flight, InferenceError> {
         let slot = match self.entries.entry(key.clone()) {
-            Slot::Occupied(slot) => {
-                return Ok(match slot.get() {
-                    Entry::Loading { flight, .. } => flight.clone(),
+            Slot::Occupied(mut slot) => {
+                return Ok(match slot.get_mut() {
+                    Entry::Loading { flight, idle_timeout: longest, .. } => {
+                        *longest = idle_timeout.max(*longest);
+                        flight.clone()
+                    }
                     Entry::Ready(resident) => {
+                        resident.idle_timeout.fetch_max(micros(idle_timeout), Ordering::Relaxed);
                         futures::future::ready(Ok(Arc::clone(&resident.session))).boxed().shared()
                     }
                 });
@@ -124,7 +130,7 @@ impl Residency {
         };
         let (waiters, landed) = oneshot::channel();
         let number = self.flights.fetch_add(1, Ordering::Relaxed);
-        load(Landing { residency: Arc::clone(self), key: key.clone(), number, idle_timeout, waiters })?;
+        load(Landing { residency: Arc::clone(self), key: key.clone(), number, waiters })?;
         let flight = landed
             .map(|outcome| {
                 outcome.unwrap_or_else(|_| {
@@ -134,7 +140,7 @@ impl Residency {
             })
             .boxed()
             .shared();
-        slot.insert(Entry::Loading { number, flight: flight.clone() });
+        slot.insert(Entry::Loading { number, flight: flight.clone(), idle_timeout });
         Ok(flight)
     }
 
@@ -172,29 +178,38 @@ impl Residency {
         removed.len()
     }
 
-    /// The number of sessions in memory or being loaded.
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// The number of sessions in memory, and of those being loaded.
+    pub fn count(&self) -> (usize, usize) {
+        self.entries.iter().fold((0, 0), |(ready, loading), entry| match entry.value() {
+            Entry::Ready(_) => (ready + 1, loading),
+            Entry::Loading { .. } => (ready, loading + 1),
+        })
     }
 
     fn is_idle(&self, entry: &Entry, now: Instant) -> bool {
         match entry {
             Entry::Loading { .. } => false,
             Entry::Ready(resident) => {
-                Arc::strong_count(&resident.session) == 1 && self.idle(resident, now) >= resident.idle_timeout
+                let idle_timeout = Duration::from_micros(resident.idle_timeout.load(Ordering::Relaxed));
+                Arc::strong_count(&resident.session) == 1 && self.idle(resident, now) >= idle_timeout
             }
         }
     }
 
     fn idle(&self, resident: &Resident, now: Instant) -> Duration {
-        let last_used = resident.last_used.load(Ordering::Relaxed);
-        Duration::from_micros(self.micros(now).saturating_sub(last_used))
+        // Those who hold a session run it without asking for it again.
+        let last_asked = resident.last_asked.load(Ordering::Relaxed);
+        let unasked = Duration::from_micros(self.micros(now).saturating_sub(last_asked));
+        unasked.min(resident.session.idle(now))
     }
 
     fn micros(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.began).as_micros();
-        u64::try_from(since).unwrap_or(u64::MAX)
+        micros(now.saturating_duration_since(self.began))
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Landing {
@@ -206,16 +221,20 @@ impl Landing {
     /// Makes the session resident, or forgets the flight so that the next call tries again, and
     /// tells all who wait.
     pub fn land(self, outcome: Outcome) {
-        let Self { residency, key, number, idle_timeout, waiters } = self;
+        let Self { residency, key, number, waiters } = self;
         // Evicted meanwhile: those who wait have it, and nobody after them.
         let ours = |entry: &Entry| matches!(entry, Entry::Loading { number: n, .. } if *n == number);
         match &outcome {
             Ok(session) => {
                 if let Some(mut entry) = residency.entries.get_mut(&key)
                     && ours(&entry)
+                    && let Entry::Loading { idle_timeout, .. } = *entry
                 {
-                    let last_used = AtomicU64::new(residency.micros(Instant::now()));
-                    *entry = Entry::Ready(Resident { session: Arc::clone(session), idle_timeout, last_used });
+                    *entry = Entry::Ready(Resident {
+                        session: Arc::clone(session),
+                        idle_timeout: micros(idle_timeout).into(),
+                        last_asked: residency.micros(Instant::now()).into(),
+                    });
                 }
             }
             Err(_) => _ = residency.entries.remove_if(&key, |_, entry| ours(entry)),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use modelet_types::Problem;
 use modelet_types::manifest::ModelSpec;
+use modelet_types::{Code, Problem};
 use tokio::sync::oneshot;
 
 use crate::backend::onnxruntime::OnnxRuntime;
@@ -26,6 +26,8 @@ pub struct InferenceConfig {
     pub workers: usize,
     /// Runs that may wait for a worker; more are refused with `Overloaded`.
     pub queue: usize,
+    /// The most threads for one run; a manifest that asks for more is refused.
+    pub max_threads_per_session: usize,
     /// The shared library of ONNX Runtime; `None` looks where the system keeps libraries.
     pub onnxruntime: Option<PathBuf>,
     /// Runs that are expected to be shorter take place on the caller's thread. Zero: none do.
@@ -38,9 +40,11 @@ pub struct InferenceConfig {
 
 impl Default for InferenceConfig {
     fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, Into::into);
         Self {
-            workers: std::thread::available_parallelism().map_or(1, Into::into),
+            workers: cores,
             queue: 1024,
+            max_threads_per_session: cores,
             onnxruntime: None,
             inline_threshold: Duration::from_micros(200),
             load_queue: 1024,
@@ -61,13 +65,15 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Starts the threads and looks for ONNX Runtime. A host without it starts just as well.
+    /// Starts the threads and looks for ONNX Runtime. A host without it starts just as well, unless
+    /// the configuration names it.
     ///
     /// # Errors
-    /// If threads cannot be started.
+    /// If threads cannot be started, or the library that the configuration names cannot be loaded.
     pub fn start(config: InferenceConfig) -> Result<Arc<Self>, InferenceError> {
         let workers = config.workers.max(1);
-        let backends = Backends { rten: Rten, onnxruntime: OnnxRuntime::find(config.onnxruntime.as_deref()) };
+        let onnxruntime = OnnxRuntime::find(config.onnxruntime.as_deref())?;
+        let backends = Backends { rten: Rten::default(), onnxruntime };
         Ok(Arc::new(Self {
             backends: Arc::new(backends),
             residency: Arc::new(Residency::new()),
@@ -87,9 +93,15 @@ impl Inference {
     /// outputs. `field` is the model's path in the manifest, such as `models.digits`.
     ///
     /// # Errors
-    /// `InvalidModel`, `InvalidManifest`, `GoldenMismatch` or `BackendUnavailable`, at the field.
+    /// `InvalidModel`, `InvalidManifest`, `GoldenMismatch` or `BackendUnavailable`, at the field;
+    /// `InvalidManifest` for more threads than [`InferenceConfig::max_threads_per_session`].
     /// `WallTimeExceeded` after [`InferenceConfig::check_timeout`]; `Overloaded`.
     pub async fn check(&self, file: &Path, spec: &ModelSpec, field: &str) -> Result<CheckedModel, Problem> {
+        let most = self.max_threads();
+        if spec.threads > most {
+            let detail = format!("{} is out of range: use 1 to {most} on this host", spec.threads);
+            return Err(Problem::new(Code::InvalidManifest, detail).at(format!("{field}.threads")));
+        }
         let deadline = Instant::now() + self.config.check_timeout;
         let control = Arc::new(Control::new(deadline));
         let (sender, receiver) = oneshot::channel();
@@ -133,7 +145,7 @@ impl Inference {
         key: &SessionKey,
         source: &ModelSource,
     ) -> Result<Arc<Session>, InferenceError> {
-        if let Some(session) = self.residency.get(key) {
+        if let Some(session) = self.residency.get(key, source.idle_timeout) {
             return Ok(session);
         }
         let flight = self.residency.get_or_load(key, source.idle_timeout, |landing| {
@@ -143,6 +155,7 @@ impl Inference {
                 runs: Arc::clone(&self.runs),
                 counters: Arc::clone(&self.counters),
                 inline_threshold: self.config.inline_threshold,
+                max_threads: self.max_threads(),
             };
             let path = source.path.clone();
             self.loads.submit(Box::new(move || loader.load(&path, landing)))?.detach();
@@ -153,7 +166,11 @@ impl Inference {
 
     /// The session for `key`, if it is in memory. Renews the idle time.
     pub fn resident(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.residency.get(key)
+        self.residency.get(key, Duration::ZERO)
+    }
+
+    fn max_threads(&self) -> u32 {
+        u32::try_from(self.config.max_threads_per_session.max(1)).unwrap_or(u32::MAX)
     }
 
     /// Whether the session is in memory.
@@ -177,6 +194,7 @@ impl Inference {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (runs_waiting, workers_busy) = self.runs.load();
         let (loads_waiting, _) = self.loads.load();
+        let (sessions, sessions_loading) = self.residency.count();
         Stats {
             loads: read(&self.counters.loads),
             failed_loads: read(&self.counters.failed_loads),
@@ -185,7 +203,8 @@ impl Inference {
             failed_runs: read(&self.counters.failed_runs),
             overloaded: read(&self.counters.overloaded),
             abandoned: read(&self.counters.abandoned),
-            sessions: self.residency.len(),
+            sessions,
+            sessions_loading,
             runs_waiting,
             workers_busy,
             loads_waiting,
@@ -237,8 +256,10 @@ pub struct Stats {
     pub overloaded: u64,
     /// Runs in progress whose caller has left. They hold a worker each.
     pub abandoned: u64,
-    /// Sessions in memory or being loaded.
+    /// Sessions in memory.
     pub sessions: usize,
+    /// Sessions being loaded, or waiting for that.
+    pub sessions_loading: usize,
     /// Runs that wait for a worker.
     pub runs_waiting: usize,
     /// Workers that run a model.
@@ -254,6 +275,7 @@ struct Loader {
     runs: Arc<Pool>,
     counters: Arc<Counters>,
     inline_threshold: Duration,
+    max_threads: u32,
 }
 
 impl Loader {
@@ -276,10 +298,11 @@ impl Loader {
     fn session(self, path: &Path, key: &SessionKey) -> Result<Arc<Session>, InferenceError> {
         let file = Arc::new(ModelFile::open(path)?);
         let facts = onnx::read(&file)?;
-        let threads = usize::try_from(key.threads).unwrap_or(1).max(1);
+        // A revision may have been deployed on a host that allowed more.
+        let threads = usize::try_from(key.threads.clamp(1, self.max_threads)).unwrap_or(1);
         let loaded = self.backends.get(key.backend).load(&LoadRequest {
             file: &file,
-            signature: &facts.signature,
+            facts: &facts,
             threads,
             // The manifest was checked at deploy: what is narrowed here was asked for there.
             may_narrow: true,

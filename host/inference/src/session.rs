@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use modelet_types::{Signature, Tensor};
@@ -52,6 +52,9 @@ pub struct Session {
     names: Names,
     loaded: Box<dyn BackendSession>,
     pace: Pace,
+    made: Instant,
+    /// When a run last ended, in microseconds since the session was made.
+    last_run: AtomicU64,
     settings: Settings,
     poisoned: AtomicBool,
 }
@@ -79,6 +82,8 @@ impl Session {
             signature,
             loaded,
             pace: Pace::default(),
+            made: Instant::now(),
+            last_run: AtomicU64::new(0),
             settings,
             poisoned: AtomicBool::new(false),
         }
@@ -89,16 +94,17 @@ impl Session {
         &self.signature
     }
 
-    /// What runs it.
-    pub fn backend(&self) -> BackendId {
-        self.backend
+    /// How long the session has run nothing.
+    pub(crate) fn idle(&self, now: Instant) -> Duration {
+        let last_run = Duration::from_micros(self.last_run.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.made + last_run)
     }
 
     /// Runs the model. Needs a tokio runtime with a timer.
     ///
     /// A run that is expected to take less than the threshold takes place inside this future's first
-    /// poll, if the backend can run on the caller's thread and the model has no operator whose work
-    /// depends on values. It blocks that thread and cannot be stopped, which is why it must be short.
+    /// poll, if the backend can run on the caller's thread and every operator of the model does the
+    /// same work whatever the values. It blocks that thread and cannot be stopped, which is why it must be short.
     /// Others wait for a worker, at most until the deadline. Dropping the future takes a
     /// waiting run out of the queue and stops a running one, if the backend can be stopped; if it
     /// cannot (rten), the answer is given up and the run keeps its worker until it ends.
@@ -108,7 +114,11 @@ impl Session {
     /// `DeadlineExceeded`; or what the backend reports.
     pub async fn run(self: &Arc<Self>, request: RunRequest) -> Result<RunOutput, InferenceError> {
         let plan = Plan::new(&self.signature, &self.names, request.inputs, &request.outputs)?;
-        if self.pace.estimate(plan.input_bytes).is_some_and(|time| time < self.settings.inline_threshold) {
+        let is_short = |time| time < self.settings.inline_threshold;
+        // Not even looked at where nothing may be inline.
+        if !self.settings.inline_threshold.is_zero()
+            && self.pace.estimate(self.pace.shapes(&plan.inputs)).is_some_and(is_short)
+        {
             let run = self.run_here(&plan, &Control::unwatched(request.deadline))?;
             self.settings.counters.inline_runs.fetch_add(1, Ordering::Relaxed);
             return Ok(RunOutput { inline: true, ..self.output(&plan, run, Duration::ZERO) });
@@ -164,12 +174,15 @@ impl Session {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(self.failed("an earlier run panicked, and the session was dropped".into()));
         }
-        let begin = Instant::now();
         // After a panic the session is not used again, so a broken invariant in it cannot show.
         let ran = catch_unwind(AssertUnwindSafe(|| self.loaded.run(&plan.inputs, &plan.outputs, control)));
+        let ended = u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_run.store(ended, Ordering::Relaxed);
         match ran {
             Ok(Ok(run)) => {
-                self.pace.record(plan.input_bytes, begin.elapsed());
+                if !self.settings.inline_threshold.is_zero() {
+                    self.pace.record(self.pace.shapes(&plan.inputs), run.cpu_time);
+                }
                 Ok(run)
             }
             Ok(Err(error)) => {

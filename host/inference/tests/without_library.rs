@@ -11,18 +11,31 @@ use modelet_types::{Code, Digest};
 #[expect(dead_code, reason = "only some of the models are of use here")]
 mod models;
 
+#[test]
+fn a_library_that_is_named_and_cannot_be_loaded_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libonnxruntime.so");
+    let start = || {
+        let config = InferenceConfig { onnxruntime: Some(library.clone()), ..InferenceConfig::default() };
+        Inference::start(config).err().unwrap().to_string()
+    };
+    for reason in ["No such file", "file too short"] {
+        let error = start();
+        assert!(error.contains(&library.display().to_string()), "{error}");
+        assert!(error.contains(reason) && error.contains("inference.onnxruntime"), "{error}");
+        std::fs::write(&library, b"no library").unwrap();
+    }
+}
+
 #[tokio::test]
 async fn rten_works_and_the_rest_says_what_helps() {
     let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("libonnxruntime.so");
-    std::fs::write(&library, b"no library").unwrap();
-    let config = InferenceConfig { onnxruntime: Some(library), ..InferenceConfig::default() };
-    let inference = Inference::start(config).unwrap();
+    let inference = Inference::start(InferenceConfig::default()).unwrap();
 
     let status = &inference.backends()[1];
     assert_eq!((status.backend, status.available()), (BackendId::Onnxruntime, false));
     let reason = status.unavailable.as_deref().unwrap();
-    assert!(reason.contains("file too short") && reason.contains("MODELET_ONNXRUNTIME"), "{reason}");
+    assert!(reason.contains("--onnxruntime FILE") && !reason.contains(".so"), "no paths: {reason}");
 
     let check = async |bytes: &[u8], backend| {
         let file = folder.path().join("model");
@@ -36,12 +49,12 @@ async fn rten_works_and_the_rest_says_what_helps() {
     assert_eq!(check(&affine, BackendChoice::Auto).await.unwrap().backend, BackendId::Rten);
     let problem = check(&affine, BackendChoice::Onnxruntime).await.unwrap_err();
     assert_eq!(problem.code, Code::BackendUnavailable);
-    assert!(problem.detail.contains("pip download"), "{problem}");
+    assert!(problem.detail.contains("--onnxruntime FILE"), "{problem}");
 
     // What rten cannot do is rten's error, followed by what would help.
     let doubles = models::operator("Neg", &[("a", models::F64)], ("b", models::F64));
     let problem = check(&doubles, BackendChoice::Auto).await.unwrap_err();
     assert_eq!(problem.code, Code::InvalidModel);
     assert!(problem.detail.starts_with("rten: `a` has elements of type f64"), "{problem}");
-    assert!(problem.detail.contains("MODELET_ONNXRUNTIME"), "{problem}");
+    assert!(problem.detail.contains("--onnxruntime FILE"), "{problem}");
 }

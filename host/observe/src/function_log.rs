@@ -31,8 +31,8 @@ pub use line::LogLine;
 pub use modelet_types::log::{Level, Source};
 pub use sink::LogSink;
 
-use crate::Error;
 use crate::sync::lock;
+use crate::{Error, folder};
 use line::NewLine;
 use writer::Command;
 
@@ -120,7 +120,7 @@ impl FunctionLogs {
     /// If the file system refuses, or no thread can be had.
     pub fn open(dir: impl Into<PathBuf>, config: FunctionLogsConfig) -> Result<Arc<Self>, Error> {
         let dir = dir.into();
-        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        folder::create(&dir)?;
         let shared = Arc::new(Shared::default());
         let (queue, commands) = sync_channel(config.max_queued_lines);
         let writer = writer::Writer::new(dir.clone(), config, Arc::clone(&shared));

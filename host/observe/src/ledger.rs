@@ -33,7 +33,7 @@ pub use record::{Outcome, UsageOpened, UsageRecord};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, folder};
 use commit::Committer;
 use segment::Effect;
 
@@ -110,7 +110,7 @@ impl Ledger {
     /// If another process has it, a newer host wrote it, or the file system refuses.
     pub fn open(dir: impl AsRef<Path>, config: LedgerConfig) -> Result<Arc<Self>, Error> {
         let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        folder::create(dir)?;
         let lock_path = dir.join("lock");
         let lock = File::create(&lock_path).map_err(Error::io("open", &lock_path))?;
         match lock.try_lock() {
@@ -142,7 +142,10 @@ impl Ledger {
     /// As [`Self::append`], for a place that cannot wait, such as a `Drop`: the record is on its
     /// way when this returns.
     pub fn submit(&self, record: &UsageRecord) -> Receipt {
-        self.committer.submit(&frame::encode(|out| codec::put_record(out, record)), None)
+        let frame = frame::encode(|out| codec::put_record(out, record));
+        // Every record closes: whoever leaves while a stream is being opened cannot tell whether it
+        // was, and it would be recorded again, as interrupted.
+        self.committer.submit(&frame, Effect::Close(record.invocation))
     }
 
     /// Writes that a stream begins. Call before its first byte is sent.
@@ -151,7 +154,7 @@ impl Ledger {
     /// As [`Self::append`]; the stream is then not open.
     pub async fn open_stream(&self, opened: UsageOpened) -> Result<(), Error> {
         let frame = frame::encode(|out| codec::put_opened(out, &opened, false));
-        self.committer.submit(&frame, Some(Effect::Open(opened))).written().await
+        self.committer.submit(&frame, Effect::Open(Box::new(opened))).written().await
     }
 
     /// Writes the record of a stream, once. Call before its last byte is sent.
@@ -164,8 +167,7 @@ impl Ledger {
 
     /// As [`Self::close_stream`], for a place that cannot wait.
     pub fn submit_close(&self, record: &UsageRecord) -> Receipt {
-        let frame = frame::encode(|out| codec::put_record(out, record));
-        self.committer.submit(&frame, Some(Effect::Close(record.invocation)))
+        self.submit(record)
     }
 
     /// The acknowledged records behind `from`, oldest first; streams at the place where they

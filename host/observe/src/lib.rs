@@ -4,6 +4,7 @@
 //! wasm, inference backends or SQL: those who do the work report it here in plain records.
 
 pub mod error;
+mod folder;
 pub mod function_log;
 pub mod ledger;
 pub mod metrics;

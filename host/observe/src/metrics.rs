@@ -72,8 +72,6 @@ labels! {
     Layer {
         /// Compiled code, mapped from its file and linked.
         Code => "code",
-        /// Instances.
-        Instances => "instances",
         /// A model loaded in a backend.
         Session => "session",
     }

@@ -27,7 +27,7 @@ pub(crate) struct Account {
     pub(crate) queue_time: Duration,
     pub(crate) wake_time: Option<Duration>,
     pub(crate) request_bytes: Arc<AtomicU64>,
-    pub(crate) response_bytes: u64,
+    pub(crate) response_bytes: Arc<AtomicU64>,
     state: State,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Account {
 enum State {
     /// Nothing is in the ledger.
     Unwritten,
-    /// The stream's opening is in the ledger, with this status.
+    /// The stream's opening is in the ledger or on its way there, with this status.
     StreamOpen(u16),
     Closed,
 }
@@ -54,7 +54,7 @@ impl Account {
             queue_time: Duration::ZERO,
             wake_time: None,
             request_bytes: Arc::default(),
-            response_bytes: 0,
+            response_bytes: Arc::default(),
             state: State::Unwritten,
         }
     }
@@ -70,21 +70,27 @@ impl Account {
             status,
             cold: self.wake_time.is_some(),
         };
-        self.ledger.open_stream(opened).await.map_err(unaccountable)?;
+        // Before the wait: a caller who leaves meanwhile has opened a stream that is to be closed.
         self.state = State::StreamOpen(status);
-        Ok(())
+        self.ledger.open_stream(opened).await.map_err(|error| {
+            self.state = State::Unwritten;
+            unaccountable(error)
+        })
     }
 
     /// Writes the record, before the answer or the last byte of a stream.
     pub(crate) async fn close(&mut self, status: u16, outcome: Outcome) -> Result<(), Problem> {
         let record = self.record(status, outcome);
         let before = std::mem::replace(&mut self.state, State::Closed);
+        if before != State::Closed {
+            // Before the wait, which may be broken off; the record is written all the same.
+            self.metrics.record(&record);
+        }
         let written = match before {
             State::Unwritten => self.ledger.append(&record).await,
             State::StreamOpen(_) => self.ledger.close_stream(&record).await,
             State::Closed => return Ok(()),
         };
-        self.metrics.record(&record);
         written.map_err(unaccountable)
     }
 
@@ -107,7 +113,7 @@ impl Account {
             inference_cpu_time_us: micros(self.meter.inference_cpu_time()),
             peak_memory_bytes: self.meter.memory_peak_bytes(),
             request_bytes: self.request_bytes.load(Relaxed),
-            response_bytes: self.response_bytes,
+            response_bytes: self.response_bytes.load(Relaxed),
             status,
             outcome,
             cold: self.wake_time.is_some(),
@@ -141,8 +147,36 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// Without its record an invocation is not answered: work that nobody could account for would be
-/// given away, and the gap would be found by nobody.
-fn unaccountable(error: LedgerError) -> Problem {
-    tracing::error!(error = %error, "cannot write the usage ledger");
+/// given away, and the gap would be found by nobody. The ledger has said in the log why it cannot.
+fn unaccountable(_: LedgerError) -> Problem {
     Problem::new(Code::Internal, "the host cannot write its usage ledger")
+}
+
+#[cfg(test)]
+mod tests {
+    use modelet_observe::{Durability, LedgerConfig};
+
+    use super::*;
+    use crate::testing::TestRuntime;
+
+    #[tokio::test]
+    async fn a_caller_who_leaves_while_a_stream_is_opened_leaves_none_open() {
+        let config = LedgerConfig { durability: Durability::Disk, ..LedgerConfig::default() };
+        let test = TestRuntime::start(config);
+        test.publish(1);
+        let open = || Account::open(&test.runtime, &test.revision(), InvocationId::generate());
+        let mut account = open();
+        {
+            // Waits for the disk, usually.
+            let mut opening = Box::pin(account.open_stream(206));
+            let _ = futures::poll!(&mut opening);
+        }
+        drop(account);
+        // In line behind what the first one wrote.
+        open().close(200, Outcome::Ok).await.unwrap();
+        let records = test.records();
+        assert_eq!(records.len(), 2, "{records:?}");
+        assert_eq!((records[0].status, records[0].outcome), (206, Outcome::Failed(Code::Cancelled)));
+        assert_eq!(test.ledger.stats().open_streams, 0);
+    }
 }

@@ -5,11 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use http_body::Body;
-use modelet_engine::{
-    BodyStream, Failure, Handler, Invocation, Reply as EngineReply, ReplyBody, RequestBody,
-};
+use modelet_engine::{Failure, Handler, Invocation, Reply as EngineReply, ReplyBody, RequestBody};
 use modelet_observe::Outcome;
 use modelet_observe::metrics::Layer as MetricLayer;
 use modelet_types::manifest::RequestBody as RequestBodyMode;
@@ -18,9 +16,11 @@ use modelet_types::{Code, InvocationId, Problem};
 use crate::account::Account;
 use crate::admission::Permit;
 use crate::answer::{Answer, AnswerBody, Reply};
+use crate::body::Bounds;
+use crate::budget::Claim;
 use crate::log::InvocationLog;
 use crate::revision::Revision;
-use crate::{Call, Runtime, body};
+use crate::{Call, Runtime, body, stream};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,19 +66,8 @@ impl Runtime {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let Call { method, path, query, headers, body, .. } = call;
-        // Receive: before a place is taken, so that a slow caller holds none.
-        let body = self.receive(revision, account, body).await?;
-
-        // Admit.
-        let waiting = Instant::now();
-        let permit = revision.admission.enter().await?;
-        account.queue_time = waiting.elapsed();
-
-        // Wake.
-        let handler = self.wake(revision, account).await?;
-
-        // Handle.
-        let deadline = Instant::now() + revision.limits.wall_time();
+        // Before the looks at whether the function is still there: a sink that was made after the
+        // deletion would write into the log of the next function of that name.
         let log = self.config.logs.sink(
             &revision.tenant,
             &revision.function,
@@ -86,6 +75,24 @@ impl Runtime {
             id,
             revision.limits.log_bytes,
         );
+
+        // Receive: before a place is taken, so that a slow caller holds none.
+        let (body, memory) = self.receive(revision, account, body).await?;
+        revision.check_not_deleted()?;
+
+        // Admit.
+        let waiting = Instant::now();
+        let admitted = revision.admission.enter().await;
+        account.queue_time = waiting.elapsed();
+        let permit = admitted?;
+        revision.check_not_deleted()?;
+
+        // Wake.
+        let handler = self.wake(revision, account).await?;
+        revision.check_not_deleted()?;
+
+        // Handle.
+        let deadline = Instant::now() + revision.limits.wall_time();
         let invocation = Invocation {
             id,
             function: revision.function.clone(),
@@ -103,6 +110,8 @@ impl Runtime {
             meter: account.meter.clone(),
         };
         let reply = handler.invoke(invocation).await;
+        // The host's copy of the body is gone by now.
+        drop(memory);
         // Idle time begins when the work ends.
         revision.handler.renew();
         revision.code.renew();
@@ -114,19 +123,22 @@ impl Runtime {
         revision: &Revision,
         account: &Account,
         body: B,
-    ) -> Result<RequestBody, Problem>
+    ) -> Result<(RequestBody, Claim), Problem>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let limit = revision.limits.request_body_bytes;
-        match revision.spec.request_body {
+        let bounds = Bounds { limit, idle_timeout: self.config.body_idle_timeout };
+        bounds.check_announced(&body)?;
+        match revision.request_body {
             RequestBodyMode::Bytes => {
-                let bytes = body::gather(body, limit, self.config.body_idle_timeout).await?;
+                let (bytes, memory) = body::gather(body, bounds, &self.body_budget).await?;
                 account.request_bytes.store(bytes.len() as u64, Relaxed);
-                Ok(RequestBody::Bytes(bytes))
+                Ok((RequestBody::Bytes(bytes), memory))
             }
             RequestBodyMode::Stream => {
-                Ok(RequestBody::Stream(body::stream_on(body, limit, account.request_bytes.clone())))
+                let stream = body::stream_on(body, bounds, account.request_bytes.clone());
+                Ok((RequestBody::Stream(stream), Claim::default()))
             }
         }
     }
@@ -151,12 +163,12 @@ impl Runtime {
             };
             futures::join!(revision.wake_handler(&self.config.engine, metrics), models).0
         };
-        let woken = tokio::time::timeout(self.config.wake_timeout, both).await.map_err(|_| {
-            let detail = format!("the function did not wake within {} s", self.config.wake_timeout.as_secs());
-            Problem::new(Code::Overloaded, detail)
-        })?;
+        let woken = tokio::time::timeout(self.config.wake_timeout, both).await;
         account.wake_time = Some(began.elapsed());
-        woken
+        woken.unwrap_or_else(|_| {
+            let detail = format!("the function did not wake within {} s", self.config.wake_timeout.as_secs());
+            Err(Problem::new(Code::Overloaded, detail))
+        })
     }
 }
 
@@ -181,42 +193,14 @@ async fn settle(
         ReplyBody::Bytes(bytes) => {
             // The next invocation need not wait for this one's record.
             drop(permit);
-            account.response_bytes = bytes.len() as u64;
+            account.response_bytes.store(bytes.len() as u64, Relaxed);
             account.close(status.as_u16(), Outcome::Ok).await?;
             AnswerBody::Bytes(bytes)
         }
         ReplyBody::Stream(body) => {
             account.open_stream(status.as_u16()).await?;
-            AnswerBody::Stream(accounted(body, account, permit, status.as_u16()).boxed())
+            AnswerBody::Stream(stream::start(body, account, permit, status.as_u16()).boxed())
         }
     };
     Ok(Reply { status, headers, body })
-}
-
-/// Passes a stream on and closes its account before its end is seen.
-fn accounted(
-    body: BodyStream,
-    account: Account,
-    permit: Permit,
-    status: u16,
-) -> impl futures::Stream<Item = Result<Bytes, Failure>> + Send + 'static {
-    let state = Some((body, account, permit));
-    stream::unfold(state, move |state| async move {
-        let (mut body, mut account, permit) = state?;
-        match body.next().await {
-            Some(Ok(chunk)) => {
-                account.response_bytes += chunk.len() as u64;
-                Some((Ok(chunk), Some((body, account, permit))))
-            }
-            Some(Err(failure)) => {
-                let closed = account.close(status, Outcome::Failed(failure.code())).await;
-                Some((Err(closed.err().map_or(failure, Into::into)), None))
-            }
-            None => match account.close(status, Outcome::Ok).await {
-                Ok(()) => None,
-                // The caller must not take this for a complete answer.
-                Err(problem) => Some((Err(problem.into()), None)),
-            },
-        }
-    })
 }

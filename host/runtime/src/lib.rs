@@ -8,6 +8,7 @@ mod account;
 mod admission;
 mod answer;
 mod body;
+mod budget;
 mod call;
 mod invoke;
 mod layer;
@@ -17,7 +18,10 @@ mod revision;
 mod routing;
 mod runtime;
 mod state;
+mod stream;
 mod sweep;
+#[cfg(test)]
+mod testing;
 
 pub use answer::{Answer, AnswerBody, Reply};
 pub use call::Call;

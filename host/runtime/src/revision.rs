@@ -10,6 +10,7 @@ use modelet_engine::{Code, Engine, Handler};
 use modelet_inference::{BackendId, SessionKey};
 use modelet_observe::Metrics;
 use modelet_observe::metrics::{Layer as MetricLayer, RevisionMetrics};
+use modelet_types::manifest::RequestBody;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
     TenantName,
@@ -19,6 +20,7 @@ use crate::Runtime;
 use crate::admission::Admission;
 use crate::layer::Layer;
 use crate::models::RevisionModels;
+use crate::routing::no_function;
 
 /// One revision, as it is published.
 pub struct RevisionRow {
@@ -42,12 +44,14 @@ pub struct ModelRow {
     pub threads: u32,
 }
 
-/// A revision with what of it is loaded.
+/// A revision with what of it is loaded. Of its manifest it keeps what calls need: the rest, such as
+/// golden data, can be megabytes, and most functions of a host are idle.
 pub(crate) struct Revision {
     pub(crate) tenant: TenantName,
     pub(crate) function: FunctionName,
     pub(crate) number: RevisionNumber,
-    pub(crate) spec: RevisionSpec,
+    component: Digest,
+    pub(crate) request_body: RequestBody,
     pub(crate) limits: Arc<Limits>,
     pub(crate) config: Arc<BTreeMap<String, String>>,
     pub(crate) admission: Admission,
@@ -57,7 +61,10 @@ pub(crate) struct Revision {
     pub(crate) code: Layer<Code>,
     /// The code linked with the host's functions, ready to make instances.
     pub(crate) handler: Layer<Handler>,
+    /// Whether no new call will come.
     retired: AtomicBool,
+    /// Whether the function is gone.
+    deleted: Arc<AtomicBool>,
 }
 
 impl Revision {
@@ -66,6 +73,7 @@ impl Revision {
         tenant: &TenantName,
         function: &FunctionName,
         row: RevisionRow,
+        deleted: Arc<AtomicBool>,
     ) -> Self {
         let RevisionRow { number, spec, models } = row;
         let config = &runtime.config;
@@ -75,15 +83,17 @@ impl Revision {
             tenant: tenant.clone(),
             function: function.clone(),
             number,
-            limits: Arc::new(spec.limits.clone()),
-            config: Arc::new(spec.config.clone()),
-            admission: Admission::new(spec.concurrency.clone()),
+            component: spec.component,
+            request_body: spec.request_body,
+            limits: Arc::new(spec.limits()),
+            config: Arc::new(spec.config),
+            admission: Admission::new(spec.concurrency),
             models: Arc::new(models),
             metrics: config.metrics.revision(tenant, function, number),
             code: Layer::new(spec.scale.handler_idle_timeout()),
             handler: Layer::new(spec.scale.instance_idle_timeout()),
             retired: AtomicBool::new(false),
-            spec,
+            deleted,
         }
     }
 
@@ -105,14 +115,28 @@ impl Revision {
     }
 
     async fn load_code(&self, engine: &Engine) -> Result<Code, Problem> {
-        let (engine, component) = (engine.clone(), self.spec.component);
-        let loaded =
+        let (missing, engine, component) = (engine, engine.clone(), self.component);
+        // Mapping what was checked takes less time than handing it to another thread and back.
+        let loaded = if engine.code().is_checked(&component) {
+            engine.code().load(&component)
+        } else {
             tokio::task::spawn_blocking(move || engine.code().load(&component)).await.map_err(|error| {
                 Problem::new(ErrorCode::Internal, format!("loading compiled code failed: {error}"))
-            })?;
+            })?
+        };
         loaded?.ok_or_else(|| {
+            missing.code().report_missing();
             Problem::new(ErrorCode::Overloaded, "the handler is being compiled for this host; try again soon")
         })
+    }
+
+    /// Stops a call that was routed here before the function was deleted. A revision that has only
+    /// lost its traffic answers what it was given.
+    ///
+    /// # Errors
+    /// `NotFound` if the function has been deleted.
+    pub(crate) fn check_not_deleted(&self) -> Result<(), Problem> {
+        if self.deleted.load(Relaxed) { Err(no_function(self.function.as_str())) } else { Ok(()) }
     }
 
     /// Says that no new call will come, so that nothing is kept for the next.

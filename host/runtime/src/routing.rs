@@ -1,6 +1,7 @@
 //! The routing table: which revisions answer a function's calls. Read without a lock.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -25,6 +26,9 @@ pub struct RouteRow {
 pub(crate) struct Route {
     pub(crate) split: TrafficSplit,
     pub(crate) revisions: Vec<Arc<Revision>>,
+    /// Shared by all revisions that the function ever had: whether it has been deleted. Its
+    /// successor of the same name has another one.
+    deleted: Arc<AtomicBool>,
 }
 
 type Functions = HashMap<FunctionName, Arc<Route>>;
@@ -60,24 +64,33 @@ impl Runtime {
     pub fn publish(&self, row: RouteRow) {
         let RouteRow { tenant, function, split, revisions } = row;
         self.routes.change(&tenant, |functions| {
-            let before = functions.get(&function).map(|route| route.revisions.clone()).unwrap_or_default();
+            let (before, deleted) = match functions.get(&function) {
+                Some(route) => (route.revisions.clone(), route.deleted.clone()),
+                None => (Vec::new(), Arc::default()),
+            };
             let revisions = revisions
                 .into_iter()
                 .map(|row| {
                     let known = before.iter().find(|revision| revision.number == row.number);
-                    known.cloned().unwrap_or_else(|| Arc::new(Revision::new(self, &tenant, &function, row)))
+                    known.cloned().unwrap_or_else(|| {
+                        Arc::new(Revision::new(self, &tenant, &function, row, deleted.clone()))
+                    })
                 })
                 .collect::<Vec<_>>();
             for gone in before.iter().filter(|old| !revisions.iter().any(|new| new.number == old.number)) {
                 gone.retire();
             }
-            functions.insert(function, Arc::new(Route { split, revisions }));
+            functions.insert(function, Arc::new(Route { split, revisions, deleted }));
         });
     }
 
-    /// Takes a function out of the table. Invocations that run go on.
+    /// Takes a deleted function out of the table. Invocations that run go on; those that have not
+    /// come so far are refused.
     pub fn retract(&self, tenant: &TenantName, function: &FunctionName) {
         let gone = self.routes.change(tenant, |functions| functions.remove(function));
+        if let Some(route) = &gone {
+            route.deleted.store(true, Relaxed);
+        }
         for revision in gone.iter().flat_map(|route| &route.revisions) {
             revision.retire();
         }
@@ -102,6 +115,7 @@ pub(crate) fn no_function(function: &str) -> Problem {
         Code::NotFound,
         format!("there is no function `{shown}`: `modelet functions` lists those there are"),
     )
+    .at("function")
 }
 
 fn not_active(function: &str) -> Problem {
@@ -115,4 +129,26 @@ fn not_active(function: &str) -> Problem {
 fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::time::Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use modelet_observe::LedgerConfig;
+
+    use crate::testing::TestRuntime;
+
+    #[tokio::test]
+    async fn a_deletion_reaches_revisions_without_traffic_and_not_the_next_function_of_that_name() {
+        let test = TestRuntime::start(LedgerConfig::default());
+        test.publish(1);
+        let first = test.revision();
+        test.publish(2);
+        let second = test.revision();
+        assert!(first.check_not_deleted().is_ok(), "it has only lost its traffic");
+        test.retract();
+        assert!(first.check_not_deleted().is_err() && second.check_not_deleted().is_err());
+        test.publish(3);
+        assert!(second.check_not_deleted().is_err());
+        assert!(test.revision().check_not_deleted().is_ok());
+    }
 }

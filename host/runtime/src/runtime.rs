@@ -9,6 +9,7 @@ use modelet_inference::Inference;
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_types::Code;
 
+use crate::budget::BodyBudget;
 use crate::routing::RoutingTable;
 use crate::sweep::{Residents, Sweeper};
 
@@ -28,8 +29,16 @@ pub struct RuntimeConfig {
     pub wake_timeout: Duration,
     /// The longest pause in a request's body.
     pub body_idle_timeout: Duration,
+    /// Bytes of the requests' bodies that are gathered at one time, of all functions together. A
+    /// body holds its part until its handler has answered; without any left, calls are refused.
+    pub request_body_budget_bytes: u64,
     /// The status number that the protocol in front gives a code, for the usage record.
     pub status_of: fn(Code) -> u16,
+}
+
+impl RuntimeConfig {
+    /// 512 MiB: 64 bodies of the default limit.
+    pub const DEFAULT_REQUEST_BODY_BUDGET_BYTES: u64 = 512 << 20;
 }
 
 /// The data plane of one host.
@@ -37,6 +46,7 @@ pub struct Runtime {
     pub(crate) config: RuntimeConfig,
     pub(crate) routes: RoutingTable,
     pub(crate) residents: Arc<Residents>,
+    pub(crate) body_budget: BodyBudget,
     /// Whether new invocations are refused.
     pub(crate) draining: AtomicBool,
     _sweeper: Sweeper,
@@ -48,6 +58,7 @@ impl Runtime {
         let residents = Arc::new(Residents::default());
         let sweeper = Sweeper::start(residents.clone(), config.inference.clone());
         Arc::new(Self {
+            body_budget: BodyBudget::new(config.request_body_budget_bytes),
             config,
             routes: RoutingTable::default(),
             residents,

@@ -1,11 +1,15 @@
 //! The host's configuration: plain values with their defaults, read once at start.
 
+mod check;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use modelet_types::Limits;
-use serde::{Deserialize, Serialize};
+use modelet_types::{Limits, StatedLimits};
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use check::InvalidSetting;
 
 /// The largest artifact unless configured otherwise: 4 GiB.
 pub const MAX_ARTIFACT_BYTES: u64 = 4 << 30;
@@ -26,21 +30,29 @@ pub struct Config {
     pub workers: usize,
     /// Handler instances that may live at one time.
     pub max_instances: u32,
+    /// Connections that may be open at one time; more wait until one is closed. 0 is as many as the
+    /// process may have file descriptors, less a quarter and at least 256 for files.
+    pub max_connections: u32,
     /// The largest artifact that may be uploaded.
     pub max_artifact_bytes: u64,
     /// The longest that a caller waits for a cold function to wake.
     pub wake_timeout_ms: u64,
-    /// The longest that a client may take to send a request's headers.
+    /// The longest that a client may take to send a request's headers, and that a connection stays
+    /// open without a request.
     pub header_timeout_ms: u64,
     /// The longest pause in a request's body.
     pub body_idle_timeout_ms: u64,
+    /// The longest that a client may read nothing of what is there for it.
+    pub write_timeout_ms: u64,
     /// How long a shutdown waits for what runs.
     pub shutdown_grace_ms: u64,
     /// Inference.
     pub inference: InferenceSettings,
     /// The usage ledger.
     pub ledger: LedgerSettings,
-    /// The highest limits that a manifest may ask for.
+    /// The highest limits that a manifest may ask for. One that is left out is the highest that
+    /// this version supports.
+    #[serde(deserialize_with = "ceiling")]
     pub limits: Limits,
 }
 
@@ -73,10 +85,12 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             workers: 0,
             max_instances: 1_000,
+            max_connections: 0,
             max_artifact_bytes: MAX_ARTIFACT_BYTES,
             wake_timeout_ms: 60_000,
             header_timeout_ms: 10_000,
             body_idle_timeout_ms: 30_000,
+            write_timeout_ms: 30_000,
             shutdown_grace_ms: 30_000,
             inference: InferenceSettings::default(),
             ledger: LedgerSettings::default(),
@@ -90,7 +104,36 @@ impl Config {
         Duration::from_millis(self.header_timeout_ms)
     }
 
+    pub(crate) fn body_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_idle_timeout_ms)
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
+    }
+
+    pub(crate) fn wake_timeout(&self) -> Duration {
+        Duration::from_millis(self.wake_timeout_ms)
+    }
+
     pub(crate) fn shutdown_grace(&self) -> Duration {
         Duration::from_millis(self.shutdown_grace_ms)
+    }
+}
+
+/// Reads a ceiling: what the operator does not mention is not restricted.
+fn ceiling<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
+    StatedLimits::deserialize(deserializer).map(|stated| stated.or(&Limits::HIGHEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ceiling_restricts_what_it_mentions() {
+        let config: Config = serde_json::from_str(r#"{"limits": {"handles": 100}}"#).unwrap();
+        assert_eq!(config.limits, Limits { handles: 100, ..Limits::HIGHEST });
+        assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
     }
 }

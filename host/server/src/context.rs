@@ -1,7 +1,6 @@
 //! What every controller can reach.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use modelet_control::Control;
 use modelet_engine::Engine;
@@ -10,7 +9,7 @@ use modelet_observe::{FunctionLogs, Metrics};
 use modelet_runtime::Runtime;
 use modelet_store::Actor;
 use modelet_types::{Code, FunctionName, Problem, TenantName};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
 
@@ -26,6 +25,8 @@ pub(crate) struct Parts {
     pub(crate) inference: Arc<Inference>,
     pub(crate) logs: Arc<FunctionLogs>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Places of deploys that may be under way at one time.
+    pub(crate) deploys: Arc<Semaphore>,
     /// Turns true when the host begins to shut down; ends what would go on for ever.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -43,11 +44,6 @@ impl Context {
     /// Who makes the request.
     pub(crate) fn actor(&self) -> Actor {
         Actor::LOCAL
-    }
-
-    /// The longest pause in a request's body.
-    pub(crate) fn body_idle_timeout(&self) -> Duration {
-        Duration::from_millis(self.config.body_idle_timeout_ms)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use modelet_control::{Control, ControlConfig};
 use modelet_engine::{Engine, EngineConfig};
@@ -15,17 +14,24 @@ use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_runtime::{Runtime, RuntimeConfig};
 use modelet_store::Store;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinHandle};
 
-use crate::config::Config;
+use crate::config::{Config, InvalidSetting};
 use crate::context::{Context, Parts};
 use crate::publisher::ToRuntime;
-use crate::{listener, routes, status};
+use crate::{descriptors, listener, routes, status};
+
+/// Deploys that may be under way at one time, from the first byte of the manifest on: each holds
+/// megabytes, and one compiles at a time.
+const MAX_DEPLOYS: usize = 16;
 
 /// Why a host cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Config(#[from] InvalidSetting),
     /// Others could reach the host, which asks for no key.
     #[error(
         "{0} can be reached from other machines, and this host asks for no key: listen on 127.0.0.1 \
@@ -68,8 +74,15 @@ impl Host {
     /// Starts a host. When this returns, requests are answered.
     ///
     /// # Errors
-    /// If the address or the data folder cannot be used.
+    /// If a setting makes no sense, or the address or the data folder cannot be used.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let connections = listener::Settings {
+            header_timeout: config.header_timeout(),
+            write_timeout: config.write_timeout(),
+            max_connections: descriptors::max_connections(config.max_connections)?,
+            shutdown_grace: config.shutdown_grace(),
+        };
         if !config.listen.ip().is_loopback() && !config.allow_unauthenticated {
             return Err(StartError::Unauthenticated(config.listen));
         }
@@ -87,8 +100,9 @@ impl Host {
             ledger,
             logs: logs.clone(),
             metrics: metrics.clone(),
-            wake_timeout: Duration::from_millis(config.wake_timeout_ms),
-            body_idle_timeout: Duration::from_millis(config.body_idle_timeout_ms),
+            wake_timeout: config.wake_timeout(),
+            body_idle_timeout: config.body_idle_timeout(),
+            request_body_budget_bytes: RuntimeConfig::DEFAULT_REQUEST_BODY_BUDGET_BYTES,
             status_of: status::number_of,
         });
         let control_config = ControlConfig {
@@ -108,7 +122,6 @@ impl Host {
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
         let (stopping, stopped) = watch::channel(false);
-        let (header_timeout, grace) = (config.header_timeout(), config.shutdown_grace());
         let parts = Parts {
             config,
             control: control.clone(),
@@ -117,11 +130,12 @@ impl Host {
             inference,
             logs,
             metrics,
+            deploys: Arc::new(Semaphore::new(MAX_DEPLOYS)),
             stopping: stopped.clone(),
         };
         let context = Context::new(parts);
         let app = routes::app(context.clone());
-        let serving = tokio::spawn(listener::serve(listener, app, header_timeout, stopped, grace));
+        let serving = tokio::spawn(listener::serve(listener, app, connections, stopped));
         Ok(Self { address, context, stopping, serving, upkeep: upkeep(control) })
     }
 
@@ -138,6 +152,15 @@ impl Host {
     /// The backends, and what is missing for those that are not available.
     pub fn backends(&self) -> Vec<modelet_inference::BackendStatus> {
         self.context.inference.backends()
+    }
+
+    /// Waits for the end of the listener, which before [`Host::shutdown`] only a defect brings
+    /// about. The host is of no use then.
+    ///
+    /// # Errors
+    /// If the listener panicked.
+    pub async fn ended(&mut self) -> Result<(), JoinError> {
+        (&mut self.serving).await
     }
 
     /// Takes no more requests, finishes those that run within the grace, and closes the store.
@@ -191,8 +214,10 @@ fn metrics(
     metrics.before_scrape(move |host| {
         let stats = inference.stats();
         host.model_loads.set_total(stats.loads);
-        host.sessions(SessionState::Ready).set(i64::try_from(stats.sessions).unwrap_or(i64::MAX));
-        host.instances_running.set(i64::try_from(engine.running_instances()).unwrap_or(i64::MAX));
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        host.sessions(SessionState::Ready).set(gauge(stats.sessions));
+        host.sessions(SessionState::Loading).set(gauge(stats.sessions_loading));
+        host.instances_running.set(gauge(engine.running_instances()));
     });
     metrics
 }
@@ -200,11 +225,7 @@ fn metrics(
 fn upkeep(control: Control) -> Vec<JoinHandle<()>> {
     let compiling = control.clone();
     vec![
-        tokio::spawn(async move {
-            if let Err(problem) = compiling.compile_missing().await {
-                tracing::error!(%problem, "cannot compile what is missing");
-            }
-        }),
+        tokio::spawn(async move { match compiling.compile_missing_forever().await {} }),
         tokio::spawn(async move { match control.collect_garbage_forever().await {} }),
     ]
 }

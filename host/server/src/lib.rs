@@ -6,6 +6,9 @@
 mod config;
 mod context;
 mod controllers;
+mod descriptors;
+#[cfg(test)]
+mod documented;
 mod extract;
 mod host;
 mod listener;
@@ -15,6 +18,6 @@ mod publisher;
 mod routes;
 mod status;
 
-pub use config::{Config, InferenceSettings, LedgerSettings, MAX_ARTIFACT_BYTES};
+pub use config::{Config, InferenceSettings, InvalidSetting, LedgerSettings};
+pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};
-pub use routes::openapi;

@@ -1,16 +1,17 @@
 //! What happens to every request before its controller.
 //!
-//! The request id stands outermost, so that a refused request has one too. The host check stands
-//! before everything that acts: a page in a browser can make requests to a host on loopback under
-//! a name that its author controls (DNS rebinding), and that name is then in the `Host` header.
+//! The request id stands outermost, so that a refused request has one too. The checks stand before
+//! everything that acts, because a page in somebody's browser can make requests to a host on
+//! loopback: under a name that its author controls (DNS rebinding), which is then in the `Host`
+//! header, and from its own site, which is then in `Origin` and `Sec-Fetch-Site`.
 
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::HOST;
-use http::{HeaderName, HeaderValue};
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use modelet_types::{Code, Problem};
 use uuid::Uuid;
 
@@ -39,31 +40,67 @@ pub(crate) async fn request_id(request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses requests that name another host than this.
-pub(crate) async fn allowed_host(State(context): State<Context>, request: Request, next: Next) -> Response {
+/// Where browsers say how the page that makes a request is related to whom it asks (Fetch Metadata).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Refuses requests that name another host than this, and those to the API that a page of another
+/// site makes. Functions may be called from anywhere; what they allow is theirs to say.
+pub(crate) async fn allowed(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let allowed_hosts = &context.config.allowed_hosts;
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    match authority.or(header) {
-        Some(host) if is_allowed(host, &context.config.allowed_hosts) => next.run(request).await,
+    let problem = match authority.or(header) {
+        Some(host) if is_allowed(host, allowed_hosts) => {
+            let is_foreign = request.uri().path().starts_with("/api/")
+                && is_from_another_site(request.headers(), host, allowed_hosts);
+            if !is_foreign {
+                return next.run(request).await;
+            }
+            let detail = "a web page of another site cannot use this host's API: add the page's host to \
+                          `allowed_hosts`, or call from its server";
+            Problem::new(Code::OriginNotAllowed, detail)
+        }
         found => {
             let shown: String = found.unwrap_or("none").chars().take(100).collect();
             let detail =
                 format!("this host does not answer to the name `{shown}`: add it to `allowed_hosts`");
-            ProblemResponse::from(Problem::new(Code::HostNotAllowed, detail)).into_response()
+            Problem::new(Code::HostNotAllowed, detail)
         }
-    }
+    };
+    ProblemResponse::from(problem).into_response()
 }
 
 /// An address cannot be a rebound name, and neither can `localhost`, which browsers resolve
 /// themselves (RFC 6761 §6.3).
 fn is_allowed(host: &str, allowed: &[String]) -> bool {
-    let name = match host.strip_prefix('[') {
+    let name = name_of(host);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok() || is_among(name, allowed)
+}
+
+/// Whether a browser says that the request comes from a page which is neither this host's own nor
+/// of an allowed host. What is no browser says nothing.
+fn is_from_another_site(headers: &HeaderMap, host: &str, allowed: &[String]) -> bool {
+    // Where browsers send both, the origin says more: it names an allowed host.
+    if let Some(origin) = headers.get(ORIGIN) {
+        // `null`, the origin of a sandboxed page, is nobody's.
+        let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        return !authority.is_some_and(|(_, authority)| {
+            authority.eq_ignore_ascii_case(host) || is_among(name_of(authority), allowed)
+        });
+    }
+    headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "none" && site != "same-origin")
+}
+
+/// An authority without its port.
+fn name_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok()
-        || allowed.iter().any(|known| known.eq_ignore_ascii_case(name))
+        None => authority.rsplit_once(':').map_or(authority, |(name, _)| name),
+    }
+}
+
+fn is_among(name: &str, allowed: &[String]) -> bool {
+    allowed.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -78,6 +115,36 @@ mod tests {
         }
         for host in ["evil.example", "evil.example:8421", "localhost.evil.example", ""] {
             assert!(!is_allowed(host, &allowed), "{host}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_told_by_their_browser() {
+        let allowed = ["console.example.com".to_owned()];
+        let is_foreign = |origin: Option<&'static str>, site: Option<&'static str>| {
+            let origin = origin.map(|text| (ORIGIN, HeaderValue::from_static(text)));
+            let site = site.map(|text| (SEC_FETCH_SITE, HeaderValue::from_static(text)));
+            let headers = origin.into_iter().chain(site).collect();
+            is_from_another_site(&headers, "localhost:8421", &allowed)
+        };
+        for (origin, site) in [
+            (None, None),
+            (None, Some("none")),
+            (None, Some("same-origin")),
+            (Some("http://localhost:8421"), Some("same-origin")),
+            (Some("https://Console.example.com:4443"), Some("cross-site")),
+        ] {
+            assert!(!is_foreign(origin, site), "{origin:?} {site:?}");
+        }
+        for (origin, site) in [
+            (None, Some("cross-site")),
+            (None, Some("same-site")),
+            (Some("http://localhost:3000"), Some("same-site")),
+            (Some("https://evil.example"), None),
+            (Some("null"), Some("cross-site")),
+            (Some("localhost:8421"), None),
+        ] {
+            assert!(is_foreign(origin, site), "{origin:?} {site:?}");
         }
     }
 }

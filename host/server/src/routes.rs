@@ -41,7 +41,7 @@ fn api() -> OpenApiRouter<Context> {
 }
 
 /// The description of the API, made from its code.
-pub fn openapi() -> utoipa::openapi::OpenApi {
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     api().into_openapi()
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn app(context: Context) -> Router {
         .route("/f/{tenant}/{function}/{*path}", any(invoke::invoke))
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::method_not_allowed)
-        .layer(from_fn_with_state(context.clone(), middleware::allowed_host))
+        .layer(from_fn_with_state(context.clone(), middleware::allowed))
         .layer(from_fn(middleware::request_id))
         .with_state(context)
 }

@@ -20,6 +20,7 @@ pub(crate) fn of(code: Code) -> StatusCode {
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::Conflict => StatusCode::CONFLICT,
         Code::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
+        Code::OriginNotAllowed => StatusCode::FORBIDDEN,
         Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -9,7 +9,7 @@ use modelet_types::{Digest, TenantName};
 use serde::Serialize;
 
 use crate::change::{self, Action, States};
-use crate::database::{Row, Tx, now, parsed, signed, time, unsigned};
+use crate::database::{Connection, Row, Tx, now, parsed, signed, time, unsigned};
 use crate::{Actor, Store, StoreError};
 
 /// A blob that a tenant has uploaded whole.
@@ -36,12 +36,22 @@ impl Store {
         tenant: &TenantName,
         digest: Digest,
     ) -> Result<Option<Artifact>, StoreError> {
+        let mut connection = self.database.reader().acquire().await?;
+        self.find_artifact(&mut connection, tenant, digest).await
+    }
+
+    async fn find_artifact(
+        &self,
+        connection: &mut Connection,
+        tenant: &TenantName,
+        digest: Digest,
+    ) -> Result<Option<Artifact>, StoreError> {
         let row = sqlx::query(
             "SELECT digest, size_bytes, created_at FROM artifacts WHERE tenant = $1 AND digest = $2",
         )
         .bind(tenant.as_str())
         .bind(digest.to_string())
-        .fetch_optional(self.database.reader())
+        .fetch_optional(connection)
         .await?;
         row.map(|row| self.read_artifact(&row)).transpose()
     }
@@ -102,27 +112,33 @@ impl Store {
         row.map(|row| unsigned(&row, "size_bytes")).transpose()
     }
 
-    /// Gives a tenant an artifact whose blob is in its place.
+    /// Gives a tenant an artifact whose blob is in its place. The tenant may have it already, if the
+    /// bytes had been lost.
     pub(crate) async fn record_artifact(
         &self,
         actor: &Actor,
         tenant: &TenantName,
-        artifact: &Artifact,
+        mut artifact: Artifact,
     ) -> Result<(), StoreError> {
         let mut tx = self.database.write().await?;
-        let at = artifact.created_at.as_microsecond();
+        let before = self.find_artifact(&mut tx, tenant, artifact.digest).await?;
+        if let Some(before) = &before {
+            artifact.created_at = before.created_at;
+        }
         sqlx::query(
             "INSERT INTO artifacts (tenant, digest, size_bytes, created_at, used_at)
-             VALUES ($1, $2, $3, $4, $5)",
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (tenant, digest)
+             DO UPDATE SET size_bytes = excluded.size_bytes, used_at = excluded.used_at",
         )
         .bind(tenant.as_str())
         .bind(artifact.digest.to_string())
         .bind(signed(artifact.size_bytes))
-        .bind(at)
-        .bind(at)
+        .bind(artifact.created_at.as_microsecond())
+        .bind(now().as_microsecond())
         .execute(&mut *tx)
         .await?;
-        let states = States { before: None, after: Some(artifact) };
+        let states = States { before: before.as_ref(), after: Some(&artifact) };
         change::record(&mut tx, tenant, actor, Action::ArtifactUpload, &subject(artifact.digest), states)
             .await?;
         fail::fail_point!("store::upload::recorded");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use modelet_types::TenantName;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Pool, Row as _, Sqlite, Transaction};
+use sqlx::{Connection as _, Pool, Row as _, Sqlite, Transaction};
 
 use crate::StoreError;
 
@@ -45,8 +45,11 @@ impl Database {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections| {
-            // There is no network that could have cut a connection while it lay idle.
-            SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false)
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                // There is no network that could have cut a connection while it lay idle.
+                .test_before_acquire(false)
+                .after_release(|connection, _| Box::pin(reusable(connection)))
         };
         let writer = pool(1).connect_with(options.clone()).await?;
         sqlx::migrate!()
@@ -78,6 +81,19 @@ impl Database {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection that is given back can be used again; one that cannot is closed, and the
+/// next call opens another.
+///
+/// After some errors, a full disk among them, SQLite rolls back by itself. The rollback that sqlx
+/// sends then fails, and sqlx counts a transaction as open that it would never let anyone out of.
+async fn reusable(connection: &mut Connection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // The rollback of a dropped transaction may still be on its way; commands are done in order.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// The next number of a tenant's sequence; 1 is the first. No number is ever given twice.
@@ -135,4 +151,48 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(row: &Row, column: &str) -> R
 /// Writes JSON.
 pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("the vocabulary has a JSON form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn open() -> (Database, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (Database::open(&folder.path().join("metastore.sqlite3")).await.unwrap(), folder)
+    }
+
+    #[tokio::test]
+    async fn writing_goes_on_after_a_full_disk() {
+        let (database, _folder) = open().await;
+        let tenant: TenantName = "a".parse().unwrap();
+        // A limit of the one connection, at what it has now, stands for the end of the disk.
+        sqlx::query("PRAGMA max_page_count = 1").execute(&database.writer).await.unwrap();
+        let mut tx = database.write().await.unwrap();
+        let error = sqlx::query("INSERT INTO counters (tenant, name, last) VALUES ('a', $1, 1)")
+            .bind("x".repeat(1 << 20))
+            .execute(&mut *tx)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("full"), "{error}");
+        drop(tx);
+
+        let mut tx = database.write().await.unwrap();
+        assert_eq!(next_number(&mut tx, &tenant, "changes").await.unwrap(), 1);
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_dropped_transaction_keeps_its_connection() {
+        let (database, _folder) = open().await;
+        sqlx::query("PRAGMA cache_size = 77").execute(&database.writer).await.unwrap();
+        let mut tx = database.write().await.unwrap();
+        sqlx::query("INSERT INTO counters (tenant, name, last) VALUES ('a', 'b', 1)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        drop(tx);
+        let setting: i64 = sqlx::query_scalar("PRAGMA cache_size").fetch_one(&database.writer).await.unwrap();
+        assert_eq!(setting, 77);
+    }
 }

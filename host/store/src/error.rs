@@ -107,7 +107,7 @@ pub enum StoreError {
     #[error("more bytes came than the {0} that were announced")]
     TooManyBytes(u64),
     /// The client's bytes stopped coming. What came is kept, so that the upload can go on.
-    #[error("the upload was interrupted")]
+    #[error("the upload was interrupted: ask for its offset and go on from there")]
     Interrupted(#[source] io::Error),
 }
 
@@ -140,7 +140,20 @@ impl StoreError {
             | Self::WrongOffset { .. } => Code::Conflict,
             Self::DigestMismatch { .. } => Code::DigestMismatch,
             Self::TooLarge { .. } | Self::TooManyBytes(_) => Code::RequestTooLarge,
+            Self::Interrupted(source) if source.kind() == io::ErrorKind::TimedOut => Code::RequestTimeout,
             Self::Interrupted(_) => Code::Cancelled,
+        }
+    }
+
+    /// The input at fault, as the API names it.
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::NoArtifact { field, .. } => Some(field),
+            Self::NoFunction(_) => Some("function"),
+            Self::NoRevision(..) => Some("revision"),
+            Self::WrongOffset { .. } => Some("upload-offset"),
+            Self::TooLarge { .. } | Self::TooManyBytes(_) => Some("upload-length"),
+            _ => None,
         }
     }
 }
@@ -149,14 +162,15 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = error.code();
         if code == Code::Internal {
-            // The reason goes no further than here: it names paths and tables, which are no client's.
+            // Logged here and nowhere else, since the reason goes no further: it names paths and
+            // tables, which are no client's.
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
             return Self::new(code, "the host could not read or write its data");
         }
-        let detail = error.to_string();
-        match error {
-            StoreError::NoArtifact { field, .. } => Self::new(code, detail).at(field),
-            _ => Self::new(code, detail),
+        let problem = Self::new(code, error.to_string());
+        match error.field() {
+            Some(field) => problem.at(field),
+            None => problem,
         }
     }
 }

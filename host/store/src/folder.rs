@@ -7,10 +7,13 @@
 //! artifacts/sha256/<2 hex>/<64 hex>   blobs
 //! uploads/<tenant>/<64 hex>.part      blobs that have not arrived whole
 //! ```
+//!
+//! The folder may be one that somebody made and others can enter, so nothing in it relies on its
+//! mode: each file and folder directly in it is for the host's own user alone.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use modelet_types::{Digest, TenantName};
@@ -19,6 +22,8 @@ use crate::StoreError;
 
 /// The format that this host writes, and the highest that it reads.
 const VERSION: u32 = 1;
+
+const METASTORE: &str = "metastore.sqlite3";
 
 /// A data folder that this process alone has open.
 pub(crate) struct DataFolder {
@@ -36,9 +41,29 @@ impl DataFolder {
         let lock = lock(&root)?;
         check_version(&root)?;
         let folder = Self { root, _lock: lock };
-        create_folder(&folder.blobs())?;
-        create_folder(&folder.uploads())?;
+        for private in [folder.root.join("artifacts"), folder.blobs(), folder.uploads()] {
+            create_folder(&private)?;
+            keep_private(&private)?;
+        }
+        folder.create_metastore()?;
         Ok(folder)
+    }
+
+    /// Makes the metastore's file, empty, because SQLite would let others read it. The files that
+    /// SQLite makes beside it get its mode.
+    fn create_metastore(&self) -> Result<(), StoreError> {
+        let file = self.metastore();
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&file)
+            .map_err(StoreError::io("open", &file))?;
+        for suffix in ["", "-wal", "-shm"] {
+            keep_private(&self.root.join(format!("{METASTORE}{suffix}")))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -46,7 +71,7 @@ impl DataFolder {
     }
 
     pub(crate) fn metastore(&self) -> PathBuf {
-        self.root.join("metastore.sqlite3")
+        self.root.join(METASTORE)
     }
 
     pub(crate) fn blobs(&self) -> PathBuf {
@@ -86,7 +111,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 
 fn check_version(root: &Path) -> Result<(), StoreError> {
     let path = root.join("VERSION");
-    match std::fs::read_to_string(&path) {
+    match fs::read_to_string(&path) {
         Ok(text) => {
             let found: u32 = text.trim().parse().map_err(StoreError::damaged(path.display().to_string()))?;
             if found > VERSION {
@@ -103,10 +128,10 @@ fn write_version(path: &Path) -> Result<(), StoreError> {
     // Renamed into place, so that a host killed here leaves no empty file that no host can read.
     let new = path.with_extension("new");
     let write = || {
-        let mut file = File::create(&new)?;
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
         writeln!(file, "{VERSION}")?;
         file.sync_all()?;
-        std::fs::rename(&new, path)
+        fs::rename(&new, path)
     };
     write().map_err(StoreError::io("write", path))?;
     sync_parent(path)
@@ -123,6 +148,23 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {
         .create(path)
         .map_err(StoreError::io("make the folder", path))?;
     sync_parent(path)
+}
+
+/// Takes from others what they were allowed to do with a file or folder, if it is there. One that
+/// belongs to another user is left as it is.
+fn keep_private(path: &Path) -> Result<(), StoreError> {
+    let mut permissions = match fs::metadata(path) {
+        Ok(metadata) => metadata.permissions(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(StoreError::io("read", path)(e)),
+    };
+    if permissions.mode() & 0o077 != 0 {
+        permissions.set_mode(permissions.mode() & !0o077);
+        if let Err(error) = fs::set_permissions(path, permissions) {
+            tracing::warn!(path = %path.display(), %error, "other users may read what this host stores");
+        }
+    }
+    Ok(())
 }
 
 /// Makes the entry of `path` in its folder durable.

@@ -2,7 +2,6 @@
 //! with. Rows go first and blobs after, so that a kill in between leaves a blob without a row,
 //! which the next collection or the next start removes.
 
-use std::collections::HashSet;
 use std::fs::DirEntry;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,10 +86,7 @@ impl Store {
     pub(crate) async fn sweep_blobs(&self, collected: &mut Collected) -> Result<(), StoreError> {
         let folder = self.folder.blobs();
         let blobs = blocking(move || stored_blobs(&folder)).await?;
-        let rows =
-            sqlx::query("SELECT DISTINCT digest FROM artifacts").fetch_all(self.database.reader()).await?;
-        let named: HashSet<Digest> =
-            rows.iter().map(|row| parsed(row, "digest")).collect::<Result<_, _>>()?;
+        let named = self.digests().await?;
         for (digest, path) in blobs.into_iter().filter(|(digest, _)| !named.contains(digest)) {
             let _gate = self.blob_gate.lock().await;
             // It may have been uploaded between the look at the table and the gate.
@@ -135,7 +131,7 @@ fn stored_blobs(folder: &Path) -> Result<Vec<(Digest, PathBuf)>, StoreError> {
     let mut blobs = Vec::new();
     for shelf in subfolders(folder)? {
         for entry in entries(&shelf.path())? {
-            if let Some(digest) = entry.file_name().to_str().and_then(digest_of_hex) {
+            if let Some(digest) = entry.file_name().to_str().and_then(Digest::from_hex) {
                 blobs.push((digest, entry.path()));
             }
         }
@@ -152,16 +148,12 @@ fn stored_parts(folder: &Path) -> Result<Vec<(TenantName, Digest, PathBuf)>, Sto
         for entry in entries(&tenant_folder.path())? {
             let name = entry.file_name();
             let hex = name.to_str().and_then(|name| name.strip_suffix(".part"));
-            if let Some(digest) = hex.and_then(digest_of_hex) {
+            if let Some(digest) = hex.and_then(Digest::from_hex) {
                 parts.push((tenant.clone(), digest, entry.path()));
             }
         }
     }
     Ok(parts)
-}
-
-fn digest_of_hex(hex: &str) -> Option<Digest> {
-    format!("sha256:{hex}").parse().ok()
 }
 
 fn entries(folder: &Path) -> Result<Vec<DirEntry>, StoreError> {

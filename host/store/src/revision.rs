@@ -39,6 +39,13 @@ pub struct NewRevision {
     pub activate: bool,
 }
 
+/// The columns of a revision, followed by what the caller wants of them.
+macro_rules! select_revisions {
+    ($rest:literal) => {
+        concat!("SELECT function, number, spec, details, created_at, created_by FROM revisions ", $rest)
+    };
+}
+
 impl Store {
     /// Makes the next revision, and the function with the first.
     ///
@@ -102,14 +109,11 @@ impl Store {
     ) -> Result<Vec<Revision>, StoreError> {
         let mut tx = self.database.snapshot().await?;
         function::get(&mut tx, tenant, function).await?;
-        let rows = sqlx::query(
-            "SELECT function, number, spec, details, created_at, created_by FROM revisions
-             WHERE tenant = $1 AND function = $2 ORDER BY number DESC",
-        )
-        .bind(tenant.as_str())
-        .bind(function.as_str())
-        .fetch_all(&mut *tx)
-        .await?;
+        let rows = sqlx::query(select_revisions!("WHERE tenant = $1 AND function = $2 ORDER BY number DESC"))
+            .bind(tenant.as_str())
+            .bind(function.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
         rows.iter().map(from_row).collect()
     }
 
@@ -249,15 +253,12 @@ pub(crate) async fn find(
     function: &FunctionName,
     number: RevisionNumber,
 ) -> Result<Option<Revision>, StoreError> {
-    let row = sqlx::query(
-        "SELECT function, number, spec, details, created_at, created_by FROM revisions
-         WHERE tenant = $1 AND function = $2 AND number = $3",
-    )
-    .bind(tenant.as_str())
-    .bind(function.as_str())
-    .bind(signed(number.0))
-    .fetch_optional(connection)
-    .await?;
+    let row = sqlx::query(select_revisions!("WHERE tenant = $1 AND function = $2 AND number = $3"))
+        .bind(tenant.as_str())
+        .bind(function.as_str())
+        .bind(signed(number.0))
+        .fetch_optional(connection)
+        .await?;
     row.as_ref().map(from_row).transpose()
 }
 

@@ -63,11 +63,12 @@ impl Store {
         tenant: &TenantName,
         digest: Digest,
     ) -> Result<UploadState, StoreError> {
-        if let Some(size_bytes) = self.touch_artifact(tenant, digest).await? {
+        if let Some(size_bytes) = self.complete(tenant, digest).await? {
             return Ok(UploadState::Complete { size_bytes });
         }
         let path = self.folder.part(tenant, digest);
-        blocking(move || Ok(UploadState::Partial { offset: part::stored_bytes(&path)? })).await
+        let offset = blocking(move || part::length(&path)).await?.unwrap_or(0);
+        Ok(UploadState::Partial { offset })
     }
 
     /// Adds `bytes` to an upload; with the last of them, makes the artifact.
@@ -94,7 +95,7 @@ impl Store {
             return Err(StoreError::TooLarge { total: total_bytes, max: max_bytes });
         }
         let claim = self.claims.claim(tenant, digest).ok_or(StoreError::UploadBusy(digest))?;
-        if let Some(size_bytes) = self.touch_artifact(tenant, digest).await? {
+        if let Some(size_bytes) = self.complete(tenant, digest).await? {
             return Ok(UploadState::Complete { size_bytes });
         }
         let path = self.folder.part(tenant, digest);
@@ -111,6 +112,18 @@ impl Store {
         joined(tokio::spawn(finish)).await
     }
 
+    /// The length of the artifact, if this tenant has it with all its bytes. If they were lost or
+    /// cut off, by a damaged disk or a backup that left them out, they can be uploaded again.
+    async fn complete(&self, tenant: &TenantName, digest: Digest) -> Result<Option<u64>, StoreError> {
+        let Some(size_bytes) = self.touch_artifact(tenant, digest).await? else { return Ok(None) };
+        let path = self.folder.blob(digest);
+        if blocking(move || part::length(&path)).await? == Some(size_bytes) {
+            return Ok(Some(size_bytes));
+        }
+        tracing::warn!(%tenant, %digest, "the bytes of an artifact are lost and must be uploaded again");
+        Ok(None)
+    }
+
     async fn finish_upload(
         self: Arc<Self>,
         actor: Actor,
@@ -124,8 +137,9 @@ impl Store {
         let blob = artifact.path.clone();
         let _gate = self.blob_gate.lock().await;
         let _claim = blocking(move || part.publish(&blob)).await?;
-        self.record_artifact(&actor, &tenant, &artifact).await?;
-        Ok(UploadState::Complete { size_bytes: artifact.size_bytes })
+        let size_bytes = artifact.size_bytes;
+        self.record_artifact(&actor, &tenant, artifact).await?;
+        Ok(UploadState::Complete { size_bytes })
     }
 }
 

@@ -1,12 +1,15 @@
 //! Content addresses: the SHA-256 (FIPS 180-4) of an artifact's bytes.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 const PREFIX: &str = "sha256:";
+/// What is read and hashed at once.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// The SHA-256 of an artifact, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +21,21 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of all that is left in `reader`. Blocks as it does.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of_reader(reader: &mut impl Read) -> io::Result<Self> {
+        let mut digester = Digester::default();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(digester.finish()),
+                count => digester.update(&buffer[..count]),
+            }
+        }
+    }
+
     /// A digest computed elsewhere.
     pub const fn from_raw(raw: [u8; 32]) -> Self {
         Self(raw)
@@ -26,6 +44,16 @@ impl Digest {
     /// The 64 hexadecimal digits, without the algorithm's name.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)
+    }
+
+    /// The digest that [`Digest::to_hex`] writes like this; `None` if it writes none so.
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        if digits.bytes().any(|b| b.is_ascii_uppercase()) {
+            return None;
+        }
+        let mut raw = [0; 32];
+        hex::decode_to_slice(digits, &mut raw).ok()?;
+        Some(Self(raw))
     }
 }
 
@@ -54,14 +82,8 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidDigest(text.chars().take(80).collect());
-        let digits = text.strip_prefix(PREFIX).ok_or_else(invalid)?;
-        if digits.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(invalid());
-        }
-        let mut raw = [0; 32];
-        hex::decode_to_slice(digits, &mut raw).map_err(|_| invalid())?;
-        Ok(Self(raw))
+        let digest = text.strip_prefix(PREFIX).and_then(Self::from_hex);
+        digest.ok_or_else(|| InvalidDigest(text.chars().take(80).collect()))
     }
 }
 
@@ -101,6 +123,18 @@ mod tests {
         pieces.update(b"a");
         pieces.update(b"bc");
         assert_eq!(pieces.finish(), text.parse().unwrap());
+        // More than one buffer.
+        let bytes = vec![7_u8; BUFFER_BYTES + 1];
+        assert_eq!(Digest::of_reader(&mut bytes.as_slice()).unwrap(), Digest::of(&bytes));
+    }
+
+    #[test]
+    fn is_read_as_it_is_written() {
+        let digest = Digest::of(b"abc");
+        assert_eq!(Digest::from_hex(&digest.to_hex()), Some(digest));
+        for text in [digest.to_string(), digest.to_hex().to_uppercase(), digest.to_hex()[2..].to_owned()] {
+            assert_eq!(Digest::from_hex(&text), None, "{text}");
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ codes! {
     MethodNotAllowed => "method_not_allowed",
     /// The `Host` header is not one that this host answers to.
     HostNotAllowed => "host_not_allowed",
+    /// The request was made by a web page that is not this host's own.
+    OriginNotAllowed => "origin_not_allowed",
     /// The request's body is over the limit.
     RequestTooLarge => "request_too_large",
     /// The request came too slowly.

@@ -15,7 +15,7 @@ pub mod tensor_json;
 pub use digest::Digest;
 pub use error::{Code, Problem};
 pub use id::{FunctionName, InvocationId, ModelName, RevisionNumber, TenantName};
-pub use limits::Limits;
+pub use limits::{Limits, StatedLimits};
 pub use manifest::RevisionSpec;
 pub use split::TrafficSplit;
 pub use tensor::{ElementType, Signature, Tensor, TensorInfo};

@@ -16,9 +16,28 @@ macro_rules! limits {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
+        /// The limits that somebody has stated; the others are left to whoever reads them. In JSON
+        /// it is [`Limits`] with fields left out.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[serde(deny_unknown_fields, default)]
+        pub struct StatedLimits {
+            $(
+                $(#[doc = $doc])+
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $name: Option<u64>,
+            )+
+        }
+
         impl Default for Limits {
             fn default() -> Self {
                 Self { $($name: $default,)+ }
+            }
+        }
+
+        impl From<Limits> for StatedLimits {
+            fn from(limits: Limits) -> Self {
+                Self { $($name: Some(limits.$name),)+ }
             }
         }
 
@@ -26,15 +45,28 @@ macro_rules! limits {
             /// The highest values that this version supports at all.
             pub const HIGHEST: Self = Self { $($name: $max,)+ };
 
-            /// Checks each limit against its lowest useful value and against `ceiling`.
+            /// These limits, each lowered to `ceiling` where it is over it.
+            #[must_use]
+            pub fn at_most(&self, ceiling: &Self) -> Self {
+                Self { $($name: self.$name.min(ceiling.$name),)+ }
+            }
+        }
+
+        impl StatedLimits {
+            /// What is stated, and `others` for the rest.
+            pub fn or(&self, others: &Limits) -> Limits {
+                Limits { $($name: self.$name.unwrap_or(others.$name),)+ }
+            }
+
+            /// Checks each stated limit against its lowest useful value and against `ceiling`.
             ///
             /// # Errors
             /// For the first limit out of range, naming it as `limits.<name>`.
-            pub fn check(&self, ceiling: &Self) -> Result<(), Problem> {
-                $(if !($min..=ceiling.$name).contains(&self.$name) {
+            pub fn check(&self, ceiling: &Limits) -> Result<(), Problem> {
+                $(if let Some(value) = self.$name && !($min..=ceiling.$name).contains(&value) {
                     let detail = format!(
                         "{} is out of range: use {} to {} (default {})",
-                        self.$name, $min, ceiling.$name, $default,
+                        value, $min, ceiling.$name, ceiling.$name.min($default),
                     );
                     return Err(Problem::new(Code::InvalidManifest, detail).at(concat!("limits.", stringify!($name))));
                 })+
@@ -87,10 +119,29 @@ mod tests {
 
     #[test]
     fn names_the_limit_out_of_range() {
-        assert_eq!(Limits::default().check(&Limits::HIGHEST), Ok(()));
-        let limits = Limits { handles: 1, ..Limits::default() };
+        assert_eq!(StatedLimits::from(Limits::default()).check(&Limits::HIGHEST), Ok(()));
+        let limits = StatedLimits { handles: Some(1), ..StatedLimits::default() };
         let problem = limits.check(&Limits::HIGHEST).unwrap_err();
         assert_eq!(problem.field.as_deref(), Some("limits.handles"));
         assert!(problem.detail.contains("8 to 65536"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_not_stated_is_the_default_or_the_ceiling() {
+        let stated: StatedLimits = serde_json::from_str(r#"{"handles": 100}"#).unwrap();
+        let ceiling = Limits { memory_bytes: MIB, handles: 100, ..Limits::HIGHEST };
+        assert_eq!(stated.check(&ceiling), Ok(()));
+        let limits = stated.or(&Limits::default().at_most(&ceiling));
+        assert_eq!((limits.memory_bytes, limits.handles), (MIB, 100));
+        assert_eq!(limits.cpu_time_ms, Limits::default().cpu_time_ms);
+    }
+
+    #[test]
+    fn stated_limits_are_limits_with_fields_left_out() {
+        let whole = StatedLimits::from(Limits::default());
+        let json = serde_json::to_value(&whole).unwrap();
+        assert_eq!(json, serde_json::to_value(Limits::default()).unwrap());
+        assert_eq!(serde_json::from_value::<StatedLimits>(json).unwrap(), whole);
+        assert_eq!(serde_json::to_string(&StatedLimits::default()).unwrap(), "{}");
     }
 }

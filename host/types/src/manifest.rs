@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::tensor_json::TensorLiteral;
-use crate::{Code, Digest, Limits, ModelName, Problem};
+use crate::{Code, Digest, Limits, ModelName, Problem, StatedLimits};
 
 /// The most models of one revision.
 pub const MAX_MODELS: usize = 32;
@@ -26,9 +26,9 @@ pub struct RevisionSpec {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, ModelSpec>))]
     pub models: BTreeMap<ModelName, ModelSpec>,
-    /// What one invocation may use.
+    /// What one invocation may use. A stored revision states every limit.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: StatedLimits,
     /// When each layer goes cold.
     #[serde(default)]
     pub scale: Scale,
@@ -67,6 +67,17 @@ impl RevisionSpec {
             return Err(invalid("config", format!("at most {MAX_CONFIG_BYTES} bytes, got {config_bytes}")));
         }
         Ok(())
+    }
+
+    /// Fills in each limit that is not stated: with its default, or with the ceiling where that is
+    /// lower, so that a manifest without limits suits every host.
+    pub fn settle_limits(&mut self, ceiling: &Limits) {
+        self.limits = self.limits.or(&Limits::default().at_most(ceiling)).into();
+    }
+
+    /// The limits in numbers.
+    pub fn limits(&self) -> Limits {
+        self.limits.or(&Limits::default())
     }
 }
 
@@ -336,6 +347,18 @@ mod tests {
     fn unknown_fields_are_refused_with_the_allowed_ones() {
         let error = spec(r#","limits":{"memory":1}"#).unwrap_err();
         assert!(error.to_string().contains("memory_bytes"), "{error}");
+    }
+
+    #[test]
+    fn limits_that_are_not_stated_fit_under_the_ceiling() {
+        let ceiling = Limits { memory_bytes: 1 << 20, ..Limits::HIGHEST };
+        let mut silent = spec("").unwrap();
+        assert_eq!(silent.check(&ceiling), Ok(()));
+        silent.settle_limits(&ceiling);
+        assert_eq!(silent.limits(), Limits { memory_bytes: 1 << 20, ..Limits::default() });
+        let stated = spec(r#","limits":{"memory_bytes":2000000}"#).unwrap();
+        let problem = stated.check(&ceiling).unwrap_err();
+        assert_eq!(problem.field.as_deref(), Some("limits.memory_bytes"));
     }
 
     #[test]

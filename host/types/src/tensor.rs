@@ -37,24 +37,6 @@ pub enum ElementType {
 }
 
 impl ElementType {
-    /// Every element type.
-    pub const ALL: [Self; 14] = [
-        Self::Boolean,
-        Self::U8,
-        Self::U16,
-        Self::U32,
-        Self::U64,
-        Self::I8,
-        Self::I16,
-        Self::I32,
-        Self::I64,
-        Self::F16,
-        Self::Bf16,
-        Self::F32,
-        Self::F64,
-        Self::Text,
-    ];
-
     /// The name in manifests, answers and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -72,17 +54,6 @@ impl ElementType {
             Self::F32 => "f32",
             Self::F64 => "f64",
             Self::Text => "text",
-        }
-    }
-
-    /// Bytes of one element; `None` for text, whose elements differ in length.
-    pub const fn size(self) -> Option<usize> {
-        match self {
-            Self::Boolean | Self::U8 | Self::I8 => Some(1),
-            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => Some(2),
-            Self::U32 | Self::I32 | Self::F32 => Some(4),
-            Self::U64 | Self::I64 | Self::F64 => Some(8),
-            Self::Text => None,
         }
     }
 }

@@ -123,7 +123,7 @@ pub enum DeployEvent {
 /// Which layers of a function are warm.
 #[derive(Debug, Deserialize)]
 pub struct State {
-    /// One entry for each revision that the host knows.
+    /// One entry for each revision in the traffic split.
     pub revisions: Vec<RevisionState>,
 }
 

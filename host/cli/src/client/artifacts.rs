@@ -1,14 +1,15 @@
 //! Uploads of artifacts: only what the host does not have, and from where it was broken off.
 
 use std::io::SeekFrom;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use modelet_types::Digest;
 use modelet_types::digest::Digester;
+use modelet_types::{Code, Digest};
 use reqwest::{Method, Response, StatusCode, header};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -37,6 +38,40 @@ pub enum Uploaded {
     From(u64),
 }
 
+/// What came of sending a piece.
+enum Outcome {
+    /// The host has the artifact.
+    Whole,
+    /// The upload goes on at this byte.
+    At(u64),
+    /// The host had all bytes, and they were not the artifact's. It discarded them.
+    SomethingElse(Error),
+    /// The connection broke, or another request is at the upload: perhaps our own that broke off.
+    Broken(Error),
+}
+
+impl Outcome {
+    /// # Errors
+    /// If the host refuses the piece for good.
+    async fn of(response: Response, size: u64) -> Result<Self, Error> {
+        let status = response.status();
+        match (status, offset_in(&response, size)) {
+            (StatusCode::CREATED, _) => return Ok(Self::Whole),
+            // It has taken some, has another number of bytes than we thought, or we were too slow.
+            (StatusCode::NO_CONTENT | StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT, Some(next)) => {
+                return Ok(Self::At(next));
+            }
+            _ => {}
+        }
+        let problem = HostProblem::read(response).await;
+        match problem.code() {
+            Some(Code::DigestMismatch) => Ok(Self::SomethingElse(problem.into_error())),
+            Some(Code::Conflict) => Ok(Self::Broken(problem.into_error())),
+            _ => Err(problem.into_error()),
+        }
+    }
+}
+
 /// The digest and size of a file.
 ///
 /// # Errors
@@ -61,6 +96,9 @@ impl Client {
     /// Uploads the file at `path` unless the host has it. `progress` is told how many bytes the
     /// host has or is being sent.
     ///
+    /// What the host has may be something else that was sent under the digest. That shows once all
+    /// is there: the host discards it, and the upload begins anew, once.
+    ///
     /// # Errors
     /// If the host refuses it, or the connection breaks too often.
     pub async fn upload(
@@ -70,84 +108,88 @@ impl Client {
         size: u64,
         progress: impl Fn(u64) + Clone + Send + Sync + 'static,
     ) -> anyhow::Result<Uploaded> {
-        let mut attempt = 1;
-        let mut offset = match self.artifact_offset(digest).await? {
-            None => return Ok(Uploaded::AlreadyThere),
-            Some(offset) => offset,
+        let Some(mut offset) = self.artifact_offset(digest, size).await? else {
+            return Ok(Uploaded::AlreadyThere);
         };
-        let first_offset = offset;
+        let mut first_offset = offset;
+        let mut attempt = 1;
+        // After a break, what the host has is asked for with a piece of no bytes: unlike a HEAD it is
+        // refused as the whole piece would be, and its answer is not lost in what is still being sent.
+        let mut asking = false;
+        let mut began_anew = false;
         loop {
             progress(offset);
-            let answer = self.send_from(path, digest, offset, size, progress.clone()).await;
-            let next = match answer {
-                Ok(response) if response.status() == StatusCode::CREATED => {
-                    return Ok(Uploaded::From(first_offset));
-                }
-                // 204: the host has taken some. 409: it has another number of bytes than we thought.
-                Ok(response)
-                    if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::CONFLICT) =>
-                {
-                    match offset_in(&response) {
-                        Some(next) if next <= size => next,
-                        _ => return Err(HostProblem::read(response).await.into_error().into()),
-                    }
-                }
-                Ok(response) => return Err(HostProblem::read(response).await.into_error().into()),
-                Err(error @ (Error::Unreachable { .. } | Error::Protocol(_))) if attempt < MAX_ATTEMPTS => {
-                    tracing::debug!(%error, attempt, "upload broke off");
-                    tokio::time::sleep(FIRST_DELAY * 2_u32.pow(attempt - 1)).await;
-                    match self.artifact_offset(digest).await {
-                        Ok(None) => return Ok(Uploaded::From(first_offset)),
-                        Ok(Some(next)) => next,
-                        Err(_) => offset,
-                    }
-                }
+            let end = if asking { offset } else { size };
+            let outcome = match self.send_piece(path, digest, offset..end, size, progress.clone()).await {
+                Ok(response) => Outcome::of(response, size).await?,
+                Err(error @ (Error::Unreachable { .. } | Error::Protocol(_))) => Outcome::Broken(error),
                 Err(error) => return Err(error.into()),
             };
-            // Only attempts without progress count, so that a poor line ends a large upload at last.
-            attempt = if next > offset { 1 } else { attempt + 1 };
-            if attempt > MAX_ATTEMPTS {
-                let detail = format!("the upload of `{}` does not get past byte {next}", path.display());
-                return Err(Error::Protocol(detail).into());
+            match outcome {
+                Outcome::Whole => return Ok(Uploaded::From(first_offset)),
+                Outcome::At(next) => {
+                    // Only attempts without progress count, so that a poor line ends a large upload
+                    // at last. One that only asked makes none.
+                    if next > offset {
+                        attempt = 1;
+                    } else if !asking {
+                        attempt += 1;
+                    }
+                    if attempt > MAX_ATTEMPTS {
+                        let detail =
+                            format!("the upload of `{}` does not get past byte {next}", path.display());
+                        return Err(Error::Protocol(detail).into());
+                    }
+                    (offset, asking) = (next, false);
+                }
+                Outcome::SomethingElse(_) if offset > 0 && !began_anew => {
+                    (offset, first_offset, asking, began_anew) = (0, 0, false, true);
+                }
+                Outcome::Broken(error) if attempt < MAX_ATTEMPTS => {
+                    tracing::debug!(%error, attempt, "upload broke off");
+                    tokio::time::sleep(FIRST_DELAY * 2_u32.pow(attempt - 1)).await;
+                    (attempt, asking) = (attempt + 1, true);
+                }
+                Outcome::SomethingElse(error) | Outcome::Broken(error) => return Err(error.into()),
             }
-            offset = next;
         }
     }
 
     /// How many bytes of the artifact the host has; `None` if all.
-    async fn artifact_offset(&self, digest: Digest) -> Result<Option<u64>, Error> {
+    async fn artifact_offset(&self, digest: Digest, size: u64) -> Result<Option<u64>, Error> {
         let response = self.send_raw(self.request(Method::HEAD, &address(digest))?).await?;
         match response.status() {
             StatusCode::OK => Ok(None),
-            StatusCode::NOT_FOUND => Ok(Some(offset_in(&response).unwrap_or(0))),
+            StatusCode::NOT_FOUND => Ok(Some(offset_in(&response, size).unwrap_or(0))),
             _ => Err(HostProblem::read(response).await.into()),
         }
     }
 
-    async fn send_from(
+    /// Sends the bytes `piece` of the file.
+    async fn send_piece(
         &self,
         path: &Path,
         digest: Digest,
-        offset: u64,
+        piece: Range<u64>,
         size: u64,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Response, Error> {
         let unreadable = |error| Error::Invalid(format!("cannot read `{}`: {error}", path.display()));
         let mut file = File::open(path).await.map_err(unreadable)?;
-        file.seek(SeekFrom::Start(offset)).await.map_err(unreadable)?;
-        let mut sent = offset;
+        file.seek(SeekFrom::Start(piece.start)).await.map_err(unreadable)?;
+        let length = piece.end - piece.start;
+        let mut sent = piece.start;
         // The file may have grown since it was hashed: what was promised is sent, and no more.
-        let body = ReaderStream::with_capacity(file.take(size - offset), CHUNK_BYTES).inspect_ok(
-            move |chunk: &Bytes| {
+        let body =
+            ReaderStream::with_capacity(file.take(length), CHUNK_BYTES).inspect_ok(move |chunk: &Bytes| {
                 sent += chunk.len() as u64;
                 progress(sent);
-            },
-        );
+            });
         let request = self
             .request(Method::PATCH, &address(digest))?
-            .header(UPLOAD_OFFSET, offset)
+            .header(UPLOAD_OFFSET, piece.start)
             .header(UPLOAD_LENGTH, size)
-            .header(header::CONTENT_LENGTH, size - offset)
+            .header(header::CONTENT_LENGTH, length)
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .body(reqwest::Body::wrap_stream(body));
         self.send_raw(request).await
@@ -158,8 +200,11 @@ fn address(digest: Digest) -> String {
     format!("/api/v1/artifacts/{digest}")
 }
 
-fn offset_in(response: &Response) -> Option<u64> {
-    response.headers().get(UPLOAD_OFFSET)?.to_str().ok()?.parse().ok()
+/// Where the upload goes on by the host's word. More bytes than the artifact has are not its own:
+/// the host discards them when it is sent the first one.
+fn offset_in(response: &Response, size: u64) -> Option<u64> {
+    let offset = response.headers().get(UPLOAD_OFFSET)?.to_str().ok()?.parse().ok()?;
+    Some(if offset > size { 0 } else { offset })
 }
 
 #[cfg(test)]

@@ -130,7 +130,13 @@ impl HostProblem {
             Code::CpuTimeExceeded => "raise `limits.cpu_time_ms` in modelet.toml",
             Code::WallTimeExceeded => "raise `limits.wall_time_ms` in modelet.toml",
             Code::ResponseTooLarge => "raise `limits.response_body_bytes` in modelet.toml",
-            Code::RequestTooLarge => "raise `limits.request_body_bytes` in modelet.toml, or send less",
+            // Only an invocation names a revision, and only there is the body the function's own.
+            Code::RequestTooLarge if self.revision.is_some() => {
+                "raise `limits.request_body_bytes` in modelet.toml, or send less"
+            }
+            Code::RequestTooLarge => {
+                "send less; for an artifact, the host's configuration can raise `max_artifact_bytes`"
+            }
             Code::InvalidComponent => "`modelet build` makes a component that a host can run",
             Code::GoldenMismatch => {
                 "check the model's file, the tolerance, and whether another `backend` computes it as promised"
@@ -172,6 +178,16 @@ mod tests {
         assert_eq!(exit("backend_unavailable", 503), Exit::Invalid, "trying again does not help");
         assert_eq!(exit("handler_trap", 500), Exit::Failed);
         assert_eq!(exit("of_the_future", 418), Exit::Failed);
+    }
+
+    #[test]
+    fn what_is_too_large_decides_about_the_hint() {
+        let hint = |rest: &str| {
+            let json = format!(r#"{{"status":413,"code":"request_too_large","detail":"x"{rest}}}"#);
+            problem(&json).hint().unwrap()
+        };
+        assert!(hint(r#","revision":3"#).contains("limits.request_body_bytes"));
+        assert!(hint("").contains("max_artifact_bytes"));
     }
 
     #[test]

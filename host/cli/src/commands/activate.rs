@@ -22,6 +22,9 @@ pub struct Arguments {
 }
 
 /// Changes the traffic split.
+///
+/// # Errors
+/// As for [`Client::set_traffic`], or if standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let split = TrafficSplit::all_to(arguments.revision);
     let answer = client.set_traffic(arguments.function.as_str(), &split).await?;

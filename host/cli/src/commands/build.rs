@@ -24,6 +24,9 @@ pub struct Arguments {
 }
 
 /// Builds and prints where the component is.
+///
+/// # Errors
+/// If there is no project, it does not build, or standard output cannot be written.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<()> {
     let component = Project::open(&arguments.path)?.build()?;
     output.answer(&component, || {

@@ -22,6 +22,9 @@ pub struct Arguments {
 }
 
 /// Prints the script.
+///
+/// # Errors
+/// If standard output cannot be written.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // Through memory, since the generator panics where a pipe is closed.
     let mut script = Vec::new();

@@ -33,6 +33,10 @@ pub struct Arguments {
 }
 
 /// Asks, and deletes.
+///
+/// # Errors
+/// If nobody can be asked or the answer is no, the host cannot be reached or refuses, or standard
+/// output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let function = arguments.function.as_str();
     let what = match arguments.revision {
@@ -52,12 +56,16 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
 }
 
 fn confirmed(what: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
+    if !std::io::stdin().is_terminal() || ask(what).is_err() {
         return Err(Error::Usage(format!("deleting {what} needs --yes where nobody can be asked")).into());
     }
-    anstream::eprint!("delete {what}? [y/N] ");
-    std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn ask(what: &str) -> std::io::Result<()> {
+    let mut err = anstream::stderr().lock();
+    write!(err, "delete {what}? [y/N] ")?;
+    err.flush()
 }

@@ -10,7 +10,7 @@ use modelet_types::{FunctionName, TenantName};
 use crate::client::Client;
 use crate::client::answers::Revision;
 use crate::manifest::setting::Setting;
-use crate::output::{BOLD, DIM, GREEN, Output};
+use crate::output::{BOLD, DIM, GREEN, Output, in_one_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +47,10 @@ pub struct Arguments {
 }
 
 /// Builds, uploads, creates the revision, and says how to call it.
+///
+/// # Errors
+/// If the manifest or a file is wrong or missing, the project does not build, the host cannot be
+/// reached or refuses, or standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let (mut raw, revision) = steps::deploy(arguments, client, output).await?;
     let path = format!("/f/{}/{}", TenantName::default_tenant(), revision.function);
@@ -57,7 +61,8 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
 }
 
 fn summary(revision: &Revision, url: &str) -> String {
-    let Revision { function, revision: number, active, .. } = revision;
+    let Revision { revision: number, active, .. } = revision;
+    let function = in_one_line(&revision.function);
     if !active {
         return format!(
             "{GREEN}deployed{GREEN:#} {BOLD}{function}{BOLD:#} revision {number}, not active\n\

@@ -17,6 +17,9 @@ Examples:
 pub struct Arguments {}
 
 /// Prints a row for each function.
+///
+/// # Errors
+/// As for [`Client::functions`], or if standard output cannot be written.
 pub async fn run(_: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let answer = client.functions().await?;
     output.answer(&answer.raw, || {

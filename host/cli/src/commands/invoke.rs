@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use modelet_types::{Code, FunctionName, TenantName};
+use modelet_types::{Code, FunctionName, Limits, TenantName};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::client::problem::HostProblem;
 use crate::error::Error;
-use crate::output::{DIM, Output};
+use crate::output::{DIM, Output, aside, bytes, in_one_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +61,10 @@ pub struct Arguments {
 }
 
 /// Calls the function and prints its answer.
+///
+/// # Errors
+/// If the body cannot be read, the host cannot be reached or refuses, the answer breaks off, standard
+/// output cannot be written, or the answer's status is 400 or more.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let response = call(arguments, client).await?;
     let status = response.status();
@@ -87,6 +91,7 @@ async fn call(arguments: &Arguments, client: &Client) -> anyhow::Result<Response
     let (tenant, function) = (TenantName::default_tenant(), &arguments.function);
     let path = format!("/f/{tenant}/{function}/{}", arguments.path.trim_start_matches('/'));
     let mut request = client.request(method, &path)?;
+    let body_bytes = body.as_ref().map_or(0, Vec::len) as u64;
     if !arguments.query.is_empty() {
         request = request.query(&arguments.query);
     }
@@ -99,7 +104,22 @@ async fn call(arguments: &Arguments, client: &Client) -> anyhow::Result<Response
     for (name, value) in &arguments.header {
         request = request.header(name, value);
     }
-    Ok(client.send_raw(request).await?)
+    Ok(client.send_raw(request).await.map_err(|error| with_likely_cause(error, body_bytes))?)
+}
+
+/// Adds to a broken connection what is likely behind it. A host that refuses a body closes the
+/// connection after its answer, and the answer can be lost while the body is still being sent.
+fn with_likely_cause(error: Error, body_bytes: u64) -> Error {
+    match error {
+        Error::Protocol(reason) if body_bytes > Limits::default().request_body_bytes => {
+            Error::Protocol(format!(
+                "{reason}; perhaps the body of {} is over `limits.request_body_bytes` in the function's \
+                 modelet.toml",
+                bytes(body_bytes)
+            ))
+        }
+        other => other,
+    }
 }
 
 /// Gives the answer back unless it is the host's, which failed or refused the invocation. A handler
@@ -126,19 +146,15 @@ async fn unless_refused(response: Response) -> anyhow::Result<Response> {
 fn is_the_hosts(code: Code) -> bool {
     !matches!(
         code,
-        Code::InvalidInput
-            | Code::NotFound
-            | Code::Conflict
-            | Code::MethodNotAllowed
-            | Code::UnsupportedMediaType
-            | Code::RequestTooLarge
+        Code::InvalidInput | Code::NotFound | Code::Conflict | Code::MethodNotAllowed | Code::RequestTooLarge
     )
 }
 
 fn print_head(response: &Response) {
-    anstream::eprintln!("{DIM}{:?} {}{DIM:#}", response.version(), response.status());
+    aside(format!("{DIM}{:?} {}{DIM:#}", response.version(), response.status()));
     for (name, value) in response.headers() {
-        anstream::eprintln!("{DIM}{name}:{DIM:#} {}", String::from_utf8_lossy(value.as_bytes()));
+        let value = String::from_utf8_lossy(value.as_bytes());
+        aside(format!("{DIM}{name}:{DIM:#} {}", in_one_line(&value)));
     }
 }
 
@@ -217,6 +233,15 @@ mod tests {
         assert!(!is_refused(&[PROBLEM, FROM_REVISION], "not_found").await);
         assert!(!is_refused(&[PROBLEM, FROM_REVISION], "out_of_ink").await);
         assert!(!is_refused(&[("content-type", "text/plain")], "internal").await);
+    }
+
+    #[test]
+    fn a_connection_that_breaks_under_a_large_body_is_explained() {
+        let shown =
+            |body_bytes| with_likely_cause(Error::Protocol("broken pipe".into()), body_bytes).to_string();
+        let limit = Limits::default().request_body_bytes;
+        assert_eq!(shown(limit), "broken pipe");
+        assert!(shown(limit + 1).contains("`limits.request_body_bytes`"));
     }
 
     #[test]

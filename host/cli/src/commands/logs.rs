@@ -8,7 +8,7 @@ use modelet_types::FunctionName;
 
 use crate::client::Client;
 use crate::client::answers::LogLine;
-use crate::output::{DIM, Output, RED, YELLOW, printable};
+use crate::output::{DIM, Output, RED, YELLOW, continued, in_one_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,6 +33,9 @@ pub struct Arguments {
 }
 
 /// Prints the lines as they arrive.
+///
+/// # Errors
+/// As for [`Client::logs`], if the connection breaks, or if standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let mut lines = client.logs(arguments.function.as_str(), arguments.tail, arguments.follow).await?;
     while let Some(line) = lines.next().await? {
@@ -52,7 +55,23 @@ fn shown(line: &LogLine) -> String {
         "debug" | "trace" => DIM,
         _ => Style::new(),
     };
-    let (at, level, source) = (&line.at, &line.level, &line.source);
-    let message = printable(&line.message);
+    let (at, level, source) = (in_one_line(&line.at), in_one_line(&line.level), in_one_line(&line.source));
+    // What follows a newline is indented, so that no message can pass for a line of its own.
+    let message = continued(&line.message, "    ");
     format!("{DIM}{at}{DIM:#} {style}{level:<5}{style:#} {DIM}{source}{DIM:#} {message}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_pass_for_another_line() {
+        let line: LogLine = serde_json::from_str(
+            r#"{"at":"T","level":"info","source":"stdout","message":"one\nT error host \u001b[2Jtwo\n"}"#,
+        )
+        .unwrap();
+        let text = anstream::adapter::strip_str(&shown(&line)).to_string();
+        assert_eq!(text, "T info  stdout one\n    T error host \\u{1b}[2Jtwo\n");
+    }
 }

@@ -30,6 +30,9 @@ pub struct Arguments {
 }
 
 /// Writes the template and the SDK.
+///
+/// # Errors
+/// If the folder is there and not empty, or a file or standard output cannot be written.
 pub fn run(arguments: &Arguments, output: Output) -> anyhow::Result<()> {
     let folder = arguments.path.clone().unwrap_or_else(|| arguments.name.as_str().into());
     let is_empty = folder.read_dir().map_or(true, |mut entries| entries.next().is_none());

@@ -21,6 +21,9 @@ pub struct Arguments {
 }
 
 /// Prints a row for each revision.
+///
+/// # Errors
+/// As for [`Client::revisions`], or if standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let answer = client.revisions(arguments.function.as_str()).await?;
     output.answer(&answer.raw, || {

@@ -22,6 +22,9 @@ pub struct Arguments {
 }
 
 /// Rolls back.
+///
+/// # Errors
+/// As for [`Client::roll_back`], or if standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let answer = client.roll_back(arguments.function.as_str()).await?;
     output.answer(&answer.raw, || {

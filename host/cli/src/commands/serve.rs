@@ -6,8 +6,9 @@ mod stop;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use modelet_server::{Config, Host};
 use serde_json::json;
@@ -15,7 +16,7 @@ use serde_json::json;
 use crate::client::answers::BackendInfo;
 use crate::client::{Client, DEFAULT_HOST};
 use crate::error::Error;
-use crate::output::{BOLD, DIM, GREEN, Output};
+use crate::output::{BOLD, DIM, GREEN, Output, wrapped};
 use logging::LogFormat;
 
 const EXAMPLES: &str = "\
@@ -27,11 +28,15 @@ Examples:
   MODELET_LOG=debug modelet serve
 
 Where settings come from: flags, then the environment (MODELET_*), then the file named by --config,
-then the defaults. Everything that the host keeps is in the data folder, which is made when it is
-not there.
+then the defaults. The file has more of them than there are flags: see docs/operating.md. Everything
+that the host keeps is in the data folder, which is made when it is not there.
 
 Ctrl-C or SIGTERM stops it: it takes no more requests and finishes those that run. A second signal
 stops it at once.";
+
+/// What threads have for the end of their work when the host has stopped. Some work, such as
+/// compiling, cannot be broken off; the process ends in the middle of it.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Run a host: the server that functions are deployed to and called on.
 #[derive(Debug, Args)]
@@ -51,22 +56,39 @@ pub struct Arguments {
 }
 
 /// Starts the host, and stops it at a signal.
+///
+/// # Errors
+/// If the log filter or the configuration is not valid, or the host cannot start.
 pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
     logging::start(&arguments.log, arguments.log_format)?;
     let config = config::load(arguments.config.as_deref(), arguments.settings)?;
+    modelet_server::raise_descriptor_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
         runtime.worker_threads(config.workers);
     }
-    runtime.enable_all().build().context("cannot start the event loop")?.block_on(serve(config, output))
+    let runtime = runtime.enable_all().build().context("cannot start the event loop")?;
+    let ended = runtime.block_on(serve(config, output));
+    runtime.shutdown_timeout(LAST_GRACE);
+    ended
 }
 
 async fn serve(config: Config, output: Output) -> anyhow::Result<()> {
     // From the first moment on, so that a signal during the start is not lost.
     let mut signals = stop::Signals::listen()?;
-    let host = Host::start(config).await.map_err(|error| Error::Start(Box::new(error)))?;
-    announce(&host, output).await?;
-    let signal = signals.next().await;
+    let mut host = Host::start(config).await.map_err(|error| Error::Start(Box::new(error)))?;
+    if let Err(error) = announce(&host, output).await {
+        // It answers requests all the same.
+        tracing::warn!(error = format!("{error:#}"), "cannot say where the host is");
+    }
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        ended = host.ended() => {
+            // Only a defect does this, and a host that answers nothing must not look alive.
+            return Err(ended.map_or_else(anyhow::Error::new, |()| anyhow!("it ended by itself")))
+                .context("the listener failed");
+        }
+    };
     tracing::info!(signal, "stopping");
     output.note(format!("{signal}: finishing what runs; once more to stop at once"));
     tokio::select! {
@@ -102,7 +124,9 @@ fn backend(backend: &BackendInfo) -> String {
         (Some(reason), false) => format!("not available: {reason}"),
         (None, false) => "not available".into(),
     };
-    format!("{DIM}backend{DIM:#}  {} {state}\n", backend.name)
+    // Why a library is missing, and how to name it, is more than a line.
+    let text = wrapped(&format!("{} {state}", backend.name), 80, "         ");
+    format!("{DIM}backend{DIM:#}  {text}\n")
 }
 
 /// The address under which this machine reaches what listens on `address`.

@@ -25,6 +25,9 @@ pub struct Arguments {
 }
 
 /// Prints a row for each revision.
+///
+/// # Errors
+/// As for [`Client::state`], or if standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let answer = client.state(arguments.function.as_str()).await?;
     output.answer(&answer.raw, || {

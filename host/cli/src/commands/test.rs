@@ -29,6 +29,9 @@ pub struct Arguments {
 }
 
 /// Runs the tests; cargo prints.
+///
+/// # Errors
+/// If there is no project, cargo is missing, or a test fails.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Project::open(&arguments.path)?.test(&arguments.arguments)
 }

@@ -1,5 +1,7 @@
 //! Manifests of authors, right and wrong.
 
+use std::fs;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -36,7 +38,7 @@ fn becomes_the_hosts_manifest() {
     let model = &spec.models["digits"];
     assert_eq!(model.artifact, Digest::of(b"m"));
     assert_eq!(model.golden.len(), 1);
-    assert_eq!(spec.limits, Limits::default());
+    assert_eq!(spec.limits, StatedLimits::default());
 }
 
 #[test]
@@ -100,6 +102,12 @@ fn golden_answers_come_from_a_file_too() {
     assert!(shown.contains("unknown field `output`") && shown.contains("golden.json:2:"), "{shown}");
     let hint = crate::error::foreseen(&error).unwrap().hint();
     assert_eq!(hint.as_deref(), Some("did you mean `outputs`?"));
+
+    fs::write(&file, "[]\n] more").unwrap();
+    let error = manifest.to_spec(Digest::of(b"c"), &digests).unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.contains("trailing characters") && shown.contains("golden.json:2:1"), "{shown}");
+    assert_eq!(crate::error::exit_of(&error), crate::error::Exit::Invalid);
 }
 
 #[test]

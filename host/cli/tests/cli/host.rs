@@ -58,6 +58,29 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
+fn wrong_usage_is_told_as_json_too() {
+    for (arguments, detail) in [
+        (&["deploy", "--json", "--jsn"][..], "unexpected argument '--jsn' found; "),
+        (&["--json", "invoke"], "the following required arguments were not provided: <FUNCTION>"),
+        (&["activate", "a", "x", "--json"], "invalid value 'x' for '<REVISION>'"),
+        (&["--json"], "'modelet' requires a subcommand"),
+    ] {
+        let ended = run("http://127.0.0.1:1", arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        let error = ended.error();
+        assert_eq!(error["exit"], 2, "{error}");
+        let told = error["detail"].as_str().unwrap();
+        assert!(told.starts_with(detail) && !told.contains("Usage:"), "{told}");
+    }
+    for help in ["--help", "--version"] {
+        let ended = run("http://127.0.0.1:1", &["--json", help]);
+        assert!(ended.code == 0 && ended.stdout.starts_with(['R', 'm']), "{ended:?}");
+    }
+    let ended = run("http://127.0.0.1:1", &["test", "--nonsense", "--", "--json"]);
+    assert!(ended.code == 2 && ended.stderr.starts_with("error: "), "{ended:?}");
+}
+
+#[test]
 fn the_hosts_error_decides_about_the_exit_code() {
     for (status, code, exit) in [
         ("404 Not Found", "not_found", 3),

@@ -7,3 +7,5 @@ mod host;
 mod manifest;
 mod new;
 mod run;
+mod serve;
+mod streams;

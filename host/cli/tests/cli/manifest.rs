@@ -59,3 +59,14 @@ fn a_missing_model_is_named() {
     let ended = modelet(folder.path(), ["deploy", "--json"]);
     assert_eq!((ended.code, ended.error()["field"].clone()), (5, "models.m.file".into()), "{ended:?}");
 }
+
+#[test]
+fn a_manifest_that_is_not_text_is_shown_at_its_byte() {
+    let folder = project("");
+    fs::write(folder.path().join("modelet.toml"), b"name = \"a\"\n# caf\xe9\n").unwrap();
+    let ended = modelet(folder.path(), ["deploy", "--json"]);
+    assert_eq!(ended.code, 5, "{ended:?}");
+    let error = ended.error();
+    assert_eq!((&error["line"], &error["column"]), (&2.into(), &6.into()), "{error}");
+    assert!(error["detail"].as_str().unwrap().contains("byte 16 (0xe9) is not UTF-8"), "{error}");
+}

@@ -27,10 +27,24 @@ mod threads;
 pub(crate) struct OnnxRuntime(Result<library::Library, String>);
 
 impl OnnxRuntime {
-    /// Looks for the library at `path`, or by its usual name where the system looks for libraries.
-    /// A host starts without it just as well.
-    pub(crate) fn find(path: Option<&Path>) -> Self {
-        Self(library::find(path))
+    /// Loads the library at `path`, or looks for it by its usual name where the system looks for
+    /// libraries. A host starts without one that nobody named just as well.
+    ///
+    /// # Errors
+    /// `Host` if there is a path, and no library that can be used.
+    pub(crate) fn find(path: Option<&Path>) -> Result<Self, InferenceError> {
+        match (library::find(path), path) {
+            (Ok(library), _) => Ok(Self(Ok(library))),
+            (Err(reason), Some(_)) => Err(InferenceError::Host {
+                context: "loading ONNX Runtime (`inference.onnxruntime`)",
+                reason,
+            }),
+            (Err(reason), None) => {
+                tracing::info!(reason, "onnx runtime is not available");
+                // Tenants are told this, and where the host keeps its files is not for them.
+                Ok(Self(Err(library::NOT_FOUND.into())))
+            }
+        }
     }
 }
 
@@ -66,9 +80,9 @@ impl Backend for OnnxRuntime {
                 .collect::<Result<Vec<_>, _>>()
         };
         Ok(Box::new(OnnxSession {
-            input_names: names(&request.signature.inputs)?,
-            output_names: names(&request.signature.outputs)?,
-            outputs: request.signature.outputs.clone(),
+            input_names: names(&request.facts.signature.inputs)?,
+            output_names: names(&request.facts.signature.outputs)?,
+            outputs: request.facts.signature.outputs.clone(),
             session,
             memory,
             meter,

@@ -5,7 +5,8 @@
 //! this backend, since that loses precision silently. A run cannot be stopped midway.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use modelet_types::{ElementType, Signature, Tensor, TensorInfo};
 use rten::{NodeId, RunOptions, ThreadPool, Value, ValueOrView, ValueType};
@@ -18,6 +19,15 @@ mod mapped;
 mod values;
 
 use mapped::MappedModel;
+
+/// The longest chain of operators. rten orders operators by recursion from each to those it needs, which
+/// was measured to take 330 bytes of stack for each; its threads have 2 MiB, and it takes no wish for
+/// another size. So this is a third of what they can do, and several times what deep models need.
+const MAX_CHAIN: usize = 2_000;
+
+/// The longest sum or product. rten writes them out when it looks for patterns, and those that double
+/// at each step would never end.
+const MAX_SUM: usize = 1 << 16;
 
 /// The version of the crate that is linked.
 const VERSION: &str = "0.27";
@@ -38,7 +48,26 @@ pub(crate) fn surround(work: &mut (dyn FnMut() + Send)) {
 }
 
 /// The backend.
-pub(crate) struct Rten;
+#[derive(Default)]
+pub(crate) struct Rten {
+    /// The pools that sessions of several threads run on, by the number of threads.
+    pools: Mutex<BTreeMap<usize, Weak<SharedPool>>>,
+}
+
+impl Rten {
+    /// The pool of that many threads: one for all sessions, since each of its own would be as many
+    /// threads as all models of all revisions together ask for.
+    fn pool(&self, threads: usize) -> Arc<SharedPool> {
+        // Whatever happened to a thread that held the lock, the map is whole.
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&threads).and_then(Weak::upgrade) {
+            return pool;
+        }
+        let pool = Arc::new(SharedPool::new(threads));
+        pools.insert(threads, Arc::downgrade(&pool));
+        pool
+    }
+}
 
 impl Backend for Rten {
     fn status(&self) -> BackendStatus {
@@ -46,7 +75,18 @@ impl Backend for Rten {
     }
 
     fn load(&self, request: &LoadRequest<'_>) -> Result<Box<dyn BackendSession>, InferenceError> {
-        let Signature { inputs, outputs } = request.signature;
+        let Signature { inputs, outputs } = &request.facts.signature;
+        let (chain, sum) = (request.facts.longest_chain, request.facts.longest_sum);
+        if chain > MAX_CHAIN {
+            return Err(invalid(format!(
+                "a chain of {chain} operators is too long for rten, which takes at most {MAX_CHAIN}"
+            )));
+        }
+        if sum > MAX_SUM {
+            return Err(invalid(format!(
+                "a sum or product of {sum} parts is too long for rten, which takes at most {MAX_SUM}"
+            )));
+        }
         for info in inputs.iter().chain(outputs) {
             if values::kept_as(info.element_type, request.may_narrow).is_none() {
                 return Err(invalid(format!(
@@ -88,7 +128,7 @@ impl Backend for Rten {
             output_nodes,
             inputs: inputs.clone(),
             outputs: outputs.clone(),
-            shared: (request.threads > 1).then(|| SharedPool::new(request.threads)),
+            shared: (request.threads > 1).then(|| self.pool(request.threads)),
         }))
     }
 }
@@ -101,7 +141,7 @@ fn failed(reason: impl ToString) -> InferenceError {
     InferenceError::Backend { backend: BackendId::Rten, reason: reason.to_string() }
 }
 
-/// Several threads for each run of one session, which runs that overlap share.
+/// Several threads for each run, which runs that overlap share.
 struct SharedPool {
     pool: Arc<ThreadPool>,
     meter: SharedMeter,
@@ -121,7 +161,7 @@ struct RtenSession {
     output_nodes: Vec<NodeId>,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
-    shared: Option<SharedPool>,
+    shared: Option<Arc<SharedPool>>,
 }
 
 impl BackendSession for RtenSession {
@@ -179,5 +219,30 @@ impl RtenSession {
     ) -> Result<Vec<Value>, InferenceError> {
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(pool)));
         self.model.run(inputs, outputs, Some(options)).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_that_of_the_lock_file() {
+        let lock = include_str!("../../../../Cargo.lock");
+        let (_, after) = lock.split_once("name = \"rten\"\nversion = \"").unwrap();
+        let (version, _) = after.split_once('"').unwrap();
+        let (minor, _patch) = version.rsplit_once('.').unwrap();
+        assert_eq!(VERSION, minor);
+    }
+
+    #[test]
+    fn sessions_share_a_pool_for_each_number_of_threads() {
+        let rten = Rten::default();
+        let (two, again, three) = (rten.pool(2), rten.pool(2), rten.pool(3));
+        assert!(Arc::ptr_eq(&two, &again) && !Arc::ptr_eq(&two, &three));
+        let gone = Arc::downgrade(&two);
+        drop((two, again));
+        assert!(gone.upgrade().is_none(), "its threads end with the last session");
+        assert_eq!(rten.pool(2).pool.run(rayon::current_num_threads), 2);
     }
 }

@@ -87,7 +87,8 @@ fn read_output(output: Message<'_>) -> Result<Option<TensorInfo>, Refusal> {
     })
 }
 
-fn name_in(message: Message<'_>, number: u32) -> Result<&str, Malformed> {
+/// The text in a field of a message; empty if it has none.
+pub fn name_in(message: Message<'_>, number: u32) -> Result<&str, Malformed> {
     let mut name = "";
     for field in message.fields() {
         match field? {
@@ -139,7 +140,7 @@ fn tensor_type(tensor: Message<'_>) -> Result<Declared, Refusal> {
 }
 
 /// `TensorShapeProto`. A dimension with a name, or with nothing, is chosen by each call.
-fn read_shape(shape: Message<'_>) -> Result<Vec<Option<usize>>, Refusal> {
+pub fn read_shape(shape: Message<'_>) -> Result<Vec<Option<usize>>, Refusal> {
     let mut dims = Vec::new();
     for field in shape.fields() {
         let (1, Value::Bytes(bytes)) = field? else { continue };

@@ -41,13 +41,102 @@ fn reads_the_signature() {
 }
 
 #[test]
-fn finds_operators_whose_cost_is_in_the_values() {
+fn only_operators_known_to_do_the_same_work_on_any_values_are_trusted_to() {
+    let output = || field(12, &value_info("y", 1, &[]));
     let cost_follows_shapes = |operator: &str, domain: &str| {
         let node = [field(4, operator.as_bytes()), field(7, domain.as_bytes())].concat();
-        read(&model(&[field(1, &node), field(12, &value_info("y", 1, &[]))])).unwrap().cost_follows_shapes
+        read(&model(&[field(1, &node), output()])).unwrap().cost_follows_shapes
     };
-    assert!(cost_follows_shapes("Gemm", "") && cost_follows_shapes("Scaler", "ai.onnx.ml"));
-    assert!(!cost_follows_shapes("Loop", "") && !cost_follows_shapes("BeamSearch", "com.microsoft"));
+    for (operator, domain) in [("Gemm", ""), ("Conv", "ai.onnx"), ("Scaler", "ai.onnx.ml")] {
+        assert!(cost_follows_shapes(operator, domain), "{operator}");
+    }
+    for operator in [
+        "Loop",
+        "If",
+        "Scan",
+        "SequenceMap",
+        "HammingWindow",
+        "MelWeightMatrix",
+        "DFT",
+        "MaxUnpool",
+        "Col2Im",
+        "AffineGrid",
+        "Resize",
+        "OneHot",
+        "NonZero",
+        "LSTM",
+        "NoSuchOperator",
+        "Scaler",
+    ] {
+        assert!(!cost_follows_shapes(operator, ""), "{operator}");
+    }
+    assert!(!cost_follows_shapes("Gemm", "com.microsoft"), "another domain's");
+    assert!(!cost_follows_shapes("TreeEnsembleClassifier", "ai.onnx.ml"));
+
+    let neg = field(1, &field(4, b"Neg"));
+    let facts = |graph: &[Vec<u8>]| read(&model(graph)).unwrap();
+    assert!(facts(&[neg.clone(), output()]).cost_follows_shapes);
+    let branch = field(5, &field(6, &neg));
+    let with_branch = field(1, &[field(4, b"Neg"), branch].concat());
+    assert!(!facts(&[with_branch, output()]).cost_follows_shapes, "a graph inside");
+    let text = field(11, &value_info("x", 8, &[]));
+    assert!(!facts(&[neg.clone(), text, output()]).cost_follows_shapes, "text has lengths");
+    // An operator of the standard's name that the model defines.
+    let own = [model(&[neg, output()]), vec![0xca, 0x01, 5], field(1, b"Neg")].concat();
+    assert!(!read(&own).unwrap().cost_follows_shapes);
+}
+
+#[test]
+fn chains_go_through_subgraphs() {
+    let neg = |from: &[u8], to: &[u8]| field(1, &[field(1, from), field(2, to), field(4, b"Neg")].concat());
+    let branch =
+        field(5, &field(6, &[neg(b"a", b"i"), neg(b"i", b"j"), field(12, &field(1, b"j"))].concat()));
+    let parts = [field(1, b"c"), field(2, b"b"), field(4, b"If"), branch].concat();
+    let nodes = [neg(b"b", b"y"), field(1, &parts), neg(b"x", b"a")].concat();
+    let facts = read(&model(&[nodes, field(12, &value_info("y", 1, &[]))])).unwrap();
+    assert_eq!(facts.longest_chain, 1 + (1 + 2) + 1);
+}
+
+#[test]
+fn types_of_types_and_their_dimensions_have_limits() {
+    let nested = |kind: u8, inner: u8, depth: usize| {
+        let innermost = field(1, &[1 << 3, 1]);
+        (0..depth).fold(innermost, |element, _| field(kind, &field(inner, &element)))
+    };
+    let error = |graph: Vec<u8>| read(&model(&[graph, field(12, &value_info("y", 1, &[]))])).unwrap_err();
+    for (kind, inner) in [(4, 1), (5, 2), (9, 1)] {
+        let deep = nested(kind, inner, 20);
+        let info = field(2, &deep);
+        for number in [11, 12, 13] {
+            let facts = read(&model(&[field(number, &info), field(12, &value_info("y", 1, &[]))]));
+            assert_eq!(facts.is_ok(), number != 11, "an input of such a type is refused, and others are not");
+        }
+    }
+    let ranks = |count: usize| -> Vec<u8> {
+        let shape: Vec<u8> = std::iter::repeat_n(field(1, &[]), count).flatten().collect();
+        field(13, &field(2, &field(1, &field(2, &shape))))
+    };
+    assert!(read(&model(&[ranks(16), field(12, &value_info("y", 1, &[]))])).is_ok());
+    assert!(error(ranks(17)).to_string().contains("more than 16 dimensions"));
+    let weight: Vec<u8> = std::iter::repeat_n([1 << 3, 1], 17).flatten().collect();
+    assert!(error(field(5, &weight)).to_string().contains("has 17 dimensions"));
+}
+
+#[test]
+fn the_examples_may_be_run_inline() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+    let facts = |file: &str| std::fs::read(format!("{examples}/{file}")).map(|bytes| read(&bytes).unwrap());
+    let digits = facts("digits/model/digits.onnx").unwrap();
+    assert!(
+        digits.cost_follows_shapes && digits.longest_chain < 100 && digits.longest_sum < 100,
+        "{digits:?}"
+    );
+    // Not on every machine: these are fetched.
+    for file in ["embed/model/.fetched/minilm.onnx", "filetype/model/.fetched/magika.onnx"] {
+        let Ok(facts) = facts(file) else { continue };
+        assert!(facts.cost_follows_shapes, "{file}");
+        assert!(facts.longest_chain < 1000 && facts.longest_sum < 1000, "{file}: {facts:?}");
+    }
 }
 
 #[test]

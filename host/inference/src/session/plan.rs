@@ -28,8 +28,6 @@ pub struct Plan {
     pub inputs: Vec<Tensor>,
     /// Indices into the signature's outputs, in the order wanted.
     pub outputs: Vec<usize>,
-    /// All inputs together.
-    pub input_bytes: usize,
 }
 
 impl Plan {
@@ -64,8 +62,7 @@ impl Plan {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let input_bytes = inputs.iter().map(Tensor::byte_len).sum();
-        Ok(Self { inputs, outputs: choose(signature, names, outputs)?, input_bytes })
+        Ok(Self { inputs, outputs: choose(signature, names, outputs)? })
     }
 }
 
@@ -136,7 +133,6 @@ mod tests {
         let all = plan(&both, &[]).unwrap();
         assert_eq!(all.inputs[0].shape(), [3, 2]);
         assert_eq!(all.outputs, [0, 1]);
-        assert_eq!(all.input_bytes, 28);
         assert_eq!(plan(&both, &["y", "x"]).unwrap().outputs, [1, 0]);
     }
 

@@ -181,6 +181,32 @@ async fn a_loop_is_never_inline() {
 }
 
 #[tokio::test]
+async fn a_run_of_other_shapes_is_measured_before_it_is_inline() {
+    let service =
+        TestService::with(InferenceConfig { inline_threshold: Duration::from_secs(60), ..config() });
+    let session = service.session(BackendId::Onnxruntime, &models::affine()).await;
+    let inline = async |values: &[f32]| run(&session, &[rows(values)]).await.unwrap().inline;
+    assert!(!inline(&[0.0; 8]).await && inline(&[0.0; 8]).await);
+    assert!(!inline(&[0.0; 12]).await && inline(&[0.0; 12]).await, "as many bits in its size");
+}
+
+#[tokio::test]
+async fn a_session_has_no_more_threads_than_the_host_gives() {
+    let service = TestService::with(InferenceConfig {
+        max_threads_per_session: 1,
+        inline_threshold: Duration::from_secs(60),
+        ..config()
+    });
+    // As a revision asks for that was deployed on a larger host.
+    let file = models::affine();
+    let key = SessionKey { threads: 64, ..service.key(BackendId::Onnxruntime, &file) };
+    let session = service.inference.session(&key, &service.source(&file)).await.unwrap();
+    run(&session, &[rows(&[0.0, 0.0])]).await.unwrap();
+    let again = run(&session, &[rows(&[0.0, 0.0])]).await.unwrap();
+    assert!(again.inline, "it has the caller's thread only");
+}
+
+#[tokio::test]
 async fn sessions_run_side_by_side() {
     let service = TestService::start();
     for backend in BOTH {

@@ -134,6 +134,20 @@ async fn a_check_that_takes_too_long_is_given_up() {
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
+#[tokio::test]
+async fn more_threads_than_the_host_gives_are_refused_at_their_field() {
+    let service = TestService::with(InferenceConfig { max_threads_per_session: 3, ..config() });
+    let file = models::affine();
+    for choice in [BackendChoice::Rten, BackendChoice::Onnxruntime] {
+        check(&service, &file, &ModelSpec { threads: 3, ..spec(&file, choice) }).await.unwrap();
+        let problem =
+            check(&service, &file, &ModelSpec { threads: 4, ..spec(&file, choice) }).await.unwrap_err();
+        assert_eq!(problem.code, Code::InvalidManifest);
+        assert_eq!(problem.field.as_deref(), Some("models.m.threads"));
+        assert_eq!(problem.detail, "4 is out of range: use 1 to 3 on this host");
+    }
+}
+
 #[test]
 fn the_library_that_is_there_is_reported() {
     let service = TestService::start();

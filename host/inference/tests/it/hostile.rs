@@ -161,6 +161,100 @@ async fn graphs_in_graphs_end_somewhere() {
 }
 
 #[tokio::test]
+async fn types_in_types_end_somewhere() {
+    let service = TestService::start();
+    let sum = || models::node("Add", &["x", "w"], &["y"]);
+    let weights = [models::f32_tensor("w", &[2], &[1.0, 2.0])];
+    let plain = |nodes: &[Message]| {
+        models::graph(nodes, &[models::value("x", F32, &[2])], &[models::value("y", F32, &[2])], &weights)
+    };
+    // Sequences, maps and optional values.
+    for (kind, element) in [(4, 1), (5, 2), (9, 1)] {
+        let innermost = Message::new().bytes(1, Message::new().int(1, F32));
+        let deep = (0..5000)
+            .fold(innermost, |inner, _| Message::new().bytes(kind, Message::new().bytes(element, inner)));
+        let info = Message::new().bytes(1, "z").bytes(2, &deep);
+        let attribute = |field: u64| sum().bytes(5, Message::new().bytes(1, "t").bytes(field, &deep));
+        let function = Message::new().bytes(1, "F").bytes(12, &info);
+        let files = [
+            models::model(&plain(&[sum()]).bytes(11, &info)),
+            models::model(&plain(&[sum()]).bytes(12, &info)),
+            models::model(&plain(&[sum()]).bytes(13, &info)),
+            models::model(&plain(&[attribute(14)])),
+            models::model(&plain(&[attribute(15)])),
+            [models::model(&plain(&[sum()])), Message::new().bytes(25, function).as_ref().to_vec()].concat(),
+        ];
+        for (index, file) in files.iter().enumerate() {
+            let problem = refused(&service, file).await;
+            assert!(problem.detail.contains("nested too deeply"), "{kind}, {index}: {problem}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn chains_too_long_for_rten_are_for_the_other() {
+    let service = TestService::start();
+    let check = async |bytes: &[u8], choice| {
+        service.inference.check(&service.file(bytes), &spec(bytes, choice), "models.m").await
+    };
+    for (bytes, reason) in [
+        (models::chain("Neg", 10_000), "a chain of 10000 operators is too long for rten"),
+        (models::squares(60), "is too long for rten"),
+    ] {
+        let problem = check(&bytes, BackendChoice::Rten).await.unwrap_err();
+        assert_eq!((problem.code, problem.field.as_deref()), (Code::InvalidModel, Some("models.m")));
+        assert!(problem.detail.contains(reason), "{problem}");
+        let checked = check(&bytes, BackendChoice::Auto).await.unwrap();
+        assert_eq!(checked.backend, BackendId::Onnxruntime);
+        assert!(checked.reason.contains(reason), "{}", checked.reason);
+        // A revision stored before there was the limit.
+        let error = service.load(BackendId::Rten, &bytes).await.err().unwrap();
+        assert!(matches!(error, InferenceError::InvalidModel(_)), "{error}");
+    }
+    let longest = models::chain("Neg", 2_000);
+    let session = service.session(BackendId::Rten, &longest).await;
+    let output = run(&session, &[("x", tensor(&[2], &[1.0_f32, 2.0]))]).await.unwrap();
+    assert_eq!(output.outputs[0].1.as_slice::<f32>().unwrap(), [1.0, 2.0]);
+}
+
+/// What the limit on chains rests on: a thread of rten's has 2 MiB.
+#[test]
+fn the_longest_chain_takes_less_than_half_of_a_stack() {
+    let on_half_a_stack = || {
+        let mut options = rten::ModelOptions::with_all_ops();
+        let model =
+            options.shape_inference(rten::ShapeInferenceMode::Off).load(models::chain("Neg", 2_000)).unwrap();
+        let (x, y) = (model.node_id("x").unwrap(), model.node_id("y").unwrap());
+        let input = rten_tensor::Tensor::from_data(&[2], vec![1.0_f32, 2.0]);
+        model.run(vec![(x, rten::Value::from(input).into())], &[y], None).unwrap().len()
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(on_half_a_stack).unwrap();
+    assert_eq!(thread.join().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn tensors_of_very_many_dimensions_do_not_end_the_service() {
+    let service = TestService::start();
+    let dims: Vec<u8> = std::iter::repeat_n(1_i64.to_le_bytes(), 20_000).flatten().collect();
+    let shape = [models::tensor("s", I64, &[20_000], &dims)];
+    for last in ["Flatten", "Size"] {
+        let nodes = [models::node("Expand", &["x", "s"], &["e"]), models::node(last, &["e"], &["y"])];
+        let (x, y) = (models::value("x", F32, &[2]), models::value("y", F32, &[]));
+        let file = models::model(&models::graph(&nodes, &[x], &[y], &shape));
+        // Refused or not, the answer comes.
+        let _either = service.load(BackendId::Rten, &file).await;
+    }
+    // The same by doubling, in a file of a few hundred bytes.
+    let names: Vec<String> = (0..=13).map(|i| format!("g{i}")).collect();
+    let doubled = names.windows(2).map(|pair| models::node("Gather", &[&pair[0], &pair[0]], &[&pair[1]]));
+    let nodes: Vec<Message> = doubled.chain([models::node("Flatten", &["g13"], &["y"])]).collect();
+    let zero = [models::tensor("g0", I64, &[1, 1], &[0; 8])];
+    let graph =
+        models::graph(&nodes, &[models::value("x", F32, &[2])], &[models::value("y", I64, &[])], &zero);
+    let _either = service.load(BackendId::Rten, &models::model(&graph)).await;
+}
+
+#[tokio::test]
 async fn operators_and_types_that_nobody_has_are_refused() {
     let service = TestService::start();
     let file = models::operator("NoSuchOperator", &[("a", F32)], ("b", F32));

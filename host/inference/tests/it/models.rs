@@ -141,3 +141,21 @@ pub fn long_loop() -> Vec<u8> {
     let nodes = [node("Loop", &["times", "yes", "w"], &["y"]).bytes(5, graph_attribute("body", &body))];
     model(&graph(&nodes, &[value("times", I64, &[])], &[value("y", F32, &[64, 64])], &weights))
 }
+
+/// `y = f(f(... f(x)))`, `length` times.
+pub fn chain(operator: &str, length: usize) -> Vec<u8> {
+    between(length, |from, to| node(operator, &[from], &[to]))
+}
+
+/// `y = x^(2^times)`, as so many multiplications of a value with itself.
+pub fn squares(times: usize) -> Vec<u8> {
+    between(times, |from, to| node("Mul", &[from, from], &[to]))
+}
+
+fn between(steps: usize, step: impl Fn(&str, &str) -> Message) -> Vec<u8> {
+    let mut names: Vec<String> = (0..=steps).map(|i| format!("v{i}")).collect();
+    names[0] = "x".into();
+    names[steps] = "y".into();
+    let nodes: Vec<Message> = names.windows(2).map(|pair| step(&pair[0], &pair[1])).collect();
+    model(&graph(&nodes, &[value("x", F32, &[2])], &[value("y", F32, &[2])], &[]))
+}

@@ -68,6 +68,44 @@ async fn idle_sessions_go_and_used_ones_stay() {
 }
 
 #[tokio::test]
+async fn of_several_idle_timeouts_the_longest_counts() {
+    let service = TestService::start();
+    let file = models::affine();
+    let key = service.key(BackendId::Rten, &file);
+    let asking =
+        |seconds| ModelSource { idle_timeout: Duration::from_secs(seconds), ..service.source(&file) };
+    let (short, long) = (asking(1), asking(100));
+    let after = |seconds| Instant::now() + Duration::from_secs(seconds);
+    for order in [[&short, &long], [&long, &short]] {
+        // The second asks once while the session is loaded and once when it is there.
+        let [first, second] = order;
+        let (one, two) =
+            tokio::join!(service.inference.session(&key, first), service.inference.session(&key, second));
+        drop((one.unwrap(), two.unwrap()));
+        assert_eq!(service.inference.sweep(after(90)), 0);
+        assert_eq!(service.inference.sweep(after(110)), 1);
+        drop(service.inference.session(&key, first).await.unwrap());
+        drop(service.inference.session(&key, second).await.unwrap());
+        assert_eq!(service.inference.sweep(after(90)), 0);
+        assert_eq!(service.inference.sweep(after(110)), 1);
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_counted_apart_from_loads() {
+    let service = TestService::start();
+    let file = models::affine();
+    let (key, source) = (service.key(BackendId::Rten, &file), service.source(&file));
+    let mut load = Box::pin(service.inference.session(&key, &source));
+    assert!(futures::poll!(&mut load).is_pending());
+    let stats = service.inference.stats();
+    assert_eq!(stats.sessions + stats.sessions_loading, 1);
+    let _held = load.await.unwrap();
+    let stats = service.inference.stats();
+    assert_eq!((stats.sessions, stats.sessions_loading), (1, 0));
+}
+
+#[tokio::test]
 async fn a_run_in_progress_is_use() {
     let service = TestService::start();
     let file = models::long_loop();

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use modelet_types::{FunctionName, TenantName};
@@ -148,7 +149,7 @@ impl Ring {
         let path = path(&self.dir, *first_seq);
         let write = |file: &mut Option<File>| -> io::Result<()> {
             if file.is_none() {
-                *file = Some(OpenOptions::new().create(true).append(true).open(&path)?);
+                *file = Some(OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?);
             }
             file.as_mut().expect("opened above").write_all(&self.buffer)
         };

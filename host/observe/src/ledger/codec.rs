@@ -46,7 +46,12 @@ mod field {
     pub const STATUS: u32 = 15;
     pub const OUTCOME: u32 = 16;
     pub const COLD: u32 = 17;
+    /// The highest that this host knows.
+    pub const LAST: u32 = COLD;
 }
+
+/// Fields are kept by their number, and number 0 is none.
+const SLOTS: usize = field::LAST as usize + 1;
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
@@ -134,8 +139,8 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 /// Every field of an entry, before it is known what the entry is.
 #[derive(Default)]
 struct Fields<'a> {
-    numbers: [u64; 18],
-    texts: [&'a [u8]; 18],
+    numbers: [u64; SLOTS],
+    texts: [&'a [u8]; SLOTS],
 }
 
 impl<'a> Fields<'a> {
@@ -168,16 +173,20 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&self, field: u32) -> u64 {
-        self.numbers[field as usize]
+        self.numbers.get(field as usize).copied().unwrap_or_default()
+    }
+
+    fn bytes(&self, field: u32) -> &'a [u8] {
+        self.texts.get(field as usize).copied().unwrap_or_default()
     }
 
     fn text(&self, field: u32) -> Option<&'a str> {
-        std::str::from_utf8(self.texts[field as usize]).ok()
+        std::str::from_utf8(self.bytes(field)).ok()
     }
 
     fn opened(&self) -> Option<UsageOpened> {
         Some(UsageOpened {
-            invocation: InvocationId(Uuid::from_slice(self.texts[field::INVOCATION as usize]).ok()?),
+            invocation: InvocationId(Uuid::from_slice(self.bytes(field::INVOCATION)).ok()?),
             tenant: self.text(field::TENANT)?.parse().ok()?,
             function: self.text(field::FUNCTION)?.parse().ok()?,
             revision: RevisionNumber(self.number(field::REVISION)),
@@ -259,10 +268,14 @@ mod tests {
     fn passes_over_what_a_newer_host_adds() {
         let record = samples::record();
         let mut bytes = encoded(&record);
-        put_number(&mut bytes, 18, 5);
+        put_number(&mut bytes, field::LAST + 1, 5);
+        put_bytes(&mut bytes, field::LAST + 1, b"of another type");
         put_bytes(&mut bytes, 4_000, b"later");
-        put_varint(&mut bytes, 19 << 3 | FIXED64);
+        put_number(&mut bytes, u32::MAX, 5);
+        put_varint(&mut bytes, u64::from(field::LAST + 2) << 3 | FIXED64);
         bytes.extend_from_slice(&[0; 8]);
+        put_varint(&mut bytes, u64::from(field::LAST + 3) << 3 | FIXED32);
+        bytes.extend_from_slice(&[0; 4]);
         assert_eq!(decode(&bytes), Some(Entry::Record(record)));
     }
 

@@ -130,7 +130,7 @@ impl Committer {
     }
 
     /// Puts a frame in line, and writes the line if nobody does.
-    pub(super) fn submit(&self, frame: &[u8], effect: Option<Effect>) -> Receipt {
+    pub(super) fn submit(&self, frame: &[u8], effect: Effect) -> Receipt {
         let mut queue = lock(&self.queue);
         let waiting = queue.pending.frames.len();
         if queue.stopping || waiting + frame.len() > self.max_pending_bytes {
@@ -140,7 +140,7 @@ impl Committer {
             return Receipt(State::Done(Err(error)));
         }
         queue.pending.frames.extend_from_slice(frame);
-        queue.pending.effects.extend(effect);
+        queue.pending.effects.push(effect);
         queue.pending.count += 1;
         if self.inline && !queue.leading {
             queue.leading = true;
@@ -188,7 +188,7 @@ impl Committer {
             }
             std::mem::swap(&mut queue.pending, work);
         }
-        let result = segment.write(&work.frames, std::mem::take(&mut work.effects));
+        let result = segment.write(&work.frames, work.effects.drain(..));
         let counters = &self.counters;
         match &result {
             Ok(()) => {
@@ -211,6 +211,7 @@ impl Committer {
         let batch = work.batch.take();
         work.frames.clear();
         work.frames.shrink_to(SPARE_BYTES);
+        work.effects.shrink_to(SPARE_BYTES / size_of::<Effect>());
         work.count = 0;
         drop(guard);
         if let Some(batch) = batch {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use modelet_types::InvocationId;
@@ -32,9 +32,9 @@ pub(super) type OpenStreams = HashMap<InvocationId, UsageOpened>;
 
 /// What a written batch means for the streams.
 pub(super) enum Effect {
-    /// A stream began.
-    Open(UsageOpened),
-    /// A stream has its record.
+    /// A stream began. Boxed, because nearly every effect is of the other kind.
+    Open(Box<UsageOpened>),
+    /// An invocation has its record; if it was a stream, that is closed.
     Close(InvocationId),
 }
 
@@ -147,7 +147,11 @@ impl Segment {
     }
 
     /// Writes `frames` all or not at all, synced if so configured, then applies `effects`.
-    pub(super) fn write(&mut self, frames: &[u8], effects: Vec<Effect>) -> Result<(), Error> {
+    pub(super) fn write(
+        &mut self,
+        frames: &[u8],
+        effects: impl IntoIterator<Item = Effect>,
+    ) -> Result<(), Error> {
         if self.offset >= self.rotate_at {
             self.rotate();
         }
@@ -164,7 +168,7 @@ impl Segment {
         for effect in effects {
             match effect {
                 Effect::Open(opened) => {
-                    self.open.insert(opened.invocation, opened);
+                    self.open.insert(opened.invocation, *opened);
                 }
                 Effect::Close(invocation) => {
                     self.open.remove(&invocation);
@@ -227,7 +231,8 @@ fn begin(
         bytes.extend(frame::encode(|out| codec::put_opened(out, opened, true)));
     }
     let write = || -> io::Result<File> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&bytes)?;
         if config.durability.is_disk() {
             file.sync_all()?;

@@ -138,6 +138,25 @@ async fn orphans_are_closed_as_interrupted_once() {
     }
 }
 
+/// A caller that leaves while its stream is being opened records an invocation that is no stream.
+#[tokio::test]
+async fn any_record_closes_the_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path(), small_segments()).unwrap();
+    let left = record();
+    ledger.open_stream(opened(&left)).await.unwrap();
+    ledger.append(&left).await.unwrap();
+    assert_eq!(ledger.stats().open_streams, 0);
+    // Both lie in segments that recovery does not read.
+    append_some(&ledger, 60).await;
+    drop(ledger);
+
+    let ledger = Ledger::open(dir.path(), small_segments()).unwrap();
+    assert_eq!(ledger.stats().interrupted, 0);
+    let records: Vec<_> = all(&ledger).into_iter().filter(|r| r.invocation == left.invocation).collect();
+    assert_eq!(records, [left]);
+}
+
 #[test]
 fn sixty_four_appenders_have_every_record_exactly_once() {
     for durability in [Durability::Process, Durability::Disk] {

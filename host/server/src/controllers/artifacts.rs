@@ -1,6 +1,7 @@
 //! Artifacts: uploaded by digest, whole or in pieces.
 
 use std::io;
+use std::pin::pin;
 
 use axum::Json;
 use axum::body::Body;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::context::Context;
-use crate::extract::Path;
+use crate::extract::{Path, drain};
 use crate::problem::{ProblemBody, ProblemResponse, Result};
 
 /// Where the next byte goes, as in the draft for resumable uploads
@@ -62,8 +63,10 @@ pub(crate) async fn show(State(context): State<Context>, Path(digest): Path<Stri
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = ArtifactBody),
+        (status = 400, body = ProblemBody, description = "not a digest, or a body without `content-length`"),
         (status = 409, body = ProblemBody, description = "another upload has begun: go on from its offset"),
-        (status = 411, body = ProblemBody), (status = 413, body = ProblemBody), (status = 422, body = ProblemBody),
+        (status = 408, body = ProblemBody, description = "nothing came for too long", headers(("upload-offset" = u64))),
+        (status = 413, body = ProblemBody), (status = 422, body = ProblemBody),
     ))]
 pub(crate) async fn upload(
     State(context): State<Context>,
@@ -76,7 +79,7 @@ pub(crate) async fn upload(
         Some(total) => total,
         None => number(&headers, &CONTENT_LENGTH)?,
     };
-    store(&context, parse(&digest)?, 0, total, body).await
+    store(&context, parse(&digest)?, 0, total, &headers, body).await
 }
 
 /// Uploads the next piece of an artifact.
@@ -90,7 +93,9 @@ pub(crate) async fn upload(
     responses(
         (status = 201, body = ArtifactBody, description = "the artifact is whole"),
         (status = 204, description = "more is to come", headers(("upload-offset" = u64))),
+        (status = 400, body = ProblemBody, description = "not a digest, or without offset or length"),
         (status = 409, body = ProblemBody, headers(("upload-offset" = u64))),
+        (status = 408, body = ProblemBody, description = "nothing came for too long", headers(("upload-offset" = u64))),
         (status = 413, body = ProblemBody), (status = 422, body = ProblemBody),
     ))]
 pub(crate) async fn append(
@@ -100,20 +105,27 @@ pub(crate) async fn append(
     body: Body,
 ) -> Result<Response> {
     let (offset, total) = (number(&headers, &UPLOAD_OFFSET)?, number(&headers, &UPLOAD_LENGTH)?);
-    store(&context, parse(&digest)?, offset, total, body).await
+    store(&context, parse(&digest)?, offset, total, &headers, body).await
 }
 
-async fn store(context: &Context, digest: Digest, offset: u64, total: u64, body: Body) -> Result<Response> {
+async fn store(
+    context: &Context,
+    digest: Digest,
+    offset: u64,
+    total: u64,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response> {
     let range = UploadRange { offset, total_bytes: total, max_bytes: context.config.max_artifact_bytes };
-    let idle = context.body_idle_timeout();
-    let bytes = tokio_stream::StreamExt::timeout(body.into_data_stream(), idle);
+    let idle_timeout = context.config.body_idle_timeout();
+    let bytes = tokio_stream::StreamExt::timeout(body.into_data_stream(), idle_timeout);
     let bytes = bytes.map_err(|_| io::Error::from(io::ErrorKind::TimedOut));
-    let bytes = bytes.and_then(|piece| futures::future::ready(piece.map_err(io::Error::other)));
-    let appended = context
-        .control
-        .store()
-        .append_upload(&context.actor(), &context.tenant(), digest, range, bytes)
-        .await;
+    let mut bytes = pin!(bytes.and_then(|piece| futures::future::ready(piece.map_err(io::Error::other))));
+    let (store, tenant) = (context.control.store(), context.tenant());
+    let appended = store.append_upload(&context.actor(), &tenant, digest, range, bytes.as_mut()).await;
+    if appended.is_err() {
+        drain(headers, bytes).await;
+    }
     match appended {
         Ok(UploadState::Complete { size_bytes }) => {
             Ok((StatusCode::CREATED, Json(ArtifactBody { digest, size: size_bytes })).into_response())
@@ -123,6 +135,14 @@ async fn store(context: &Context, digest: Digest, offset: u64, total: u64, body:
         }
         Err(error @ StoreError::WrongOffset { expected, .. }) => {
             Ok(with_offset(ProblemResponse::from(error).into_response(), expected))
+        }
+        // What came is kept, and the client may still be there to go on from its end.
+        Err(error @ StoreError::Interrupted(_)) => {
+            let response = ProblemResponse::from(error).into_response();
+            Ok(match store.upload_offset(&tenant, digest).await {
+                Ok(UploadState::Partial { offset }) => with_offset(response, offset),
+                _ => response,
+            })
         }
         Err(error) => Err(error.into()),
     }

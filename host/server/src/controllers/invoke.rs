@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
-use http::{HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use modelet_runtime::{Answer, AnswerBody, Call};
 
 use crate::context::Context;
@@ -68,6 +68,7 @@ fn respond(answer: Answer) -> Response {
         Err(failure) => ProblemResponse::of_invocation(failure, invocation, revision).into_response(),
     };
     let headers = response.headers_mut();
+    put_in_sandbox(headers);
     headers.insert(INVOCATION_ID, text_value(&invocation.to_string()));
     if let Some(revision) = revision {
         headers.insert(REVISION, HeaderValue::from(revision.0));
@@ -78,6 +79,12 @@ fn respond(answer: Answer) -> Response {
     response
 }
 
+/// A function's page has the same origin as the API, and with it the right to use it; in a sandbox
+/// it has an origin of its own. A handler that states a policy has thought of that.
+fn put_in_sandbox(headers: &mut HeaderMap) {
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("sandbox"));
+}
+
 fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("ids are ASCII")
 }
@@ -85,6 +92,16 @@ fn text_value(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handlers_own_policy_stays() {
+        let mut headers = HeaderMap::new();
+        put_in_sandbox(&mut headers);
+        assert_eq!(headers[CONTENT_SECURITY_POLICY], "sandbox");
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'self'"));
+        put_in_sandbox(&mut headers);
+        assert_eq!(headers[CONTENT_SECURITY_POLICY], "default-src 'self'");
+    }
 
     #[test]
     fn addresses_have_a_tenant_a_function_and_a_path() {

@@ -14,12 +14,12 @@ use modelet_control::{Deploy, DeployEvent};
 use modelet_store::{Actor, Revision, StoreError};
 use modelet_types::{Code, FunctionName, Problem, RevisionNumber, RevisionSpec, TrafficSplit};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::context::{Context, function_name};
-use crate::extract::{Path, Query, from_json};
+use crate::extract::{Path, Query, from_json, json_body};
 use crate::problem::{ProblemBody, ProblemResponse, Result};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -95,7 +95,9 @@ enum LastEvent {
         (status = 200, description = "the steps, if asked for", content_type = "application/x-ndjson"),
         (status = 201, body = RevisionBody),
         (status = 404, body = ProblemBody, description = "an artifact has not been uploaded"),
+        (status = 408, body = ProblemBody), (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
         (status = 422, body = ProblemBody, description = "manifest, component or a model is not valid"),
+        (status = 503, body = ProblemBody, description = "as many deploys as may be are under way"),
     ))]
 pub(crate) async fn create(
     State(context): State<Context>,
@@ -104,18 +106,33 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
+    let function = function_name(&name)?;
+    // Before the manifest is received, so that its memory counts.
+    let place = context.deploys.clone().try_acquire_owned().map_err(|_| {
+        let detail = "as many deploys as may be are under way; try again when one of them is done";
+        Problem::new(Code::Overloaded, detail)
+    })?;
+    let idle_timeout = context.config.body_idle_timeout();
+    let manifest = json_body(&headers, body, MAX_MANIFEST_BYTES, idle_timeout).await?;
     let deploy = Deploy {
         actor: context.actor(),
         tenant: context.tenant(),
-        function: function_name(&name)?,
-        spec: read_spec(body).await?,
+        function,
+        spec: off_the_loop(move || from_json(&manifest, Code::InvalidManifest)).await??,
         activate: params.activate,
     };
     if headers.get(ACCEPT).is_some_and(|accept| accept == NDJSON) {
-        return Ok(followed(context, deploy));
+        return Ok(followed(context, deploy, place));
     }
-    let revision = created(&context, deploy, Arc::new(|_| {})).await?;
-    Ok((StatusCode::CREATED, Json(revision)).into_response())
+    // A task of its own, so that the place stays taken if the client leaves: what is being compiled
+    // goes on then.
+    let creating = tokio::spawn(async move {
+        let _place = place;
+        let revision = created(&context, deploy, Arc::new(|_| {})).await?;
+        Result::Ok(off_the_loop(move || json_text(&revision)).await?)
+    });
+    let body = creating.await.map_err(broken_off)??;
+    Ok((StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 async fn created(
@@ -129,10 +146,11 @@ async fn created(
 }
 
 /// A deploy as a stream of its steps. It goes on to its end if the client leaves.
-fn followed(context: Context, deploy: Deploy) -> Response {
+fn followed(context: Context, deploy: Deploy, place: OwnedSemaphorePermit) -> Response {
     // Unbounded, but a deploy has only so many steps.
     let (sender, lines) = mpsc::unbounded_channel();
     tokio::spawn(async move {
+        let _place = place;
         let progress = sender.clone();
         let progress = move |event: DeployEvent| {
             let _ = progress.send(line(&event));
@@ -141,7 +159,9 @@ fn followed(context: Context, deploy: Deploy) -> Response {
             Ok(revision) => LastEvent::Done { revision: Box::new(revision) },
             Err(ProblemResponse(problem)) => LastEvent::Failed { problem },
         };
-        let _ = sender.send(line(&last));
+        if let Ok(last) = off_the_loop(move || line(&last)).await {
+            let _ = sender.send(last);
+        }
     });
     let body = Body::from_stream(UnboundedReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
     let mut response = Response::new(body);
@@ -150,17 +170,25 @@ fn followed(context: Context, deploy: Deploy) -> Response {
 }
 
 fn line(event: &impl Serialize) -> Bytes {
-    let mut line = serde_json::to_vec(event).expect("events are text and numbers");
+    let mut line = json_text(event);
     line.push(b'\n');
     line.into()
 }
 
-async fn read_spec(body: Body) -> std::result::Result<RevisionSpec, Problem> {
-    let bytes = axum::body::to_bytes(body, MAX_MANIFEST_BYTES).await.map_err(|_| {
-        let detail = format!("the manifest broke off, or is over the limit of {MAX_MANIFEST_BYTES} bytes");
-        Problem::new(Code::RequestTooLarge, detail)
-    })?;
-    from_json(&bytes, Code::InvalidManifest)
+fn json_text(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("events and revisions are text and numbers")
+}
+
+/// Does what takes long with a manifest of megabytes where no request waits for it.
+async fn off_the_loop<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::result::Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(broken_off)
+}
+
+fn broken_off(error: tokio::task::JoinError) -> Problem {
+    tracing::error!(%error, "a deploy broke off");
+    Problem::new(Code::Internal, "the deploy broke off; the host's log has the reason")
 }
 
 /// The revisions of a function, newest first.

@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use modelet_types::{Code, Problem, TrafficSplit};
+use http::HeaderMap;
+use modelet_types::{Code, TrafficSplit};
 
 use crate::context::{Context, function_name};
 use crate::controllers::functions::FunctionBody;
-use crate::extract::{Path, from_json};
+use crate::extract::{Path, from_json, json_body};
 use crate::problem::{ProblemBody, Result};
 
 /// The largest traffic split.
@@ -17,16 +18,20 @@ const MAX_SPLIT_BYTES: usize = 64 << 10;
 #[utoipa::path(put, path = "/api/v1/functions/{function}/traffic", tag = "traffic",
     params(("function" = String, Path)),
     request_body = TrafficSplit,
-    responses((status = 200, body = FunctionBody), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    responses(
+        (status = 200, body = FunctionBody), (status = 400, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody),
+        (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
+    ))]
 pub(crate) async fn set(
     State(context): State<Context>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<FunctionBody>> {
     let name = function_name(&name)?;
-    let bytes = axum::body::to_bytes(body, MAX_SPLIT_BYTES).await.map_err(|_| {
-        Problem::new(Code::RequestTooLarge, format!("a traffic split has at most {MAX_SPLIT_BYTES} bytes"))
-    })?;
+    let idle_timeout = context.config.body_idle_timeout();
+    let bytes = json_body(&headers, body, MAX_SPLIT_BYTES, idle_timeout).await?;
     let split: TrafficSplit = from_json(&bytes, Code::InvalidInput)?;
     let function = context.control.set_traffic(&context.actor(), &context.tenant(), &name, split).await?;
     Ok(Json(FunctionBody::new(&context, function)))

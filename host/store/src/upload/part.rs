@@ -3,13 +3,12 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use modelet_types::digest::Digester;
 use modelet_types::{Digest, TenantName};
 
 use crate::StoreError;
@@ -108,14 +107,7 @@ impl Part {
 
     fn digest(&mut self) -> io::Result<Digest> {
         self.file.seek(SeekFrom::Start(0))?;
-        let mut digester = Digester::default();
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match self.file.read(&mut buffer)? {
-                0 => return Ok(digester.finish()),
-                count => digester.update(&buffer[..count]),
-            }
-        }
+        Digest::of_reader(&mut self.file)
     }
 
     /// Makes the part the blob, durably. A blob that is there already has the same bytes and is
@@ -132,11 +124,11 @@ impl Part {
     }
 }
 
-/// How many bytes of an upload arrived; 0 if there is none.
-pub(super) fn stored_bytes(path: &Path) -> Result<u64, StoreError> {
+/// How long a part or a blob is, if it is there.
+pub(super) fn length(path: &Path) -> Result<Option<u64>, StoreError> {
     match std::fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.len()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(StoreError::io("read", path)(e)),
     }
 }

@@ -1,7 +1,10 @@
 //! The data folder: who may open it, what is refused, and what a start cleans up.
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use modelet_store::{Store, StoreError, UploadState};
@@ -70,6 +73,29 @@ async fn others_cannot_read_the_folder() {
     let data = parent.path().join("new/data");
     let _store = Store::open(&data).await.unwrap();
     assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn others_cannot_read_what_is_in_a_folder_that_they_can_enter() {
+    let folder = TempDir::new().unwrap();
+    let open_to_all = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    // Also not if somebody, or an earlier host, had made it all readable.
+    open_to_all(folder.path(), 0o755);
+    fs::create_dir(folder.path().join("uploads")).unwrap();
+    open_to_all(&folder.path().join("uploads"), 0o755);
+    fs::write(folder.path().join("metastore.sqlite3"), "").unwrap();
+    open_to_all(&folder.path().join("metastore.sqlite3"), 0o644);
+
+    let store = Store::open(folder.path()).await.unwrap();
+    upload(&store, &tenant("a"), b"secret").await;
+    let modes: BTreeMap<_, _> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name(), entry.metadata().unwrap().permissions().mode() & 0o777))
+        .collect();
+    assert_eq!(modes[OsStr::new("uploads")], 0o700);
+    assert_eq!(modes[OsStr::new("metastore.sqlite3-wal")], 0o600);
+    assert!(modes.values().all(|mode| mode & 0o077 == 0), "{modes:?}");
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ conformance!(sqlite, crate::support::sqlite, [
         an_upload_becomes_an_artifact,
         an_upload_resumes_where_it_stopped,
         an_upload_survives_a_broken_stream,
+        a_stalled_upload_is_not_one_that_was_left,
         a_wrong_digest_is_refused_and_discarded,
         a_wrong_offset_is_answered_with_the_right_one,
         an_upload_over_the_limit_is_refused_unread,
@@ -38,6 +39,7 @@ conformance!(sqlite, crate::support::sqlite, [
         one_request_at_a_time_uploads,
         a_caller_that_leaves_frees_the_upload,
         an_empty_artifact_is_an_artifact,
+        an_artifact_whose_bytes_are_lost_is_received_again,
         tenants_do_not_see_each_others_artifacts,
     }
     functions {

@@ -4,7 +4,7 @@
 //! It is a component only: built for the machine itself, the crate is empty.
 #![cfg(target_family = "wasm")]
 
-#[allow(missing_docs, clippy::all, reason = "generated")]
+#[allow(unsafe_code, missing_docs, clippy::all, reason = "generated")]
 mod bindings {
     wit_bindgen::generate!({
         path: "../../../wit",
@@ -55,4 +55,7 @@ fn read(pixels: &[u8]) -> Result<usize, Error> {
     Ok(probabilities.iter().enumerate().max_by(likelier).map_or(0, |(digit, _)| digit))
 }
 
-bindings::export!(Digits with_types_in bindings);
+#[allow(unsafe_code, reason = "generated")]
+const _: () = {
+    bindings::export!(Digits with_types_in bindings);
+};

@@ -1,4 +1,5 @@
-//! A handler that attacks its host. The path says how; `tests/it/hostile` says what must come of it.
+//! A handler that attacks its host. The path says how; `tests/it/hostile_guests` says what must come
+//! of it.
 //!
 //! It is a component only: built for the machine itself, the crate is empty.
 #![cfg(target_family = "wasm")]

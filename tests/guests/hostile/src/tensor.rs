@@ -1,4 +1,5 @@
 //! Attacks through tensors and models.
+#![expect(unsafe_code, reason = "one of them calls the import by hand")]
 
 use modelet_sdk::{Model, Problem, Query, Tensor};
 

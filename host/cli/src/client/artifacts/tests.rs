@@ -1,13 +1,16 @@
-//! Uploads to a stand-in for the host that keeps bytes as the real one does, and breaks off.
+//! Uploads to a stand-in for the host that keeps bytes as the real one does, and breaks off; and to
+//! a real one.
 
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path as UrlPath, State};
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response as AxumResponse};
 use axum::routing::patch;
 use futures::StreamExt as _;
+use modelet_server::{Config, Host};
 
 use super::*;
 
@@ -23,23 +26,30 @@ struct Kept {
 }
 
 type Shared = Arc<Mutex<Kept>>;
-type Reply = (StatusCode, [(&'static str, String); 1]);
 
-fn reply(status: StatusCode, kept: &Kept) -> Reply {
-    (status, [(UPLOAD_OFFSET, kept.bytes.len().to_string())])
+fn reply(status: StatusCode, kept: &Kept) -> AxumResponse {
+    (status, [(UPLOAD_OFFSET, kept.bytes.len().to_string())]).into_response()
 }
 
-async fn head(State(shared): State<Shared>) -> Reply {
+async fn head(State(shared): State<Shared>) -> AxumResponse {
     let kept = shared.lock().unwrap();
     reply(if kept.whole { StatusCode::OK } else { StatusCode::NOT_FOUND }, &kept)
 }
 
-async fn append(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Reply {
+async fn append(
+    State(shared): State<Shared>,
+    UrlPath(digest): UrlPath<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> AxumResponse {
     let number = |name: &str| headers[name].to_str().unwrap().parse::<u64>().unwrap();
     let (offset, length) = (number(UPLOAD_OFFSET), number(UPLOAD_LENGTH));
     let breaks = {
         let mut kept = shared.lock().unwrap();
         kept.offsets.push(offset);
+        if kept.bytes.len() as u64 > length {
+            kept.bytes.clear();
+        }
         if offset != kept.bytes.len() as u64 {
             return reply(StatusCode::CONFLICT, &kept);
         }
@@ -56,7 +66,15 @@ async fn append(State(shared): State<Shared>, headers: HeaderMap, body: Body) ->
         }
     }
     let mut kept = shared.lock().unwrap();
-    kept.whole = kept.bytes.len() as u64 == length;
+    if (kept.bytes.len() as u64) < length {
+        return reply(StatusCode::NO_CONTENT, &kept);
+    }
+    kept.whole = Digest::of(&kept.bytes).to_string() == digest;
+    if !kept.whole {
+        kept.bytes.clear();
+        let problem = r#"{ "status": 422, "code": "digest_mismatch", "detail": "something else" }"#;
+        return (StatusCode::UNPROCESSABLE_ENTITY, problem).into_response();
+    }
     reply(StatusCode::CREATED, &kept)
 }
 
@@ -109,6 +127,73 @@ async fn goes_on_where_it_was_broken_off() {
     assert!(kept.bytes == bytes);
     assert_eq!((kept.offsets.len(), kept.offsets[0]), (3, 1_000));
     assert!(kept.offsets.is_sorted());
+}
+
+#[tokio::test]
+async fn begins_anew_where_the_host_has_something_else() {
+    let (file, bytes) = file();
+    for (foreign, offsets) in
+        [(1, &[1, 0][..]), (bytes.len(), &[bytes.len() as u64, 0]), (bytes.len() + 1, &[0])]
+    {
+        let (client, shared) = host(Kept { bytes: vec![7; foreign], ..Kept::default() }).await;
+        assert_eq!(upload(&client, file.path()).await.0.unwrap(), Uploaded::From(0));
+        let kept = shared.lock().unwrap();
+        assert!(kept.bytes == bytes);
+        assert_eq!(kept.offsets, offsets);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_it_was_is_refused() {
+    let (file, bytes) = file();
+    let (client, shared) = host(Kept { bytes: vec![7], ..Kept::default() }).await;
+    let (digest, size) = (Digest::of(b"what it was"), bytes.len() as u64);
+    let error = client.upload(file.path(), digest, size, |_| {}).await.unwrap_err();
+    assert_eq!(crate::error::exit_of(&error), crate::error::Exit::Failed, "{error}");
+    assert_eq!(shared.lock().unwrap().offsets, [1, 0], "anew once, and then no more");
+}
+
+/// The host itself, and not a stand-in.
+async fn real_host(data_dir: &Path, max_artifact_bytes: u64) -> (Client, Host) {
+    let config = Config {
+        data_dir: data_dir.into(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        max_instances: 1,
+        max_artifact_bytes,
+        ..Config::default()
+    };
+    let host = Host::start(config).await.unwrap();
+    (Client::new(&host.local_addr().to_string()).unwrap(), host)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_takes_an_artifact_whatever_was_sent_under_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (client, host) = real_host(folder.path(), 1 << 20).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (artifact, foreign) in [("first", 1), ("second", 6), ("third", 100)] {
+        std::fs::write(file.path(), artifact).unwrap();
+        let (digest, _) = digest_of(file.path()).await.unwrap();
+        let sent = client.request(Method::PATCH, &address(digest)).unwrap().body(vec![7; foreign]);
+        let sent = sent.header(UPLOAD_OFFSET, 0).header(UPLOAD_LENGTH, foreign + 1);
+        assert_eq!(client.send_raw(sent).await.unwrap().status(), StatusCode::NO_CONTENT);
+        assert_eq!(upload(&client, file.path()).await.0.unwrap(), Uploaded::From(0), "{artifact}");
+        assert_eq!(upload(&client, file.path()).await.0.unwrap(), Uploaded::AlreadyThere);
+    }
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hosts_refusal_is_told_although_the_connection_broke() {
+    let folder = tempfile::tempdir().unwrap();
+    let (client, host) = real_host(folder.path(), 1 << 20).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // More than the buffers between the two hold, so that it is still being sent when it is refused.
+    file.as_file().set_len(32 << 20).unwrap();
+    let error = upload(&client, file.path()).await.0.unwrap_err();
+    let Some(Error::Host(problem)) = crate::error::foreseen(&error) else { panic!("{error}") };
+    assert_eq!(problem.code(), Some(Code::RequestTooLarge));
+    host.shutdown().await;
 }
 
 #[tokio::test]

@@ -25,6 +25,10 @@ struct Artifact {
 }
 
 /// Deploys, and returns the revision as the host tells it and as it is read.
+///
+/// # Errors
+/// If the manifest or a file is wrong or missing, the project does not build, or the host cannot be
+/// reached or refuses.
 pub async fn deploy(
     arguments: &Arguments,
     client: &Client,
@@ -92,7 +96,7 @@ async fn artifact(label: String, path: PathBuf) -> anyhow::Result<Artifact> {
 
 async fn upload(artifact: &Artifact, client: &Client, progress: &Progress) -> anyhow::Result<()> {
     let Artifact { label, path, digest, size } = artifact;
-    let step = progress.transfer(format!("uploading {label}"), *size);
+    let step = progress.transfer(&format!("uploading {label}"), *size);
     let uploaded = client.upload(path, *digest, *size, step.position()).await?;
     step.done(match uploaded {
         Uploaded::AlreadyThere => format!("{label}: the host has it ({})", bytes(*size)),
@@ -119,7 +123,7 @@ async fn follow(mut events: Lines<DeployEvent>, progress: &Progress) -> Result<s
                 done(&mut step, format!("handler: compiled in {duration_ms:.0} ms"));
             }
             DeployEvent::CheckingModel { model } => {
-                step = Some(progress.spin(format!("checking model {model}")))
+                step = Some(progress.spin(&format!("checking model {model}")))
             }
             DeployEvent::CheckedModel { model, backend, reason, duration_ms } => {
                 let on = match reason {

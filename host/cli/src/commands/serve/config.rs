@@ -1,6 +1,5 @@
 //! The host's configuration out of a file, the environment and flags.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +9,10 @@ use modelet_server::Config;
 
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
+use crate::manifest::locate;
 
-/// Settings that are changed often enough for a flag. The file has all of them.
+/// Settings that are changed often enough for a flag. The file has all of them, as
+/// docs/operating.md lists them.
 #[derive(Debug, Default, Args)]
 pub struct Settings {
     /// Folder of everything that the host keeps [default: ./modelet-data].
@@ -47,8 +48,9 @@ pub fn load(file: Option<&Path>, settings: Settings) -> anyhow::Result<Config> {
                     Error::FileNotFound { what: "the configuration".into(), path: path.into() }.into()
                 );
             }
-            let text =
-                fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            let text = Diagnostic::read_text(path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?
+                .map_err(Error::from)?;
             parse(path, &text).map_err(Error::from)?
         }
     };
@@ -56,21 +58,33 @@ pub fn load(file: Option<&Path>, settings: Settings) -> anyhow::Result<Config> {
         settings;
     config.data_dir = data_dir.unwrap_or(config.data_dir);
     config.listen = listen.unwrap_or(config.listen);
+    // A variable may be set to nothing.
+    let allowed_hosts: Vec<String> = allowed_hosts.into_iter().filter(|name| !name.is_empty()).collect();
     if !allowed_hosts.is_empty() {
         config.allowed_hosts = allowed_hosts;
     }
     config.allow_unauthenticated |= allow_unauthenticated;
     config.inference.onnxruntime = onnxruntime.or(config.inference.onnxruntime);
     config.shutdown_grace_ms = shutdown_grace_ms.unwrap_or(config.shutdown_grace_ms);
+    // The file by itself makes sense, so what does not came with a flag or the environment.
+    config.check().map_err(|refusal| Error::Invalid(refusal.to_string()))?;
     Ok(config)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Config, Box<Diagnostic>> {
-    toml::from_str(text).map_err(|error| Box::new(Diagnostic::of_toml(path, text, &error)))
+    let config: Config =
+        toml::from_str(text).map_err(|error| Box::new(Diagnostic::of_toml(path, text, &error)))?;
+    config.check().map_err(|refusal| {
+        let span = locate::span_of(text, &refusal.key).unwrap_or(0..0);
+        Box::new(Diagnostic::new(path, text, span, refusal.to_string()).of_field(refusal.key))
+    })?;
+    Ok(config)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -83,6 +97,16 @@ mod tests {
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.shutdown_grace_ms, 5);
         assert_eq!(config.data_dir, Config::default().data_dir);
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_shown_on_its_line() {
+        let text = "max_instances = 5\n\n[limits]\nhandles = 1\n";
+        let shown = parse(Path::new("host.toml"), text).unwrap_err();
+        assert_eq!((shown.line, shown.field.as_deref()), (4, Some("limits.handles")), "{shown}");
+        let settings = Settings { allowed_hosts: vec!["a.example:80".into()], ..Settings::default() };
+        let error = load(None, settings).unwrap_err();
+        assert!(error.to_string().starts_with("allowed_hosts: "), "{error}");
     }
 
     #[test]

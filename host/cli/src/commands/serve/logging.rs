@@ -26,7 +26,11 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), Error> {
             "`{filter}` is not a log filter: {error}; write `info` or `warn,modelet_engine=debug`"
         ))
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Where it would report that standard error is closed is standard error, by a panic.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),

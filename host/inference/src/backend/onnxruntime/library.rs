@@ -11,10 +11,13 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::sys::OrtApiBase;
 
+/// Why there is none, if the operator named none, and what helps.
+pub const NOT_FOUND: &str =
+    "no ONNX Runtime library is on this host; its operator can name one with `--onnxruntime FILE`";
+
 /// What helps when there is no library.
-const HOW_TO_GET: &str = "set `inference.onnxruntime` or MODELET_ONNXRUNTIME to the path of libonnxruntime.so, such \
-     as `onnxruntime/capi/libonnxruntime.so.1.32.0` in the wheel that `pip download --no-deps \
-     onnxruntime==1.32.0` fetches";
+const HOW_TO_GET: &str = "name the path of libonnxruntime.so, such as `onnxruntime/capi/libonnxruntime.so.1.32.0` \
+     in the wheel that `pip download --no-deps onnxruntime==1.32.0` fetches, or none to look for it";
 
 /// Looked for beside the executable, then where the system's loader looks.
 const SYSTEM_NAME: &str = "libonnxruntime.so";

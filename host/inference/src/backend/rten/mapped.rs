@@ -5,7 +5,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use rten::{Model, ModelOptions};
+use rten::{Model, ModelOptions, ShapeInferenceMode};
 
 use crate::ModelFile;
 
@@ -26,7 +26,12 @@ impl MappedModel {
         // model. Nothing lends the model out for longer, and what it gives (values of a run) owns
         // its data.
         let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(file.as_ptr(), file.len()) };
-        let model = ModelOptions::with_all_ops().load_static_slice(bytes).map_err(|e| e.to_string())?;
+        let model = ModelOptions::with_all_ops()
+            // It multiplies dimensions as expressions nested as deeply as a tensor has dimensions, and
+            // walks them by recursion; a file of a few hundred bytes makes a tensor of any number.
+            .shape_inference(ShapeInferenceMode::Off)
+            .load_static_slice(bytes)
+            .map_err(|e| e.to_string())?;
         Ok(Self { model, _file: Arc::clone(file) })
     }
 }

@@ -62,6 +62,16 @@ pub async fn an_upload_survives_a_broken_stream(store: &Arc<Store>) {
     assert!(store.artifact(&owner, digest).await.unwrap().is_some());
 }
 
+pub async fn a_stalled_upload_is_not_one_that_was_left(store: &Arc<Store>) {
+    let digest = Digest::of(b"all of it");
+    let codes = [(io::ErrorKind::TimedOut, Code::RequestTimeout), (io::ErrorKind::Other, Code::Cancelled)];
+    for (kind, code) in codes {
+        let ended = stream::once(async move { Err(io::Error::from(kind)) });
+        let error = store.append_upload(&Actor::LOCAL, &tenant("a"), digest, range(0, 9), ended).await;
+        assert_eq!(error.unwrap_err().code(), code);
+    }
+}
+
 pub async fn a_wrong_digest_is_refused_and_discarded(store: &Arc<Store>) {
     let owner = tenant("a");
     let digest = Digest::of(b"right");
@@ -86,6 +96,7 @@ pub async fn a_wrong_offset_is_answered_with_the_right_one(store: &Arc<Store>) {
             "{error:?}"
         );
         assert_eq!(error.code(), Code::Conflict);
+        assert_eq!(Problem::from(error).field.as_deref(), Some("upload-offset"));
     }
     append(store, &owner, digest, range(3, 6), b"def").await.unwrap();
 }
@@ -98,6 +109,7 @@ pub async fn an_upload_over_the_limit_is_refused_unread(store: &Arc<Store>) {
     let error = store.append_upload(&Actor::LOCAL, &owner, digest, range, unread).await.unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { total: 6, max: 5 }), "{error:?}");
     assert_eq!(error.code(), Code::RequestTooLarge);
+    assert_eq!(Problem::from(error).field.as_deref(), Some("upload-length"));
 }
 
 pub async fn more_bytes_than_announced_are_refused(store: &Arc<Store>) {
@@ -155,6 +167,30 @@ pub async fn an_empty_artifact_is_an_artifact(store: &Arc<Store>) {
     let owner = tenant("a");
     let digest = upload(store, &owner, b"").await;
     assert_eq!(store.artifact(&owner, digest).await.unwrap().unwrap().size_bytes, 0);
+}
+
+pub async fn an_artifact_whose_bytes_are_lost_is_received_again(store: &Arc<Store>) {
+    let (owner, other) = (tenant("a"), tenant("b"));
+    for bytes in [b"model".as_slice(), b""] {
+        let digest = upload(store, &owner, bytes).await;
+        let artifact = store.artifact(&owner, digest).await.unwrap().unwrap();
+        upload(store, &other, bytes).await;
+        let of_another_size = [bytes, b"?"].concat();
+        for damaged in [None, Some(of_another_size)] {
+            match damaged {
+                None => std::fs::remove_file(&artifact.path).unwrap(),
+                Some(damaged) => std::fs::write(&artifact.path, damaged).unwrap(),
+            }
+            let nothing = UploadState::Partial { offset: 0 };
+            assert_eq!(store.upload_offset(&owner, digest).await.unwrap(), nothing);
+            upload(store, &owner, bytes).await;
+            assert_eq!(std::fs::read(&artifact.path).unwrap(), bytes);
+            // It is the same artifact, for everyone who has it.
+            assert_eq!(store.artifact(&owner, digest).await.unwrap().as_ref(), Some(&artifact));
+            let complete = UploadState::Complete { size_bytes: bytes.len() as u64 };
+            assert_eq!(store.upload_offset(&other, digest).await.unwrap(), complete);
+        }
+    }
 }
 
 pub async fn tenants_do_not_see_each_others_artifacts(store: &Arc<Store>) {

@@ -47,7 +47,8 @@ pub async fn a_revision_reads_back_as_written(store: &Arc<Store>) {
     assert_eq!(store.revisions(&owner, &function("f")).await.unwrap(), [second, made]);
     assert_eq!(store.revision(&owner, &function("f"), RevisionNumber(3)).await.unwrap(), None);
     let error = store.revisions(&owner, &function("g")).await.unwrap_err();
-    assert_eq!(Problem::from(error).detail, "there is no function `g`");
+    let problem = Problem::from(error);
+    assert_eq!((&*problem.detail, problem.field.as_deref()), ("there is no function `g`", Some("function")));
 }
 
 pub async fn a_revision_needs_artifacts_of_its_tenant(store: &Arc<Store>) {
@@ -120,7 +121,9 @@ pub async fn an_active_revision_cannot_be_deleted(store: &Arc<Store>) {
     assert!(matches!(error, StoreError::RevisionActive(..)), "{error:?}");
     store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(1, 1)])).await.unwrap();
     delete(2).await.unwrap();
-    assert!(matches!(delete(2).await.unwrap_err(), StoreError::NoRevision(..)));
+    let error = delete(2).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoRevision(..)), "{error:?}");
+    assert_eq!(Problem::from(error).field.as_deref(), Some("revision"));
     assert_eq!(store.revisions(&owner, &name).await.unwrap().len(), 1);
 }
 

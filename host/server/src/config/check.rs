@@ -1,0 +1,131 @@
+//! Which values of the configuration make sense.
+
+use std::ops::RangeInclusive;
+
+use modelet_types::{Limits, StatedLimits};
+
+use super::Config;
+
+/// Far more threads than any machine has cores.
+const MAX_THREADS: u64 = 1_024;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// A setting that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {detail}")]
+pub struct InvalidSetting {
+    /// Which, such as `limits.memory_bytes`.
+    pub key: String,
+    /// What is wrong with it, and what would be right.
+    pub detail: String,
+}
+
+impl InvalidSetting {
+    pub(crate) fn new(key: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { key: key.into(), detail: detail.into() }
+    }
+}
+
+impl Config {
+    /// Checks what the types alone do not.
+    ///
+    /// # Errors
+    /// For the first setting that makes no sense.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        let ranges: [(&str, u64, RangeInclusive<u64>); 11] = [
+            ("workers", self.workers as u64, 0..=MAX_THREADS),
+            ("max_instances", self.max_instances.into(), 1..=100_000),
+            ("max_connections", self.max_connections.into(), 0..=1_000_000),
+            ("max_artifact_bytes", self.max_artifact_bytes, 1..=1 << 44),
+            ("wake_timeout_ms", self.wake_timeout_ms, 1..=HOUR_MS),
+            ("header_timeout_ms", self.header_timeout_ms, 1..=HOUR_MS),
+            ("body_idle_timeout_ms", self.body_idle_timeout_ms, 1..=HOUR_MS),
+            ("write_timeout_ms", self.write_timeout_ms, 1..=HOUR_MS),
+            ("shutdown_grace_ms", self.shutdown_grace_ms, 0..=DAY_MS),
+            ("inference.workers", self.inference.workers as u64, 0..=MAX_THREADS),
+            ("inference.queue", self.inference.queue as u64, 0..=1_000_000),
+        ];
+        for (key, value, range) in ranges {
+            if !range.contains(&value) {
+                let detail = format!("{value} is out of range: use {} to {}", range.start(), range.end());
+                return Err(InvalidSetting::new(key, detail));
+            }
+        }
+        self.allowed_hosts.iter().try_for_each(|name| check_host_name(name))?;
+        StatedLimits::from(self.limits.clone())
+            .check(&Limits::HIGHEST)
+            .map_err(|problem| InvalidSetting::new(problem.field.unwrap_or_default(), problem.detail))
+    }
+}
+
+/// What is compared is a `Host` header without its port.
+fn check_host_name(entry: &str) -> Result<(), InvalidSetting> {
+    let is_name = |text: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        !text.is_empty() && text.bytes().all(fits)
+    };
+    if is_name(entry) {
+        return Ok(());
+    }
+    let authority = entry.split_once("://").map_or(entry, |(_, rest)| rest);
+    let name = authority.split([':', '/']).next().unwrap_or_default();
+    let detail = if is_name(name) {
+        format!("`{entry}` can never match: write the name alone, `{name}`")
+    } else {
+        format!("`{entry}` is not the name of a host: write one such as `models.example.com`")
+    };
+    Err(InvalidSetting::new("allowed_hosts", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::InferenceSettings;
+
+    fn refused(config: Config) -> InvalidSetting {
+        config.check().unwrap_err()
+    }
+
+    #[test]
+    fn names_the_setting_that_makes_no_sense() {
+        let config = Config::default;
+        assert_eq!(config().check(), Ok(()));
+        assert_eq!(refused(Config { workers: usize::MAX, ..config() }).key, "workers");
+        assert_eq!(refused(Config { max_instances: 0, ..config() }).key, "max_instances");
+        assert_eq!(refused(Config { max_artifact_bytes: 0, ..config() }).key, "max_artifact_bytes");
+        assert_eq!(refused(Config { wake_timeout_ms: 0, ..config() }).key, "wake_timeout_ms");
+        assert_eq!(refused(Config { header_timeout_ms: 0, ..config() }).key, "header_timeout_ms");
+        assert_eq!(refused(Config { body_idle_timeout_ms: 0, ..config() }).key, "body_idle_timeout_ms");
+        assert_eq!(refused(Config { write_timeout_ms: u64::MAX, ..config() }).key, "write_timeout_ms");
+        assert_eq!(refused(Config { shutdown_grace_ms: u64::MAX, ..config() }).key, "shutdown_grace_ms");
+        let inference = InferenceSettings { queue: usize::MAX, ..InferenceSettings::default() };
+        let refusal = refused(Config { inference, ..config() });
+        assert_eq!(
+            refusal.to_string(),
+            format!("inference.queue: {} is out of range: use 0 to 1000000", usize::MAX)
+        );
+    }
+
+    #[test]
+    fn a_ceiling_must_leave_room_for_a_handler() {
+        let with = |limits: Limits| refused(Config { limits, ..Config::default() }).key;
+        assert_eq!(with(Limits { memory_bytes: 1, ..Limits::HIGHEST }), "limits.memory_bytes");
+        assert_eq!(with(Limits { wall_time_ms: u64::MAX, ..Limits::HIGHEST }), "limits.wall_time_ms");
+    }
+
+    #[test]
+    fn allowed_hosts_are_names_alone() {
+        let check = |entry: &str| check_host_name(entry).map_err(|refusal| refusal.detail);
+        assert_eq!(check("Models.example.com"), Ok(()));
+        for entry in
+            ["models.example.com:8421", "https://models.example.com", "http://models.example.com:1/x"]
+        {
+            let detail = check(entry).unwrap_err();
+            assert!(detail.ends_with("write the name alone, `models.example.com`"), "{detail}");
+        }
+        for entry in ["", "*.example.com", "::1"] {
+            assert!(check(entry).unwrap_err().contains("is not the name of a host"), "{entry}");
+        }
+    }
+}
