@@ -130,11 +130,13 @@ impl Ledger {
         Ok(Arc::new(Self { dir, committer, recovered, thread: Some(thread), _lock: lock }))
     }
 
-    /// Writes the record of an invocation. Call before the answer is sent; at once in `Process`
-    /// mode unless others are writing.
+    /// Writes the record of an invocation, once, and closes its stream if it has one. Call before
+    /// the answer or the stream's last byte is sent; at once in `Process` mode unless others are
+    /// writing.
     ///
     /// # Errors
-    /// If it could not be written. The ledger stays usable and tries again with the next record.
+    /// If it could not be written. The ledger stays usable and tries again with the next record; a
+    /// stream is then still open, and its record can be written again.
     pub async fn append(&self, record: &UsageRecord) -> Result<(), Error> {
         self.submit(record).written().await
     }
@@ -155,19 +157,6 @@ impl Ledger {
     pub async fn open_stream(&self, opened: UsageOpened) -> Result<(), Error> {
         let frame = frame::encode(|out| codec::put_opened(out, &opened, false));
         self.committer.submit(&frame, Effect::Open(Box::new(opened))).written().await
-    }
-
-    /// Writes the record of a stream, once. Call before its last byte is sent.
-    ///
-    /// # Errors
-    /// As [`Self::append`]; the stream is then still open, and closing it can be tried again.
-    pub async fn close_stream(&self, record: &UsageRecord) -> Result<(), Error> {
-        self.submit_close(record).written().await
-    }
-
-    /// As [`Self::close_stream`], for a place that cannot wait.
-    pub fn submit_close(&self, record: &UsageRecord) -> Receipt {
-        self.submit(record)
     }
 
     /// The acknowledged records behind `from`, oldest first; streams at the place where they

@@ -81,17 +81,12 @@ impl Account {
     /// Writes the record, before the answer or the last byte of a stream.
     pub(crate) async fn close(&mut self, status: u16, outcome: Outcome) -> Result<(), Problem> {
         let record = self.record(status, outcome);
-        let before = std::mem::replace(&mut self.state, State::Closed);
-        if before != State::Closed {
-            // Before the wait, which may be broken off; the record is written all the same.
-            self.metrics.record(&record);
+        if std::mem::replace(&mut self.state, State::Closed) == State::Closed {
+            return Ok(());
         }
-        let written = match before {
-            State::Unwritten => self.ledger.append(&record).await,
-            State::StreamOpen(_) => self.ledger.close_stream(&record).await,
-            State::Closed => return Ok(()),
-        };
-        written.map_err(unaccountable)
+        // Before the wait, which may be broken off; the record is written all the same.
+        self.metrics.record(&record);
+        self.ledger.append(&record).await.map_err(unaccountable)
     }
 
     /// The status number for a failure.
@@ -123,21 +118,14 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let outcome = Outcome::Failed(Code::Cancelled);
-        // Nobody waits for these writes; the ledger counts one that fails.
-        let record = match self.state {
+        let status = match self.state {
             State::Closed => return,
-            State::Unwritten => {
-                let record = self.record(self.status_of(Code::Cancelled), outcome);
-                drop(self.ledger.submit(&record));
-                record
-            }
-            State::StreamOpen(status) => {
-                let record = self.record(status, outcome);
-                drop(self.ledger.submit_close(&record));
-                record
-            }
+            State::Unwritten => self.status_of(Code::Cancelled),
+            State::StreamOpen(status) => status,
         };
+        let record = self.record(status, Outcome::Failed(Code::Cancelled));
+        // Nobody waits for this write; the ledger counts one that fails.
+        drop(self.ledger.submit(&record));
         self.metrics.record(&record);
     }
 }

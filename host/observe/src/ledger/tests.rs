@@ -120,7 +120,7 @@ async fn orphans_are_closed_as_interrupted_once() {
     ledger.open_stream(opened(&orphan)).await.unwrap();
     ledger.open_stream(opened(&closed)).await.unwrap();
     append_some(&ledger, 60).await;
-    ledger.close_stream(&closed).await.unwrap();
+    ledger.append(&closed).await.unwrap();
     append_some(&ledger, 60).await;
     assert_eq!(ledger.stats().open_streams, 1);
     assert!(ledger.committer.committed().segment > 5);
@@ -172,7 +172,7 @@ fn sixty_four_appenders_have_every_record_exactly_once() {
                     let record = record();
                     if turn % 3 == 0 {
                         ledger.open_stream(opened(&record)).await.unwrap();
-                        ledger.close_stream(&record).await.unwrap();
+                        ledger.append(&record).await.unwrap();
                     } else {
                         ledger.append(&record).await.unwrap();
                     }
