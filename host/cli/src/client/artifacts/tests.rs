@@ -123,10 +123,12 @@ async fn goes_on_where_it_was_broken_off() {
     let earlier = bytes[..1_000].to_vec();
     let (client, shared) = host(Kept { bytes: earlier, breaks: 2, ..Kept::default() }).await;
     assert_eq!(upload(&client, file.path()).await.0.unwrap(), Uploaded::From(1_000));
-    let kept = shared.lock().unwrap();
+    let mut kept = shared.lock().unwrap();
     assert!(kept.bytes == bytes);
-    assert_eq!((kept.offsets.len(), kept.offsets[0]), (3, 1_000));
     assert!(kept.offsets.is_sorted());
+    // An answer may be lost in the bytes still being sent; then the same offset is asked for again.
+    kept.offsets.dedup();
+    assert_eq!((kept.offsets.len(), kept.offsets[0]), (3, 1_000));
 }
 
 #[tokio::test]
