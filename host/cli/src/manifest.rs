@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use modelet_types::manifest::{
-    BackendChoice, Concurrency, Golden, ModelSpec, OutboundRule, RequestBody, Scale,
+    BackendChoice, Concurrency, Golden, ModelSpec, RequestBody, Reuse, Scale,
 };
+use modelet_types::outbound::OutboundRule;
 use modelet_types::{Digest, FunctionName, Limits, ModelName, Problem, RevisionSpec, StatedLimits};
 use serde::Deserialize;
 
@@ -38,9 +39,10 @@ pub struct Entries {
     #[serde(default)]
     scale: Scale,
     #[serde(default)]
-    concurrency: Concurrency,
+    reuse: Reuse,
     #[serde(default)]
-    request_body: RequestBody,
+    concurrency: Concurrency,
+    request_body: Option<RequestBody>,
     #[serde(default)]
     config: BTreeMap<String, String>,
     #[serde(default)]
@@ -131,6 +133,7 @@ impl Manifest {
             models: entries.models.iter().map(model).collect::<anyhow::Result<_>>()?,
             limits: entries.limits.clone(),
             scale: entries.scale.clone(),
+            reuse: entries.reuse.clone(),
             concurrency: entries.concurrency.clone(),
             request_body: entries.request_body,
             config: entries.config.clone(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use modelet_engine::HandlerKind;
 use modelet_inference::CheckedModel;
 use modelet_store::{Actor, Artifact, NewRevision, Revision};
-use modelet_types::manifest::RequestBody;
+use modelet_types::manifest::{RequestBody, Reuse};
 use modelet_types::{
     Code, Digest, FunctionName, ModelName, Problem, RevisionNumber, RevisionSpec, TenantName,
 };
@@ -84,7 +84,7 @@ impl Control {
     /// For whatever is wrong with manifest, component or models, naming the entry.
     pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Revision, Problem> {
         let Deploy { actor, tenant, function, spec, activate } = deploy;
-        let spec = self.checked(spec).await?;
+        let mut spec = self.checked(spec).await?;
         let component = self.artifact(&tenant, spec.component, "component").await?;
         let mut models = Vec::with_capacity(spec.models.len());
         for (name, model) in &spec.models {
@@ -92,7 +92,8 @@ impl Control {
             models.push((name.clone(), artifact));
         }
         let kind = self.compile(&component, &progress).await?;
-        if kind == HandlerKind::BlockingHandler && spec.request_body == RequestBody::Stream {
+        let request_body = *spec.request_body.get_or_insert(kind.default_request_body());
+        if kind == HandlerKind::BlockingHandler && request_body == RequestBody::Stream {
             let detail = "a blocking handler takes its request as `bytes`: say so, or export \
                           `modelet:handler/handler`";
             return Err(Problem::new(Code::InvalidManifest, detail).at("request_body"));
@@ -147,7 +148,7 @@ impl Control {
         let (digest, path) = (component.digest, component.path.clone());
         let work = move || -> Result<HandlerKind, Problem> {
             if let Some(code) = engine.code().load(&digest)? {
-                return Ok(engine.link(&code)?.kind());
+                return Ok(engine.link(&code, Reuse::default())?.kind());
             }
             let began = Instant::now();
             let internal = |what: &'static str, error: std::io::Error| {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use modelet_engine::{Engine, EngineConfig};
 use modelet_types::Digest;
+use modelet_types::manifest::Reuse;
 
 const ROUNDS: usize = 100;
 
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let code = engine.code().load(&digest)?.ok_or("the code is not there")?;
         times[0].push(began.elapsed());
         let began = Instant::now();
-        let handler = engine.link(&code)?;
+        let handler = engine.link(&code, Reuse::default())?;
         times[1].push(began.elapsed());
         let began = Instant::now();
         drop((handler, code));

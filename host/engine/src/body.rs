@@ -1,13 +1,14 @@
 //! Bodies that stream through a handler.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use modelet_types::Problem;
+use futures::Stream;
+use http_body::Frame;
+use modelet_types::{Code, Problem};
 use tokio::sync::oneshot;
 use tokio_util::sync::PollSender;
 use wasmtime::StoreContextMut;
@@ -15,12 +16,46 @@ use wasmtime::component::{Destination, Source, StreamConsumer, StreamProducer, S
 
 use crate::failure::ResponseTooLarge;
 use crate::host::Host;
+use crate::invocation::BodyFrames;
 
 /// The largest piece that is taken from a handler at once.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
 
 /// A request's body on its way into a handler.
-pub(crate) struct RequestStream(pub(crate) BoxStream<'static, Result<Bytes, Problem>>);
+pub(crate) struct RequestStream(pub(crate) BodyFrames);
+
+/// A request's body that can be taken back from whoever reads it, and then breaks off there.
+#[derive(Clone)]
+pub(crate) struct LentBody(Arc<Mutex<Option<BodyFrames>>>);
+
+impl LentBody {
+    pub(crate) fn new(body: BodyFrames) -> Self {
+        Self(Arc::new(Mutex::new(Some(body))))
+    }
+
+    pub(crate) fn take_back(&self) {
+        let taken = self.body().take();
+        drop(taken);
+    }
+
+    fn body(&self) -> MutexGuard<'_, Option<BodyFrames>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream for LentBody {
+    type Item = Result<Frame<Bytes>, Problem>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut *self.body() {
+            Some(body) => body.as_mut().poll_next(cx),
+            None => {
+                let detail = "the request's body ended with its invocation";
+                Poll::Ready(Some(Err(Problem::new(Code::Cancelled, detail))))
+            }
+        }
+    }
+}
 
 impl StreamProducer<Host> for RequestStream {
     type Item = u8;
@@ -35,12 +70,15 @@ impl StreamProducer<Host> for RequestStream {
     ) -> Poll<wasmtime::Result<StreamResult>> {
         loop {
             match self.0.as_mut().poll_next(cx) {
-                // An empty piece would read as "nothing to give", which only a cancelled read may.
-                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => {}
-                Poll::Ready(Some(Ok(bytes))) => {
-                    destination.set_buffer(bytes);
-                    return Poll::Ready(Ok(StreamResult::Completed));
-                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(bytes) if !bytes.is_empty() => {
+                        destination.set_buffer(bytes);
+                        return Poll::Ready(Ok(StreamResult::Completed));
+                    }
+                    // An empty piece would read as "nothing to give", which only a cancelled read may;
+                    // trailers have no place in this contract.
+                    _ => {}
+                },
                 // A body that breaks off must not look like one that ended.
                 Poll::Ready(Some(Err(problem))) => return Poll::Ready(Err(problem.into())),
                 Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
@@ -53,7 +91,7 @@ impl StreamProducer<Host> for RequestStream {
 
 /// A response's body on its way out of a handler.
 pub(crate) struct ResponseStream {
-    chunks: PollSender<Bytes>,
+    chunks: PollSender<Frame<Bytes>>,
     /// Bytes that went into `chunks`.
     written: Arc<AtomicU64>,
     limit: u64,
@@ -63,7 +101,7 @@ pub(crate) struct ResponseStream {
 
 impl ResponseStream {
     pub(crate) fn new(
-        chunks: PollSender<Bytes>,
+        chunks: PollSender<Frame<Bytes>>,
         written: Arc<AtomicU64>,
         limit: u64,
         ended: oneshot::Sender<()>,
@@ -101,7 +139,7 @@ impl StreamConsumer<Host> for ResponseStream {
         if written > self.limit {
             return Poll::Ready(Err(ResponseTooLarge { limit: self.limit }.into()));
         }
-        match self.chunks.send_item(chunk) {
+        match self.chunks.send_item(Frame::data(chunk)) {
             Ok(()) => {
                 self.written.store(written, Relaxed);
                 Poll::Ready(Ok(StreamResult::Completed))

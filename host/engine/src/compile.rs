@@ -2,11 +2,13 @@
 //!
 //! Happens at deploy, never on the path of a request.
 
+use modelet_types::manifest::RequestBody;
 use modelet_types::{Code as ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 use wasmparser::Parser;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::{Component, InstancePre, Resource};
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use crate::Engine;
 use crate::bindings::function::exports::modelet::handler::handler::Body;
@@ -14,8 +16,10 @@ use crate::bindings::function::modelet::handler::types as wit;
 use crate::engine::{MAX_MEMORIES, MAX_TABLES};
 use crate::host::Host;
 
-pub(crate) const HANDLER: &str = "modelet:handler/handler@0.1.0";
+const HANDLER: &str = "modelet:handler/handler@0.1.0";
 const BLOCKING_HANDLER: &str = "modelet:handler/blocking-handler@0.1.0";
+/// Without its last number: all releases of WASI 0.2 are compatible with each other.
+const WASI_HTTP: &str = "wasi:http/incoming-handler@0.2.";
 
 /// Which contract a component fulfils.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,52 @@ pub enum HandlerKind {
     Handler,
     /// It exports `modelet:handler/blocking-handler`.
     BlockingHandler,
+    /// It exports `wasi:http/incoming-handler@0.2`.
+    WasiHttp,
+}
+
+impl HandlerKind {
+    /// Finds out what `component` is.
+    pub(crate) fn of(wasmtime: &wasmtime::Engine, component: &Component) -> Result<Self, Problem> {
+        let component_type = component.component_type();
+        let exports: Vec<&str> = component_type.exports(wasmtime).map(|(name, _)| name).collect();
+        let kinds = [Self::Handler, Self::BlockingHandler, Self::WasiHttp];
+        let found: Vec<Self> =
+            kinds.into_iter().filter(|kind| exports.iter().any(|name| kind.is_exported_as(name))).collect();
+        match found[..] {
+            [kind] => Ok(kind),
+            [] => {
+                let found =
+                    if exports.is_empty() { "nothing".into() } else { format!("`{}`", exports.join("`, `")) };
+                Err(invalid(format!(
+                    "the component exports none of `{HANDLER}`, `{BLOCKING_HANDLER}` and `{WASI_HTTP}x`, \
+                     but {found}: write the handler with the guest SDK, against wit/, or with an SDK for \
+                     wasi:http"
+                )))
+            }
+            _ => Err(invalid(format!(
+                "the component exports more than one of `{HANDLER}`, `{BLOCKING_HANDLER}` and \
+                 `{WASI_HTTP}x`: export one"
+            ))),
+        }
+    }
+
+    fn is_exported_as(self, name: &str) -> bool {
+        match self {
+            Self::Handler => name == HANDLER,
+            Self::BlockingHandler => name == BLOCKING_HANDLER,
+            Self::WasiHttp => name.starts_with(WASI_HTTP),
+        }
+    }
+
+    /// How a request's body reaches the handler if its manifest does not say.
+    pub fn default_request_body(self) -> RequestBody {
+        match self {
+            Self::Handler | Self::BlockingHandler => RequestBody::Bytes,
+            // In that interface a body is a stream.
+            Self::WasiHttp => RequestBody::Stream,
+        }
+    }
 }
 
 /// A component that this host can run.
@@ -53,11 +103,11 @@ impl Engine {
         let component = Component::new(&self.0.wasmtime, wasm)
             .map_err(|error| invalid(format!("the component is not valid: {}", one_line(&error))))?;
         check_size(&component)?;
-        let kind = self.kind_of(&component)?;
+        let kind = HandlerKind::of(&self.0.wasmtime, &component)?;
         let linked = self.0.linker.instantiate_pre(&component).map_err(|error| {
             invalid(format!(
-                "the component imports what this host does not offer: {}; a handler may import wasi 0.2, \
-                 wasi:config, wasi:logging and modelet:inference",
+                "the component imports what this host does not offer: {}; a handler may import wasi 0.2 \
+                 without sockets, wasi:http 0.2, wasi:config, wasi:logging and modelet:inference",
                 one_line(&error)
             ))
         })?;
@@ -72,36 +122,18 @@ impl Engine {
             .map_err(|error| Problem::new(ErrorCode::Internal, format!("cannot keep the code: {error:#}")))?;
         Ok(Compiled { kind, code })
     }
-
-    fn kind_of(&self, component: &Component) -> Result<HandlerKind, Problem> {
-        let component_type = component.component_type();
-        let exports: Vec<&str> = component_type.exports(&self.0.wasmtime).map(|(name, _)| name).collect();
-        match (exports.contains(&HANDLER), exports.contains(&BLOCKING_HANDLER)) {
-            (true, false) => Ok(HandlerKind::Handler),
-            (false, true) => Ok(HandlerKind::BlockingHandler),
-            (true, true) => Err(invalid(format!(
-                "the component exports both `{HANDLER}` and `{BLOCKING_HANDLER}`: export one"
-            ))),
-            (false, false) => {
-                let found =
-                    if exports.is_empty() { "nothing".into() } else { format!("`{}`", exports.join("`, `")) };
-                Err(invalid(format!(
-                    "the component exports neither `{HANDLER}` nor `{BLOCKING_HANDLER}`, but {found}: \
-                     write the handler with the guest SDK or against wit/"
-                )))
-            }
-        }
-    }
 }
 
 /// Checks that the handler can be called: wasmtime itself looks at an export's type only when an
 /// instance is there, which would be with the first request.
 fn check_type(kind: HandlerKind, linked: &InstancePre<Host>) -> wasmtime::Result<()> {
     let (component, instance_type) = (linked.component(), linked.instance_type());
-    let interface = match kind {
-        HandlerKind::Handler => HANDLER,
-        HandlerKind::BlockingHandler => BLOCKING_HANDLER,
-    };
+    let component_type = component.component_type();
+    let interface = component_type
+        .exports(component.engine())
+        .map(|(name, _)| name)
+        .find(|name| kind.is_exported_as(name))
+        .expect("the kind was found by this export");
     let handle = component
         .get_export_index(None, interface)
         .and_then(|interface| component.get_export(Some(&interface), "handle"));
@@ -117,6 +149,8 @@ fn check_type(kind: HandlerKind, linked: &InstancePre<Host>) -> wasmtime::Result
             .typecheck::<(&wit::Request, &[u8]), (Result<(wit::Response, Vec<u8>), wit::Problem>,)>(
                 &instance_type,
             ),
+        HandlerKind::WasiHttp => handle
+            .typecheck::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&instance_type),
     }
 }
 

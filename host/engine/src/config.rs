@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::outbound::OutboundConfig;
+
 /// The engine's configuration.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -13,11 +15,13 @@ pub struct EngineConfig {
     pub max_instances: u32,
     /// How often a running handler is interrupted to let others run and to check its CPU time.
     pub tick: Duration,
+    /// Requests that handlers make.
+    pub outbound: OutboundConfig,
 }
 
 impl EngineConfig {
     /// The defaults, with compiled code under `code_dir`.
     pub fn new(code_dir: PathBuf) -> Self {
-        Self { code_dir, max_instances: 1_000, tick: Duration::from_millis(1) }
+        Self { code_dir, max_instances: 1_000, tick: Duration::from_millis(1), outbound: OutboundConfig::default() }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use modelet_types::manifest::Reuse;
 use modelet_types::{Code as ErrorCode, Problem};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
@@ -10,6 +11,8 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 use crate::config::EngineConfig;
 use crate::handler::Handler;
 use crate::host::{self, Host};
+use crate::idle::{AllIdle, IdlePlaces};
+use crate::outbound::Outbound;
 use crate::ticker::Ticker;
 use crate::{Code, CodeCache};
 
@@ -50,7 +53,10 @@ pub(crate) struct Shared {
     pub(crate) linker: Linker<Host>,
     pub(crate) ticker: Ticker,
     pub(crate) instances: Arc<Semaphore>,
+    pub(crate) idle_places: Arc<IdlePlaces>,
+    pub(crate) idle: AllIdle,
     pub(crate) code: CodeCache,
+    pub(crate) outbound: Arc<Outbound>,
     allocator: Allocator,
     max_instances: u32,
 }
@@ -73,12 +79,26 @@ impl Engine {
             .map_err(|error| internal("cannot start the ticker thread", &error))?;
         let code = CodeCache::open(&config.code_dir, &wasmtime)
             .map_err(|error| internal(&format!("cannot use {}", config.code_dir.display()), &error))?;
+        let outbound = Outbound::new(&config.outbound)
+            .map_err(|error| internal("cannot use the authorities for outbound requests", &error))?;
         let max_instances = match allocator {
             Allocator::Pooling { instances } => instances,
             Allocator::OnDemand => config.max_instances,
         };
         let instances = Arc::new(Semaphore::new(max_instances as usize));
-        let shared = Shared { wasmtime, linker, ticker, instances, code, allocator, max_instances };
+        let idle_places = Arc::new(IdlePlaces::new(idle_beside(max_instances) as usize));
+        let shared = Shared {
+            wasmtime,
+            linker,
+            ticker,
+            instances,
+            idle_places,
+            idle: AllIdle::default(),
+            code,
+            outbound: Arc::new(outbound),
+            allocator,
+            max_instances,
+        };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -92,25 +112,37 @@ impl Engine {
         (self.0.max_instances as usize).saturating_sub(self.0.instances.available_permits())
     }
 
+    /// Ends the instances that wait for an invocation, and says whether there was one.
+    pub(crate) fn end_idle(&self) -> bool {
+        self.0.idle.end()
+    }
+
     /// The compiled code on this host.
     pub fn code(&self) -> &CodeCache {
         &self.0.code
     }
 
-    /// Links compiled code with the host's functions: done once, then every instance is cheap.
+    /// Links compiled code with the host's functions: done once, then every instance is cheap. How often
+    /// an instance answers is what `reuse` says.
     ///
     /// # Errors
     /// If the component does not fit this host, which compiling it had found out before.
-    pub fn link(&self, code: &Code) -> Result<Handler, Problem> {
-        Handler::link(self, code)
+    pub fn link(&self, code: &Code, reuse: Reuse) -> Result<Handler, Problem> {
+        Handler::link(self, code, reuse)
     }
+}
+
+/// Instances that may be idle beside those that run. A function that has them keeps no other from
+/// running: where there is no place for an idle one, it ends.
+fn idle_beside(max_instances: u32) -> u32 {
+    max_instances.div_ceil(4)
 }
 
 fn with_largest_pool(max_instances: u32) -> wasmtime::Result<(wasmtime::Engine, Allocator)> {
     let mut instances = max_instances;
     while instances >= MIN_POOLED_INSTANCES {
         let mut config = base_config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances + idle_beside(instances))));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => return Ok((engine, Allocator::Pooling { instances })),
             Err(error) => tracing::debug!(instances, error = %error, "pool does not fit the address space"),
@@ -127,6 +159,9 @@ fn base_config() -> Config {
     config
         .wasm_component_model_async(true)
         .epoch_interruption(true)
+        // For unwinders other than wasmtime's own, of which there are none here; registering it makes
+        // loading code slower, the more the more code is loaded.
+        .native_unwind_info(false)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES);
     config

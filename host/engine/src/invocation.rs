@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http::HeaderMap;
+use http_body::Frame;
+use modelet_types::outbound::OutboundRule;
 use modelet_types::{FunctionName, InvocationId, Limits, Problem, RevisionNumber};
 use tokio::sync::mpsc;
 
@@ -40,6 +42,8 @@ pub struct Invocation {
     pub limits: Arc<Limits>,
     /// What `wasi:config` answers.
     pub config: Arc<BTreeMap<String, String>>,
+    /// The requests that it may make.
+    pub outbound: Arc<[OutboundRule]>,
     /// The models of the revision.
     pub models: Arc<dyn Models>,
     /// Where its log lines go.
@@ -48,12 +52,15 @@ pub struct Invocation {
     pub meter: Arc<Meter>,
 }
 
+/// A request's body as it arrives.
+pub type BodyFrames = BoxStream<'static, Result<Frame<Bytes>, Problem>>;
+
 /// A request's body.
 pub enum RequestBody {
     /// All at once.
     Bytes(Bytes),
-    /// As it arrives. An error ends the invocation, and is what its caller is told.
-    Stream(BoxStream<'static, Result<Bytes, Problem>>),
+    /// As it arrives, trailers included. An error ends the invocation, and is what its caller is told.
+    Stream(BodyFrames),
 }
 
 /// A handler's response. Status and headers are valid HTTP; connection headers are taken out.
@@ -84,7 +91,7 @@ pub struct BodyStream {
     pub run: BoxFuture<'static, Result<(), Failure>>,
     /// What the handler writes; it waits while one piece is not taken. Ends with `run`, which says
     /// whether that was the whole.
-    pub chunks: mpsc::Receiver<Bytes>,
+    pub chunks: mpsc::Receiver<Frame<Bytes>>,
     /// Bytes that went into `chunks` so far.
     pub written_bytes: Arc<AtomicU64>,
 }

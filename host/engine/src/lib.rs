@@ -14,9 +14,12 @@ mod engine;
 mod failure;
 mod handler;
 mod host;
+mod idle;
+mod instance;
 mod invocation;
 mod limiter;
 mod meter;
+mod outbound;
 mod ports;
 mod ticker;
 
@@ -28,4 +31,5 @@ pub use failure::{Failure, HandlerProblem};
 pub use handler::Handler;
 pub use invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody};
 pub use meter::Meter;
+pub use outbound::OutboundConfig;
 pub use ports::{InferError, Inferred, Level, Log, Model, Models, Source};

@@ -15,8 +15,6 @@ const TABLE_ELEMENT_BYTES: usize = 8;
 pub(crate) struct MemoryLimiter {
     limit: usize,
     used: usize,
-    /// What the last allowed growth added, to be given back if wasmtime then fails to grow.
-    last_growth: usize,
     refused: bool,
     meter: Arc<Meter>,
 }
@@ -24,7 +22,19 @@ pub(crate) struct MemoryLimiter {
 impl MemoryLimiter {
     pub(crate) fn new(limit: u64, meter: Arc<Meter>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Self { limit, used: 0, last_growth: 0, refused: false, meter }
+        Self { limit, used: 0, refused: false, meter }
+    }
+
+    /// Counts for another invocation, which begins with the memory that the instance has.
+    pub(crate) fn begin(&mut self, meter: Arc<Meter>) {
+        meter.saw_memory(self.used);
+        self.meter = meter;
+        self.refused = false;
+    }
+
+    /// Bytes of what was allowed to grow.
+    pub(crate) fn used(&self) -> usize {
+        self.used
     }
 
     /// Whether the handler asked for more than it may have.
@@ -36,7 +46,6 @@ impl MemoryLimiter {
         match self.used.checked_add(bytes).filter(|&used| used <= self.limit) {
             Some(used) => {
                 self.used = used;
-                self.last_growth = bytes;
                 self.meter.saw_memory(used);
                 true
             }
@@ -46,12 +55,10 @@ impl MemoryLimiter {
             }
         }
     }
-
-    fn undo(&mut self) {
-        self.used -= std::mem::take(&mut self.last_growth);
-    }
 }
 
+// A growth that was allowed and then fails stays counted. wasmtime also reports failures of growths that
+// it never asked about, so giving back at a failure would let a guest lower its count at will.
 impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(
         &mut self,
@@ -66,11 +73,6 @@ impl ResourceLimiter for MemoryLimiter {
         Ok(self.grow(desired.saturating_sub(current)))
     }
 
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.undo();
-        Ok(())
-    }
-
     fn table_growing(
         &mut self,
         current: usize,
@@ -81,11 +83,6 @@ impl ResourceLimiter for MemoryLimiter {
             return Ok(false);
         }
         Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT_BYTES)))
-    }
-
-    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.undo();
-        Ok(())
     }
 }
 
@@ -104,5 +101,14 @@ mod tests {
         assert!(!limiter.memory_growing(400, 401, None).unwrap());
         assert!(limiter.refused());
         assert_eq!(meter.memory_peak_bytes(), 1_000);
+    }
+
+    #[test]
+    fn a_failure_gives_nothing_back() {
+        let mut limiter = MemoryLimiter::new(1_000, Arc::new(Meter::default()));
+        assert!(limiter.memory_growing(0, 900, None).unwrap());
+        limiter.table_grow_failed(wasmtime::Error::msg("overflow")).unwrap();
+        limiter.memory_grow_failed(wasmtime::Error::msg("overflow")).unwrap();
+        assert!(!limiter.memory_growing(900, 1_001, None).unwrap());
     }
 }

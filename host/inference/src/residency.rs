@@ -178,6 +178,20 @@ impl Residency {
         removed.len()
     }
 
+    /// How long it takes until the first session will have been idle for its timeout; `None` if there
+    /// is none. One that is in use or being loaded counts as asked for now.
+    pub fn due(&self, now: Instant) -> Option<Duration> {
+        let left = |entry: &Entry| match entry {
+            Entry::Loading { idle_timeout, .. } => *idle_timeout,
+            Entry::Ready(resident) => {
+                let idle_timeout = Duration::from_micros(resident.idle_timeout.load(Ordering::Relaxed));
+                let in_use = Arc::strong_count(&resident.session) > 1;
+                if in_use { idle_timeout } else { idle_timeout.saturating_sub(self.idle(resident, now)) }
+            }
+        };
+        self.entries.iter().map(|entry| left(entry.value())).min()
+    }
+
     /// The number of sessions in memory, and of those being loaded.
     pub fn count(&self) -> (usize, usize) {
         self.entries.iter().fold((0, 0), |(ready, loading), entry| match entry.value() {

@@ -189,6 +189,12 @@ impl Inference {
         self.residency.sweep(now)
     }
 
+    /// How long it takes until [`Self::sweep`] may have something to drop, if nobody asks for a session
+    /// meanwhile; `None` if there is no session.
+    pub fn due(&self, now: Instant) -> Option<Duration> {
+        self.residency.due(now)
+    }
+
     /// What was counted so far, and how things stand.
     pub fn stats(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::{HeaderMap, StatusCode};
+use http_body::Frame;
 use modelet_engine::Failure;
 use modelet_types::{InvocationId, RevisionNumber};
 
@@ -34,6 +35,6 @@ pub struct Reply {
 pub enum AnswerBody {
     /// All at once.
     Bytes(Bytes),
-    /// As it is made. An error means that the connection must be broken off.
-    Stream(BoxStream<'static, Result<Bytes, Failure>>),
+    /// As it is made, trailers included. An error means that the connection must be broken off.
+    Stream(BoxStream<'static, Result<Frame<Bytes>, Failure>>),
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use modelet_types::{Code, Problem};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -47,28 +47,22 @@ impl Bounds {
         Problem::new(Code::RequestTooLarge, detail).at("body")
     }
 
-    /// The next piece of `body`; `None` at its end.
-    async fn next<B>(&self, body: &mut B) -> Result<Option<Bytes>, Problem>
+    /// The next frame of `body`; `None` at its end.
+    async fn next<B>(&self, body: &mut B) -> Result<Option<Frame<Bytes>>, Problem>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        loop {
-            match timeout(self.idle_timeout, body.frame()).await {
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-                Ok(Some(Err(error))) => {
-                    let detail = format!("the request's body broke off: {}", error.into());
-                    return Err(Problem::new(Code::Cancelled, detail));
-                }
-                Ok(None) => return Ok(None),
-                Err(_) => {
-                    let pause = self.idle_timeout.as_secs_f64();
-                    let detail = format!("no byte of the request's body came for {pause} s");
-                    return Err(Problem::new(Code::RequestTimeout, detail).at("body"));
-                }
+        match timeout(self.idle_timeout, body.frame()).await {
+            Ok(Some(Ok(frame))) => Ok(Some(frame)),
+            Ok(Some(Err(error))) => {
+                let detail = format!("the request's body broke off: {}", error.into());
+                Err(Problem::new(Code::Cancelled, detail))
+            }
+            Ok(None) => Ok(None),
+            Err(_) => {
+                let pause = self.idle_timeout.as_secs_f64();
+                let detail = format!("no byte of the request's body came for {pause} s");
+                Err(Problem::new(Code::RequestTimeout, detail).at("body"))
             }
         }
     }
@@ -98,7 +92,9 @@ where
             );
             Err(Problem::new(Code::RequestTimeout, detail).at("body"))
         });
-        let Some(piece) = next? else { break };
+        let Some(frame) = next? else { break };
+        // A handler that is given bytes has no use for trailers.
+        let Ok(piece) = frame.into_data() else { continue };
         received += piece.len() as u64;
         if received > bounds.limit {
             return Err(bounds.too_large());
@@ -120,7 +116,7 @@ pub(crate) fn stream_on<B>(
     body: B,
     bounds: Bounds,
     received: Arc<AtomicU64>,
-) -> BoxStream<'static, Result<Bytes, Problem>>
+) -> BoxStream<'static, Result<Frame<Bytes>, Problem>>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
@@ -129,12 +125,13 @@ where
         async move {
             let mut body = body?;
             match bounds.next(&mut body).await {
-                Ok(Some(data)) => {
-                    let total = received.fetch_add(data.len() as u64, Relaxed) + data.len() as u64;
+                Ok(Some(frame)) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    let total = received.fetch_add(length, Relaxed) + length;
                     if total > bounds.limit {
                         return Some((Err(bounds.too_large()), None));
                     }
-                    Some((Ok(data), Some(body)))
+                    Some((Ok(frame), Some(body)))
                 }
                 Ok(None) => None,
                 Err(problem) => Some((Err(problem), None)),
@@ -149,7 +146,6 @@ mod tests {
     use std::convert::Infallible;
     use std::io;
 
-    use http_body::Frame;
     use http_body_util::StreamBody;
 
     use super::*;
@@ -243,7 +239,7 @@ mod tests {
     async fn a_stream_says_how_it_left_its_bounds() {
         let received = Arc::new(AtomicU64::new(0));
         let pieces: Vec<_> = stream_on(body(&["ab", "cd"]), bounds(3), received.clone()).collect().await;
-        assert_eq!(pieces[0].as_ref().unwrap(), "ab");
+        assert_eq!(pieces[0].as_ref().unwrap().data_ref().unwrap(), "ab");
         assert_eq!((pieces.len(), received.load(Relaxed)), (2, 4));
         assert_eq!(end(body(&["ab", "cd"]), 3).await.code, Code::RequestTooLarge);
         assert_eq!(end(broken(), 10).await.code, Code::Cancelled);

@@ -105,6 +105,7 @@ impl Runtime {
             deadline,
             limits: revision.limits.clone(),
             config: revision.config.clone(),
+            outbound: revision.outbound.clone(),
             models: revision.models.until(deadline),
             log: Arc::new(InvocationLog(log)),
             meter: account.meter.clone(),

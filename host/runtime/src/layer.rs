@@ -34,6 +34,11 @@ impl<T> Layer<T> {
         value
     }
 
+    /// The value, if it is there. Does not renew its idle time.
+    pub(crate) fn peek(&self) -> Option<Arc<T>> {
+        self.value.load_full()
+    }
+
     pub(crate) fn is_resident(&self) -> bool {
         self.value.load().is_some()
     }
@@ -58,11 +63,18 @@ impl<T> Layer<T> {
         self.last_used.renew();
     }
 
-    /// Drops the value if it has been idle for its time. What uses it keeps it until it is done.
-    pub(crate) fn drop_if_idle(&self, now: Instant) {
-        if self.is_resident() && self.last_used.elapsed(now) >= self.idle_timeout {
-            self.drop_now();
+    /// Drops the value if it has been idle for its time, and otherwise says how much of that is left.
+    /// What uses it keeps it until it is done.
+    pub(crate) fn drop_if_idle(&self, now: Instant) -> Option<Duration> {
+        if !self.is_resident() {
+            return None;
         }
+        let left = self.idle_timeout.saturating_sub(self.last_used.elapsed(now));
+        if left.is_zero() {
+            self.drop_now();
+            return None;
+        }
+        Some(left)
     }
 
     /// Drops the value.
@@ -116,9 +128,9 @@ mod tests {
         let layer = Layer::new(Duration::from_secs(1));
         layer.get_or_load(async || Ok::<_, ()>(7)).await.unwrap();
         let now = Instant::now();
-        layer.drop_if_idle(now);
-        assert!(layer.is_resident());
-        layer.drop_if_idle(now + Duration::from_secs(2));
+        let left = layer.drop_if_idle(now).unwrap();
+        assert!(layer.is_resident() && left > Duration::from_millis(900), "{left:?}");
+        assert_eq!(layer.drop_if_idle(now + Duration::from_secs(2)), None);
         assert!(!layer.is_resident());
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use modelet_engine::{Code, Engine, Handler};
 use modelet_inference::{BackendId, SessionKey};
 use modelet_observe::Metrics;
 use modelet_observe::metrics::{Layer as MetricLayer, RevisionMetrics};
-use modelet_types::manifest::RequestBody;
+use modelet_types::manifest::{RequestBody, Reuse};
+use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
     TenantName,
@@ -52,8 +53,10 @@ pub(crate) struct Revision {
     pub(crate) number: RevisionNumber,
     component: Digest,
     pub(crate) request_body: RequestBody,
+    reuse: Reuse,
     pub(crate) limits: Arc<Limits>,
     pub(crate) config: Arc<BTreeMap<String, String>>,
+    pub(crate) outbound: Arc<[OutboundRule]>,
     pub(crate) admission: Admission,
     pub(crate) models: Arc<RevisionModels>,
     pub(crate) metrics: Arc<RevisionMetrics>,
@@ -78,15 +81,18 @@ impl Revision {
         let RevisionRow { number, spec, models } = row;
         let config = &runtime.config;
         let idle_timeout = spec.scale.session_idle_timeout();
+        let limits = Arc::new(spec.limits());
         let models = RevisionModels::new(config, tenant, function, models, idle_timeout);
         Self {
             tenant: tenant.clone(),
             function: function.clone(),
             number,
             component: spec.component,
-            request_body: spec.request_body,
-            limits: Arc::new(spec.limits()),
+            request_body: spec.request_body.unwrap_or_default(),
+            reuse: spec.reuse,
+            limits,
             config: Arc::new(spec.config),
+            outbound: spec.outbound.into(),
             admission: Admission::new(spec.concurrency),
             models: Arc::new(models),
             metrics: config.metrics.revision(tenant, function, number),
@@ -107,7 +113,7 @@ impl Revision {
             .get_or_load(async || {
                 let began = Instant::now();
                 let code = self.code.get_or_load(async || self.load_code(engine).await).await?;
-                let handler = engine.link(&code)?;
+                let handler = engine.link(&code, self.reuse.clone())?;
                 metrics.host().wake(MetricLayer::Code, began.elapsed());
                 Ok(handler)
             })
@@ -144,25 +150,29 @@ impl Revision {
         self.retired.store(true, Relaxed);
     }
 
-    /// Drops what has been idle for its time; everything that is not in use if retired. Says
-    /// whether anything is left.
-    pub(crate) fn sweep(&self, now: Instant) -> bool {
+    /// Drops what has been idle for its time; everything that is not in use if retired. Says when to
+    /// look again; `None` if nothing is left.
+    pub(crate) fn sweep(&self, now: Instant) -> Option<Duration> {
         // Also while it wakes, when nothing is resident yet: what is swept out now would stay for
         // ever once it is.
-        let running = self.admission.running() > 0;
-        if !running {
-            if self.retired.load(Relaxed) {
-                self.handler.drop_now();
-                self.code.drop_now();
-            } else {
-                self.handler.drop_if_idle(now);
-                // The linked handler holds the code, so the code cannot go first.
-                if !self.handler.is_resident() {
-                    self.code.drop_if_idle(now);
-                }
-            }
+        if self.admission.running() > 0 {
+            self.handler.peek().and_then(|handler| handler.sweep(now));
+            return Some(Duration::ZERO);
         }
-        running || self.handler.is_resident() || self.code.is_resident()
+        if self.retired.load(Relaxed) {
+            self.handler.drop_now();
+            self.code.drop_now();
+            return None;
+        }
+        // The linked handler holds the code, so the code cannot go first.
+        let layer = self.handler.drop_if_idle(now).or_else(|| self.code.drop_if_idle(now));
+        let instance = self.handler.peek().and_then(|handler| handler.sweep(now));
+        [layer, instance].into_iter().flatten().min()
+    }
+
+    /// Instances that have answered and wait for the next invocation.
+    pub(crate) fn idle_instances(&self) -> usize {
+        self.handler.peek().map_or(0, |handler| handler.idle_instances())
     }
 
     /// The sessions that this revision uses.

@@ -82,6 +82,7 @@ impl Runtime {
             }
             functions.insert(function, Arc::new(Route { split, revisions, deleted }));
         });
+        self.residents.changed();
     }
 
     /// Takes a deleted function out of the table. Invocations that run go on; those that have not
@@ -94,6 +95,7 @@ impl Runtime {
         for revision in gone.iter().flat_map(|route| &route.revisions) {
             revision.retire();
         }
+        self.residents.changed();
     }
 
     /// The revision that answers the next call.

@@ -27,7 +27,7 @@ pub struct RevisionState {
     pub code: Layer,
     /// The code linked with the host's functions, ready to make instances.
     pub handler: Layer,
-    /// Invocations, each in an instance of its own.
+    /// Invocations, and the instances that are kept for the next.
     pub instances: Instances,
     /// The models' sessions.
     pub sessions: Vec<SessionLayer>,
@@ -58,6 +58,8 @@ pub struct Instances {
     pub running: u32,
     /// Those that wait for a place.
     pub waiting: u32,
+    /// Instances that have answered and wait for the next invocation.
+    pub idle: usize,
 }
 
 /// Whether a session is there.
@@ -110,6 +112,7 @@ impl Runtime {
             instances: Instances {
                 running: revision.admission.running(),
                 waiting: revision.admission.waiting(),
+                idle: revision.idle_instances(),
             },
             sessions: revision.sessions().map(session).collect(),
         }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use futures::{Stream, stream};
+use http_body::Frame;
 use modelet_engine::{BodyStream, Failure};
 use modelet_observe::Outcome;
 use modelet_types::{Code, Problem};
@@ -21,7 +22,7 @@ pub(crate) fn start(
     mut account: Account,
     permit: Permit,
     status: u16,
-) -> impl Stream<Item = Result<Bytes, Failure>> + Send + 'static {
+) -> impl Stream<Item = Result<Frame<Bytes>, Failure>> + Send + 'static {
     let BodyStream { run, chunks, written_bytes } = body;
     account.response_bytes = written_bytes;
     let (ended, end) = oneshot::channel();
@@ -71,20 +72,24 @@ mod tests {
     async fn answer(
         test: &TestRuntime,
         run: BoxFuture<'static, Result<(), Failure>>,
-    ) -> BoxStream<'static, Result<Bytes, Failure>> {
+    ) -> BoxStream<'static, Result<Frame<Bytes>, Failure>> {
         test.publish(1);
         let revision = test.revision();
         let permit = revision.admission.enter().await.unwrap();
         let mut account = Account::open(&test.runtime, &revision, InvocationId::generate());
         account.open_stream(200).await.unwrap();
         let (sender, chunks) = mpsc::channel(1);
-        sender.send(Bytes::from_static(b"first")).await.unwrap();
+        sender.send(Frame::data(Bytes::from_static(b"first"))).await.unwrap();
         let run = run.map(|result| {
             drop(sender);
             result
         });
         let body = BodyStream { run: run.boxed(), chunks, written_bytes: Arc::new(5.into()) };
         start(body, account, permit, 200).boxed()
+    }
+
+    fn data(frame: Result<Frame<Bytes>, Failure>) -> Result<Bytes, Failure> {
+        frame.map(|frame| frame.into_data().unwrap())
     }
 
     /// Waits until the stream is closed, and gives its only record.
@@ -107,14 +112,14 @@ mod tests {
         let failure = Failure::from(Problem::new(Code::WallTimeExceeded, "it took too long"));
         let answer = answer(&test, future::ready(Err(failure.clone())).boxed()).await;
         assert_eq!(closed(&test).await, (Outcome::Failed(Code::WallTimeExceeded), 5));
-        let pieces: Vec<_> = answer.collect().await;
+        let pieces: Vec<_> = answer.map(data).collect().await;
         assert_eq!(pieces, [Ok(Bytes::from_static(b"first")), Err(failure)]);
     }
 
     #[tokio::test]
     async fn a_whole_answer_has_its_record_before_its_end_is_seen() {
         let test = TestRuntime::start(LedgerConfig::default());
-        let pieces: Vec<_> = answer(&test, future::ready(Ok(())).boxed()).await.collect().await;
+        let pieces: Vec<_> = answer(&test, future::ready(Ok(())).boxed()).await.map(data).collect().await;
         assert_eq!(test.ledger.stats().open_streams, 0);
         assert_eq!(pieces, [Ok(Bytes::from_static(b"first"))]);
         assert_eq!(closed(&test).await, (Outcome::Ok, 5));
@@ -124,7 +129,7 @@ mod tests {
     async fn a_reader_who_leaves_ends_the_handler() {
         let test = TestRuntime::start(LedgerConfig::default());
         let mut answer = answer(&test, future::pending().boxed()).await;
-        assert_eq!(answer.next().await, Some(Ok(Bytes::from_static(b"first"))));
+        assert_eq!(answer.next().await.map(data), Some(Ok(Bytes::from_static(b"first"))));
         drop(answer);
         assert_eq!(closed(&test).await, (Outcome::Failed(Code::Cancelled), 5));
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use modelet_types::{Limits, StatedLimits};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub shutdown_grace_ms: u64,
     /// Inference.
     pub inference: InferenceSettings,
+    /// Requests that handlers make.
+    pub outbound: OutboundSettings,
     /// The usage ledger.
     pub ledger: LedgerSettings,
     /// The highest limits that a manifest may ask for. One that is left out is the highest that
@@ -66,6 +69,18 @@ pub struct InferenceSettings {
     pub queue: usize,
     /// The library of ONNX Runtime, `libonnxruntime.so`.
     pub onnxruntime: Option<PathBuf>,
+}
+
+/// To whom handlers' requests may go, beside what their manifests say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboundSettings {
+    /// Networks that are not public and may be connected to all the same.
+    pub allowed_networks: Vec<IpNet>,
+    /// Networks that may not be connected to although they are public.
+    pub denied_networks: Vec<IpNet>,
+    /// A file of certificates in PEM format whose authorities are trusted beside the public ones.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// How the usage ledger is kept.
@@ -93,6 +108,7 @@ impl Default for Config {
             write_timeout_ms: 30_000,
             shutdown_grace_ms: 30_000,
             inference: InferenceSettings::default(),
+            outbound: OutboundSettings::default(),
             ledger: LedgerSettings::default(),
             limits: Limits::HIGHEST,
         }

@@ -1,11 +1,11 @@
 //! A host: everything started in order, and stopped in order.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use modelet_control::{Control, ControlConfig};
-use modelet_engine::{Engine, EngineConfig};
+use modelet_engine::{Engine, EngineConfig, OutboundConfig};
 use modelet_inference::{Inference, InferenceConfig};
 use modelet_observe::function_log::FunctionLogsConfig;
 use modelet_observe::ledger::LedgerConfig;
@@ -43,6 +43,15 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The certificates for handlers' requests cannot be read.
+    #[error("cannot read {path} (outbound.ca_file)", path = path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
         /// Why not.
         #[source]
         source: std::io::Error,
@@ -91,7 +100,7 @@ impl Host {
         let ledger_config = LedgerConfig { durability: config.ledger.durability, ..LedgerConfig::default() };
         let ledger = Ledger::open(ledger_dir, ledger_config)?;
         let logs = FunctionLogs::open(config.data_dir.join("logs"), FunctionLogsConfig::default())?;
-        let engine = Engine::start(&engine_config(&config))?;
+        let engine = Engine::start(&engine_config(&config)?)?;
         let inference = Inference::start(inference_config(&config))?;
         let metrics = metrics(&ledger, &logs, &engine, &inference);
         let runtime = Runtime::start(RuntimeConfig {
@@ -183,9 +192,20 @@ impl Host {
     }
 }
 
-fn engine_config(config: &Config) -> EngineConfig {
+fn engine_config(config: &Config) -> Result<EngineConfig, StartError> {
+    let settings = &config.outbound;
+    let authorities = match &settings.ca_file {
+        Some(path) => std::fs::read(path)
+            .map_err(|source| StartError::Authorities { path: path.clone(), source })?,
+        None => Vec::new(),
+    };
+    let outbound = OutboundConfig {
+        allowed_networks: settings.allowed_networks.clone(),
+        denied_networks: settings.denied_networks.clone(),
+        authorities,
+    };
     let defaults = EngineConfig::new(config.data_dir.join("code"));
-    EngineConfig { max_instances: config.max_instances, ..defaults }
+    Ok(EngineConfig { max_instances: config.max_instances, outbound, ..defaults })
 }
 
 fn inference_config(config: &Config) -> InferenceConfig {

@@ -8,6 +8,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod manifest;
+pub mod outbound;
 pub mod split;
 pub mod tensor;
 pub mod tensor_json;

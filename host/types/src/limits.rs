@@ -99,6 +99,10 @@ limits! {
     handles = 1_024, 8, 65_536;
     /// What one invocation may write to the function's log; the rest is dropped, and that is said.
     log_bytes = 64 * KIB, 0, 16 * MIB;
+    /// Requests that the handler makes.
+    outbound_requests = 100, 0, 10_000;
+    /// Bodies of these requests and of their responses, summed.
+    outbound_bytes = 64 * MIB, 0, 4 * GIB;
 }
 
 impl Limits {

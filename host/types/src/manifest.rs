@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::outbound::OutboundRule;
 use crate::tensor_json::TensorLiteral;
 use crate::{Code, Digest, Limits, ModelName, Problem, StatedLimits};
 
 /// The most models of one revision.
 pub const MAX_MODELS: usize = 32;
+/// The longest idle timeout.
+const DAY_MS: u64 = 24 * 3_600_000;
 /// The most bytes of one revision's configuration, keys and values together.
 pub const MAX_CONFIG_BYTES: usize = 64 << 10;
 
@@ -32,16 +35,20 @@ pub struct RevisionSpec {
     /// When each layer goes cold.
     #[serde(default)]
     pub scale: Scale,
+    /// How many invocations one instance answers.
+    #[serde(default)]
+    pub reuse: Reuse,
     /// How many invocations run and wait at once.
     #[serde(default)]
     pub concurrency: Concurrency,
-    /// How the request's body reaches the handler.
-    #[serde(default)]
-    pub request_body: RequestBody,
+    /// How the request's body reaches the handler. Left out, it is what suits the handler: a stream for
+    /// one of `wasi:http`, all at once for others. A stored revision states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_body: Option<RequestBody>,
     /// What the handler reads through `wasi:config`.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// Where the handler may connect to, as `host` or `host:port`. Empty: nowhere.
+    /// The requests that the handler may make, as `[METHOD,…] [scheme://]host[:port]`. Empty: none.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub outbound: Vec<OutboundRule>,
@@ -55,6 +62,7 @@ impl RevisionSpec {
     pub fn check(&self, ceiling: &Limits) -> Result<(), Problem> {
         self.limits.check(ceiling)?;
         self.scale.check()?;
+        self.reuse.check()?;
         self.concurrency.check()?;
         if self.models.len() > MAX_MODELS {
             return Err(invalid("models", format!("at most {MAX_MODELS} models, got {}", self.models.len())));
@@ -183,6 +191,43 @@ pub enum RequestBody {
     Stream,
 }
 
+/// Whether an instance answers more than one invocation: one after another, never two at a time, and
+/// of one revision only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Reuse {
+    /// The most invocations of one instance; 1 gives each an instance of its own.
+    pub max_invocations: u32,
+    /// Idle time after which an instance that has answered is dropped.
+    pub idle_timeout_ms: u64,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self { max_invocations: 1, idle_timeout_ms: 10_000 }
+    }
+}
+
+impl Reuse {
+    fn check(&self) -> Result<(), Problem> {
+        if !(1..=1_000_000).contains(&self.max_invocations) {
+            let detail = format!("{} is out of range: use 1 to 1000000", self.max_invocations);
+            return Err(invalid("reuse.max_invocations", detail));
+        }
+        if self.idle_timeout_ms > DAY_MS {
+            let detail = format!("{} is out of range: use 0 to {DAY_MS}", self.idle_timeout_ms);
+            return Err(invalid("reuse.idle_timeout_ms", detail));
+        }
+        Ok(())
+    }
+
+    /// Idle time of an instance.
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+}
+
 /// When each layer of an idle function goes cold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -210,7 +255,6 @@ impl Default for Scale {
 
 impl Scale {
     fn check(&self) -> Result<(), Problem> {
-        const DAY_MS: u64 = 24 * 3_600_000;
         let timeouts = [
             ("scale.handler_idle_timeout_ms", self.handler_idle_timeout_ms),
             ("scale.instance_idle_timeout_ms", self.instance_idle_timeout_ms),
@@ -285,48 +329,6 @@ impl Concurrency {
     }
 }
 
-/// One destination that a handler may connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct OutboundRule {
-    /// The host name, in lower case.
-    pub host: String,
-    /// The port; `None` is the scheme's own.
-    pub port: Option<u16>,
-}
-
-impl TryFrom<String> for OutboundRule {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let usage = || {
-            format!(
-                "`{text}` is not a destination: write `host` or `host:port`, such as `api.example.com:443`"
-            )
-        };
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port.parse().map_err(|_| usage())?)),
-            None => (text.as_str(), None),
-        };
-        let label = |l: &str| {
-            !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        };
-        if host.len() > 253 || !host.split('.').all(label) {
-            return Err(usage());
-        }
-        Ok(Self { host: host.to_ascii_lowercase(), port })
-    }
-}
-
-impl From<OutboundRule> for String {
-    fn from(rule: OutboundRule) -> Self {
-        match rule.port {
-            Some(port) => format!("{}:{port}", rule.host),
-            None => rule.host,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,17 +371,5 @@ mod tests {
             spec(&format!(r#","models":{{"m":{{"artifact":"{digest}","golden":[{golden}]}}}}"#)).unwrap();
         let problem = spec.check(&Limits::HIGHEST).unwrap_err();
         assert_eq!(problem.field.as_deref(), Some("models.m.golden[0].outputs.p"));
-    }
-
-    #[test]
-    fn outbound_rules_are_hosts() {
-        let rule = |text: &str| OutboundRule::try_from(text.to_owned());
-        assert_eq!(
-            rule("API.example.com:443").unwrap(),
-            OutboundRule { host: "api.example.com".into(), port: Some(443) }
-        );
-        assert!(rule("https://example.com").is_err());
-        assert!(rule("a..b").is_err());
-        assert!(rule("host:99999").is_err());
     }
 }

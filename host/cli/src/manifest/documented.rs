@@ -25,6 +25,7 @@ fn every_field_is_documented() {
     for (header, prefix) in [
         ("[limits]", "limits."),
         ("[scale]", "scale."),
+        ("[reuse]", "reuse."),
         ("[concurrency]", "concurrency."),
         ("[models.m]", model),
         ("[[models.m.golden]]", golden),
@@ -32,7 +33,7 @@ fn every_field_is_documented() {
         there.extend(fields(header, prefix));
     }
     // The tables themselves are headings.
-    for table in ["models", "limits", "scale", "concurrency"] {
+    for table in ["models", "limits", "scale", "reuse", "concurrency"] {
         assert!(there.remove(table) && text.contains(&format!("\n## `[{table}")), "{table}");
     }
     assert_eq!(documented, there, "docs/manifest.md on the left, the code on the right");

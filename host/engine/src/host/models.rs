@@ -8,6 +8,7 @@ use std::sync::Arc;
 use modelet_types::{Tensor, TensorInfo};
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
+use super::holdings::Held;
 use super::{Host, ModelHandle};
 use crate::bindings::blocking::modelet::inference::blocking_models;
 use crate::bindings::function::modelet::handler::types;
@@ -23,11 +24,12 @@ impl Host {
         &mut self,
         model: Result<Arc<dyn Model>, InferError>,
     ) -> Result<Resource<ModelHandle>, Error> {
-        self.table.push(ModelHandle(model?)).map_err(|error| self.handles_full(&error))
+        let number = self.holdings.push(Held::Model(model?)).map_err(|full| self.handles_full(full))?;
+        Ok(Resource::new_own(number))
     }
 
     fn model(&self, handle: &Resource<ModelHandle>) -> wasmtime::Result<Arc<dyn Model>> {
-        Ok(self.table.get(handle)?.0.clone())
+        Ok(self.holdings.model(handle.rep())?.clone())
     }
 
     /// Shares the tensors behind `inputs`; the handles stay the guest's.
@@ -70,8 +72,7 @@ impl Host {
     }
 
     fn drop_model(&mut self, handle: Resource<ModelHandle>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
-        Ok(())
+        self.holdings.remove(handle.rep())
     }
 }
 
@@ -98,7 +99,10 @@ impl<T: Send> models::HostModelWithStore<T> for HasSelf<Host> {
         accessor: &Accessor<T, Self>,
         name: String,
     ) -> wasmtime::Result<Result<Resource<ModelHandle>, Error>> {
-        let loading = accessor.with(|mut access| access.get().models.load(&name));
+        let (loading, _under_way) = accessor.with(|mut access| {
+            let host = access.get();
+            (host.models.load(&name), host.under_way())
+        });
         let model = loading.await;
         Ok(accessor.with(|mut access| access.get().hold_model(model)))
     }
@@ -109,9 +113,9 @@ impl<T: Send> models::HostModelWithStore<T> for HasSelf<Host> {
         inputs: Inputs,
         outputs: Vec<String>,
     ) -> wasmtime::Result<Result<Outputs, Error>> {
-        let running = accessor.with(|mut access| -> wasmtime::Result<_> {
+        let (running, _under_way) = accessor.with(|mut access| -> wasmtime::Result<_> {
             let host = access.get();
-            Ok(host.model(&handle)?.infer(host.share(inputs)?, outputs))
+            Ok((host.model(&handle)?.infer(host.share(inputs)?, outputs), host.under_way()))
         })?;
         let inferred = running.await;
         accessor.with(|mut access| access.get().hold_outputs(inferred))

@@ -1,7 +1,7 @@
 //! Standard output and error of a handler, cut into lines of the function's log.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -23,52 +23,76 @@ const WRITE_BYTES: usize = 64 << 10;
 pub(super) struct LogStream(Arc<Shared>);
 
 struct Shared {
-    log: Arc<dyn Log>,
     level: Level,
     source: Source,
-    /// The line that has not ended yet.
-    open: Mutex<Vec<u8>>,
+    line: Mutex<Line>,
+}
+
+/// The line that has not ended yet.
+struct Line {
+    /// Where it will go.
+    log: Arc<dyn Log>,
+    text: Vec<u8>,
 }
 
 impl LogStream {
     pub(super) fn new(log: Arc<dyn Log>, level: Level, source: Source) -> Self {
-        Self(Arc::new(Shared { log, level, source, open: Mutex::new(Vec::new()) }))
+        Self(Arc::new(Shared { level, source, line: Mutex::new(Line { log, text: Vec::new() }) }))
+    }
+
+    /// Ends the open line, if there is one.
+    pub(super) fn end_line(&self) {
+        self.0.emit_open(&mut self.lock());
+    }
+
+    /// Sends what is written from now on to another log.
+    pub(super) fn turn_to(&self, log: Arc<dyn Log>) {
+        let mut line = self.lock();
+        self.0.emit_open(&mut line);
+        line.log = log;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, bytes: &[u8]) {
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.lock();
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
             let (text, ended) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
             for chunk in text.chunks(MAX_LINE_BYTES) {
-                if open.len() + chunk.len() > MAX_LINE_BYTES {
-                    self.0.emit(&mut open);
+                if line.text.len() + chunk.len() > MAX_LINE_BYTES {
+                    self.0.emit(&mut line);
                 }
-                open.extend_from_slice(chunk);
+                line.text.extend_from_slice(chunk);
             }
             if ended {
-                self.0.emit(&mut open);
+                self.0.emit(&mut line);
             }
         }
     }
 }
 
 impl Shared {
-    fn emit(&self, line: &mut Vec<u8>) {
-        self.log.line(self.level, self.source, &String::from_utf8_lossy(line));
-        line.clear();
+    fn emit(&self, line: &mut Line) {
+        line.log.line(self.level, self.source, &String::from_utf8_lossy(&line.text));
+        line.text.clear();
+    }
+
+    /// A last line without its end is a line all the same.
+    fn emit_open(&self, line: &mut Line) {
+        if !line.text.is_empty() {
+            self.emit(line);
+        }
     }
 }
 
 impl Drop for Shared {
-    /// A last line without its end is a line all the same.
     fn drop(&mut self) {
-        let mut open = std::mem::take(self.open.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if !open.is_empty() {
-            self.emit(&mut open);
-        }
+        self.emit_open(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -146,6 +170,17 @@ mod tests {
         assert_eq!(*lines.0.lock().unwrap(), ["one", "two"]);
         drop(stream);
         assert_eq!(*lines.0.lock().unwrap(), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_line_belongs_to_the_log_in_which_it_began() {
+        let (before, after) = (Arc::new(Lines::default()), Arc::new(Lines::default()));
+        let stream = LogStream::new(before.clone(), Level::Info, Source::Stdout);
+        stream.push(b"begun");
+        stream.turn_to(after.clone());
+        stream.push(b"next\n");
+        assert_eq!(*before.0.lock().unwrap(), ["begun"]);
+        assert_eq!(*after.0.lock().unwrap(), ["next"]);
     }
 
     #[test]

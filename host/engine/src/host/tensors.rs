@@ -3,9 +3,10 @@
 use half::{bf16, f16};
 use modelet_types::tensor::InvalidTensor;
 use modelet_types::{ElementType, Tensor};
-use wasmtime::component::{Resource, ResourceTableError};
+use wasmtime::component::Resource;
 
 use super::Host;
+use super::holdings::{Full, Held};
 use crate::bindings::function::modelet::inference::tensors;
 use crate::bindings::function::modelet::inference::tensors::{Elements, Error};
 use crate::ports::InferError;
@@ -15,25 +16,24 @@ impl Host {
     pub(super) fn hold(&mut self, tensor: Tensor) -> Result<Resource<Tensor>, Error> {
         let bytes = tensor.byte_len() as u64;
         let limit = self.limits.tensor_bytes;
-        if bytes > limit.saturating_sub(self.tensor_bytes) {
+        let held = self.holdings.tensor_bytes();
+        if bytes > limit.saturating_sub(held) {
             return Err(Error::Overloaded(format!(
-                "{} bytes of tensors are held and {bytes} more are over the limit of {limit} \
-                 (limits.tensor_bytes): drop tensors that are no longer needed",
-                self.tensor_bytes
+                "{held} bytes of tensors are held and {bytes} more are over the limit of {limit} \
+                 (limits.tensor_bytes): drop tensors that are no longer needed"
             )));
         }
-        let handle = self.table.push(tensor).map_err(|error| self.handles_full(&error))?;
-        self.tensor_bytes += bytes;
-        Ok(handle)
+        let number = self.holdings.push(Held::Tensor(tensor)).map_err(|full| self.handles_full(full))?;
+        Ok(Resource::new_own(number))
     }
 
-    pub(super) fn handles_full(&self, _: &ResourceTableError) -> Error {
+    pub(super) fn handles_full(&self, _: Full) -> Error {
         let limit = self.limits.handles;
         Error::Overloaded(format!("{limit} handles are held, which is the limit (limits.handles)"))
     }
 
     pub(super) fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<Tensor> {
-        Ok(self.table.get(handle)?.clone())
+        Ok(self.holdings.tensor(handle.rep())?.clone())
     }
 }
 
@@ -50,20 +50,19 @@ impl tensors::HostTensor for Host {
     }
 
     fn shape(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<Vec<u64>> {
-        Ok(self.table.get(&handle)?.shape().iter().map(|&dim| dim as u64).collect())
+        Ok(self.holdings.tensor(handle.rep())?.shape().iter().map(|&dim| dim as u64).collect())
     }
 
     fn element_type(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<tensors::ElementType> {
-        Ok(self.table.get(&handle)?.element_type().into())
+        Ok(self.holdings.tensor(handle.rep())?.element_type().into())
     }
 
     fn elements(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<Elements> {
-        Ok(elements_of(self.table.get(&handle)?))
+        Ok(elements_of(self.holdings.tensor(handle.rep())?))
     }
 
     fn drop(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<()> {
-        self.tensor_bytes -= self.table.delete(handle)?.byte_len() as u64;
-        Ok(())
+        self.holdings.remove(handle.rep())
     }
 }
 

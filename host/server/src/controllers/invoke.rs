@@ -6,8 +6,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body_util::StreamBody;
 use modelet_runtime::{Answer, AnswerBody, Call};
 
 use crate::context::Context;
@@ -26,6 +27,10 @@ pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> 
     // Credentials are meant for the host; a tenant's code must not see its callers' keys.
     parts.headers.remove(AUTHORIZATION);
     parts.headers.remove(PROXY_AUTHORIZATION);
+    // HTTP/2 names the host in the address instead (RFC 9113 §8.3.1).
+    if let Some(authority) = parts.uri.authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok()) {
+        parts.headers.entry(HOST).or_insert(authority);
+    }
     let (tenant, function, path) = split_address(parts.uri.path());
     let call = Call {
         tenant: tenant.to_owned(),
@@ -56,8 +61,8 @@ fn respond(answer: Answer) -> Response {
             let body = match reply.body {
                 AnswerBody::Bytes(bytes) => Body::from(bytes),
                 // An error here makes hyper break the connection off.
-                AnswerBody::Stream(stream) => {
-                    Body::from_stream(stream.map(|chunk| chunk.map_err(io::Error::other)))
+                AnswerBody::Stream(frames) => {
+                    Body::new(StreamBody::new(frames.map(|frame| frame.map_err(io::Error::other))))
                 }
             };
             let mut response = Response::new(body);

@@ -8,8 +8,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
-use http_body::Body as _;
+use futures::stream;
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
@@ -87,43 +88,44 @@ fn paced(body: Body, request_runs: RunningRequest, write_timeout: Duration) -> B
             () = send_all(body, &sender, write_timeout) => {}
         }
     });
-    Body::from_stream(stream::unfold(Some(receiver), |receiver| async {
+    Body::new(StreamBody::new(stream::unfold(Some(receiver), |receiver| async {
         let mut receiver = receiver?;
         match receiver.recv().await {
-            Some(Piece::Data(bytes)) => Some((bytes, Some(receiver))),
+            Some(Piece::Frame(frame)) => Some((frame, Some(receiver))),
             Some(Piece::End) => None,
             None => Some((Err(axum::Error::new("the answer was given up")), None)),
         }
-    }))
+    })))
 }
 
 enum Piece {
-    Data(Result<Bytes, axum::Error>),
+    Frame(Result<Frame<Bytes>, axum::Error>),
     /// The body is whole. Without it, it was given up.
     End,
 }
 
 async fn send_all(body: Body, sender: &mpsc::Sender<Piece>, write_timeout: Duration) {
     let send = async |piece| matches!(timeout(write_timeout, sender.send(piece)).await, Ok(Ok(())));
-    let mut body = body.into_data_stream();
-    while let Some(chunk) = body.next().await {
-        match chunk {
-            Ok(bytes) if bytes.len() <= PIECE_BYTES => {
-                if !send(Piece::Data(Ok(bytes))).await {
-                    return;
-                }
-            }
-            Ok(bytes) => {
+    let mut body = body;
+    while let Some(frame) = body.frame().await {
+        let whole = match frame {
+            Ok(frame) if frame.data_ref().is_none_or(|bytes| bytes.len() <= PIECE_BYTES) => frame,
+            Ok(frame) => {
+                let bytes = frame.into_data().unwrap_or_default();
                 for part in bytes.chunks(PIECE_BYTES) {
-                    if !send(Piece::Data(Ok(Bytes::copy_from_slice(part)))).await {
+                    if !send(Piece::Frame(Ok(Frame::data(Bytes::copy_from_slice(part))))).await {
                         return;
                     }
                 }
+                continue;
             }
             Err(error) => {
-                send(Piece::Data(Err(error))).await;
+                send(Piece::Frame(Err(error))).await;
                 return;
             }
+        };
+        if !send(Piece::Frame(Ok(whole))).await {
+            return;
         }
     }
     send(Piece::End).await;

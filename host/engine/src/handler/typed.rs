@@ -1,0 +1,153 @@
+//! A call in the types of `modelet:handler`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use modelet_types::Code as ErrorCode;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::PollSender;
+use wasmtime::component::StreamReader;
+
+use super::{
+    CONNECTION_HEADERS, Handler, Lease, checked_status, failed, invalid_response, response_too_large, told,
+    wall_time_exceeded,
+};
+use crate::bindings::function::exports::modelet::handler::handler::Body;
+use crate::bindings::function::modelet::handler::types as wit;
+use crate::body::ResponseStream;
+use crate::failure::{Failure, HandlerProblem};
+use crate::host::Host;
+use crate::instance::Instance;
+use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody};
+
+/// Answers one request.
+pub(super) async fn run(
+    handler: Arc<Handler>,
+    mut instance: Instance,
+    invocation: Invocation,
+    lease: Lease,
+) -> Result<Reply, Failure> {
+    let deadline = invocation.deadline;
+    let request = wit_request(&invocation);
+    let (head, body) = match instance.handle(request, invocation.body).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(problem)) => {
+            let failure = handler_problem(problem, instance.store.data());
+            handler.put_back(instance).await;
+            return Err(failure);
+        }
+        Err(error) => return Err(failed(&error, instance.store.data())),
+    };
+    let host = instance.store.data();
+    let (status, headers) = checked_head(head).map_err(|failure| told(failure, &**host.log()))?;
+    let limit = host.limits.response_body_bytes;
+    let body = match body {
+        Body::Bytes(bytes) if bytes.len() as u64 > limit => {
+            return Err(told(response_too_large(bytes.len() as u64, limit), &**host.log()));
+        }
+        Body::Bytes(bytes) => {
+            handler.put_back(instance).await;
+            ReplyBody::Bytes(Bytes::from(bytes))
+        }
+        Body::Stream(reader) => ReplyBody::Stream(stream_out(handler, instance, reader, lease, deadline)),
+    };
+    Ok(Reply { status, headers, body })
+}
+
+/// What goes on running the handler until its response's body has ended.
+fn stream_out(
+    handler: Arc<Handler>,
+    mut instance: Instance,
+    reader: StreamReader<u8>,
+    lease: Lease,
+    deadline: Instant,
+) -> BodyStream {
+    let (sender, chunks) = mpsc::channel(1);
+    let meter = instance.store.data().meter.clone();
+    let written_bytes = Arc::new(AtomicU64::new(0));
+    let written = written_bytes.clone();
+    let run = async move {
+        let _lease = lease;
+        let store = &mut instance.store;
+        let limits = store.data().limits.clone();
+        let log = store.data().log().clone();
+        let (ended, end) = oneshot::channel();
+        let consumer =
+            ResponseStream::new(PollSender::new(sender), written, limits.response_body_bytes, ended);
+        let piped = async {
+            reader.pipe(&mut *store, consumer)?;
+            // The error of `end` is what is waited for: the consumer was dropped with its sender.
+            store.run_concurrent(async |_| drop(end.await)).await
+        };
+        match tokio::time::timeout_at(deadline.into(), meter.measure(Box::pin(piped))).await {
+            Ok(Ok(())) => {
+                handler.put_back(instance).await;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(failed(&error, instance.store.data())),
+            Err(_) => Err(told(wall_time_exceeded(&limits), &*log)),
+        }
+    };
+    BodyStream { run: run.boxed(), chunks, written_bytes }
+}
+
+fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
+    let status = problem.status;
+    if !(400..=599).contains(&status) {
+        let detail = format!("the handler reported an error with status {status}; use 400 to 599");
+        return told(Failure::host(ErrorCode::InvalidResponse, detail), &**host.log());
+    }
+    let wit::Problem { status, code, detail, field } = problem;
+    Failure::Handler(HandlerProblem { status, code, detail, field })
+}
+
+fn wit_request(invocation: &Invocation) -> wit::Request {
+    let remaining = invocation.deadline.saturating_duration_since(Instant::now());
+    wit::Request {
+        method: invocation.method.clone(),
+        path: invocation.path.clone(),
+        query: invocation.query.clone(),
+        headers: invocation
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+        invocation: wit::Invocation {
+            id: invocation.id.to_string(),
+            function: invocation.function.to_string(),
+            revision: invocation.revision.0,
+            remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
+        },
+    }
+}
+
+fn checked_head(head: wit::Response) -> Result<(StatusCode, HeaderMap), Failure> {
+    let status = checked_status(head.status)?;
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for (name, value) in head.headers {
+        let shown = || name.chars().take(80).collect::<String>().escape_debug().to_string();
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            invalid_response(format!(
+                "the handler answered with a header named `{}`, which HTTP does not allow",
+                shown()
+            ))
+        })?;
+        if CONNECTION_HEADERS.contains(&parsed) {
+            continue;
+        }
+        let value = HeaderValue::from_bytes(&value).map_err(|_| {
+            invalid_response(format!(
+                "the value of the handler's header `{}` has bytes that HTTP does not allow",
+                shown()
+            ))
+        })?;
+        headers
+            .try_append(parsed, value)
+            .map_err(|_| invalid_response("the handler answered with more headers than are possible"))?;
+    }
+    Ok((status, headers))
+}
