@@ -44,13 +44,10 @@ async fn server(length: usize, tls: Option<TlsAcceptor>) -> u16 {
             let (stream, _) = listener.accept().await.unwrap();
             let tls = tls.clone();
             tokio::spawn(async move {
-                match tls {
-                    // A client that does not trust the certificate ends the handshake.
-                    Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => answer(stream, length).await,
-                        Err(_) => {}
-                    },
-                    None => answer(stream, length).await,
+                let Some(tls) = tls else { return answer(stream, length).await };
+                // A client that does not trust the certificate ends the handshake.
+                if let Ok(stream) = tls.accept(stream).await {
+                    answer(stream, length).await;
                 }
             });
         }
@@ -130,12 +127,13 @@ async fn requests_and_bytes_are_limited() {
 async fn tls_trusts_the_authorities_that_the_operator_names() {
     let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(authority.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![authority.cert.der().clone()], key)
-        .unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![authority.cert.der().clone()], key)
+            .unwrap();
     let port = server(5, Some(TlsAcceptor::from(Arc::new(config)))).await;
     let (rule, address) = (format!("https://localhost:{port}"), format!("https://localhost:{port}/"));
 

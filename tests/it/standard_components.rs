@@ -42,8 +42,8 @@ async fn sees_method_path_query_and_headers() {
 
 #[tokio::test]
 async fn bodies_stream_both_ways() {
-    let host = start(json!({ "limits": { "request_body_bytes": 64 << 20, "response_body_bytes": 64 << 20 } }))
-        .await;
+    let host =
+        start(json!({ "limits": { "request_body_bytes": 64 << 20, "response_body_bytes": 64 << 20 } })).await;
     let (sender, mut receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let body = Body::wrap_stream(stream::poll_fn(move |cx| receiver.poll_recv(cx)));
     let asking = host.request(Method::POST, "/f/default/standard/echo").body(body).send();
@@ -91,9 +91,11 @@ async fn is_held_to_the_same_limits() {
     // Announced, and found out on the way.
     host.call("standard", "/length", vec![0; 1001]).await.problem(413, "request_too_large", Some("body"));
     let pieces = stream::iter([600, 600]).map(|length| Ok::<_, std::io::Error>(vec![0_u8; length]));
-    host.call("standard", "/length", Body::wrap_stream(pieces))
-        .await
-        .problem(413, "request_too_large", Some("body"));
+    host.call("standard", "/length", Body::wrap_stream(pieces)).await.problem(
+        413,
+        "request_too_large",
+        Some("body"),
+    );
     // A body that breaks off cannot be taken for a whole one.
     let flood = host.request(Method::POST, "/f/default/standard/flood").send().await.unwrap();
     assert_eq!(flood.status(), 200);

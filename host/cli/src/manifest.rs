@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use modelet_types::manifest::{
-    BackendChoice, Concurrency, Golden, ModelSpec, RequestBody, Reuse, Scale,
-};
+use modelet_types::manifest::{BackendChoice, Concurrency, Golden, ModelSpec, RequestBody, Reuse, Scale};
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{Digest, FunctionName, Limits, ModelName, Problem, RevisionSpec, StatedLimits};
 use serde::Deserialize;

@@ -22,6 +22,11 @@ pub struct EngineConfig {
 impl EngineConfig {
     /// The defaults, with compiled code under `code_dir`.
     pub fn new(code_dir: PathBuf) -> Self {
-        Self { code_dir, max_instances: 1_000, tick: Duration::from_millis(1), outbound: OutboundConfig::default() }
+        Self {
+            code_dir,
+            max_instances: 1_000,
+            tick: Duration::from_millis(1),
+            outbound: OutboundConfig::default(),
+        }
     }
 }

@@ -142,7 +142,9 @@ fn with_largest_pool(max_instances: u32) -> wasmtime::Result<(wasmtime::Engine, 
     let mut instances = max_instances;
     while instances >= MIN_POOLED_INSTANCES {
         let mut config = base_config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances + idle_beside(instances))));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
+            instances + idle_beside(instances),
+        )));
         match wasmtime::Engine::new(&config) {
             Ok(engine) => return Ok((engine, Allocator::Pooling { instances })),
             Err(error) => tracing::debug!(instances, error = %error, "pool does not fit the address space"),

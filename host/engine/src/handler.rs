@@ -127,9 +127,7 @@ impl Handler {
             }
         };
         match self.linked {
-            Linked::Function(_) | Linked::Blocking(_) => {
-                typed::run(self, instance, invocation, lease).await
-            }
+            Linked::Function(_) | Linked::Blocking(_) => typed::run(self, instance, invocation, lease).await,
             Linked::WasiHttp(_) => wasi_http::run(self, instance, invocation, lease).await,
         }
     }
@@ -184,9 +182,10 @@ const CONNECTION_HEADERS: [HeaderName; 7] = [
 
 /// The status, if a response may have it.
 fn checked_status(status: u16) -> Result<StatusCode, Failure> {
-    StatusCode::from_u16(status).ok().filter(|status| (200..=599).contains(&status.as_u16())).ok_or_else(
-        || invalid_response(format!("the handler answered with status {status}; use 200 to 599")),
-    )
+    StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| (200..=599).contains(&status.as_u16()))
+        .ok_or_else(|| invalid_response(format!("the handler answered with status {status}; use 200 to 599")))
 }
 
 fn invalid_response(detail: impl Into<std::borrow::Cow<'static, str>>) -> Failure {

@@ -64,11 +64,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(
-        outbound: Arc<Outbound>,
-        connections: Arc<Semaphore>,
-        invocation: &Invocation,
-    ) -> Self {
+    pub(crate) fn new(outbound: Arc<Outbound>, connections: Arc<Semaphore>, invocation: &Invocation) -> Self {
         let Invocation { limits, meter, models, log, config, outbound: rules, .. } = invocation;
         let stdout = LogStream::new(log.clone(), Level::Info, Source::Stdout);
         let stderr = LogStream::new(log.clone(), Level::Warn, Source::Stderr);
@@ -139,9 +135,7 @@ impl Host {
     /// memory, after which a guest is seldom sound.
     pub(crate) fn is_settled(&self) -> bool {
         // This one and the sender's.
-        Arc::strong_count(&self.under_way) == 2
-            && !self.limiter.refused()
-            && self.holdings.has_numbers_left()
+        Arc::strong_count(&self.under_way) == 2 && !self.limiter.refused() && self.holdings.has_numbers_left()
     }
 
     /// Gives the guest the request's body until the invocation ends: kept longer, it would keep the

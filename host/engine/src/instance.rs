@@ -143,7 +143,8 @@ impl Instance {
 
 fn store(engine: &Engine, connections: &Arc<Semaphore>, invocation: &Invocation) -> Store<Host> {
     let limits = &invocation.limits;
-    let mut store = Store::new(&engine.0.wasmtime, Host::new(engine.0.outbound.clone(), connections.clone(), invocation));
+    let mut store =
+        Store::new(&engine.0.wasmtime, Host::new(engine.0.outbound.clone(), connections.clone(), invocation));
     store.limiter(|host| &mut host.limiter);
     let largest_value = limits
         .request_body_bytes

@@ -195,8 +195,9 @@ impl Host {
 fn engine_config(config: &Config) -> Result<EngineConfig, StartError> {
     let settings = &config.outbound;
     let authorities = match &settings.ca_file {
-        Some(path) => std::fs::read(path)
-            .map_err(|source| StartError::Authorities { path: path.clone(), source })?,
+        Some(path) => {
+            std::fs::read(path).map_err(|source| StartError::Authorities { path: path.clone(), source })?
+        }
         None => Vec::new(),
     };
     let outbound = OutboundConfig {

@@ -111,6 +111,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let folder = self.folder.uploads();
         for (tenant, digest, path) in blocking(move || stored_parts(&folder)).await? {
+            let looked_at = path.clone();
+            // Before it is claimed: a request that comes meanwhile for an upload that is not stale would
+            // be told that somebody is at it.
+            if !blocking(move || stale(&looked_at, grace)).await? {
+                continue;
+            }
             let Some(claim) = self.claims.claim(&tenant, digest) else { continue };
             let removed = blocking(move || {
                 let bytes = if stale(&path, grace)? { Some(remove(&path)?) } else { None };

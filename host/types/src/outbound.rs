@@ -139,7 +139,11 @@ impl fmt::Display for OutboundRule {
         if let Some(scheme) = self.scheme {
             write!(f, "{}://", scheme.as_str())?;
         }
-        if self.host.contains(':') { write!(f, "[{}]", self.host)? } else { f.write_str(&self.host)? }
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?
+        } else {
+            f.write_str(&self.host)?
+        }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
@@ -196,7 +200,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for text in ["a.example.com", "GET,POST http://b.example:1", "https://*.c.example", "[2001:db8::1]:2"] {
+        for text in ["a.example.com", "GET,POST http://b.example:1", "https://*.c.example", "[2001:db8::1]:2"]
+        {
             assert_eq!(rule(text).to_string(), text);
         }
     }
@@ -204,8 +209,21 @@ mod tests {
     #[test]
     fn other_things_are_refused() {
         for text in [
-            "", "a..b", "host:99999", "host:0x", "host:0", "ftp://host", "get host", "GET  host", "*", "*.com", "a.*.b",
-            "https://host/path", "user@host", "[::g]", "[::1]x",
+            "",
+            "a..b",
+            "host:99999",
+            "host:0x",
+            "host:0",
+            "ftp://host",
+            "get host",
+            "GET  host",
+            "*",
+            "*.com",
+            "a.*.b",
+            "https://host/path",
+            "user@host",
+            "[::g]",
+            "[::1]x",
         ] {
             assert!(OutboundRule::try_from(text.to_owned()).is_err(), "{text:?}");
         }

@@ -38,7 +38,8 @@ pub(super) async fn run(
     let (deadline, limits) = (invocation.deadline, invocation.limits.clone());
     let (log, meter) = (invocation.log.clone(), invocation.meter.clone());
     let broken_body = Arc::new(OnceLock::new());
-    let request = wasi_request(&mut instance, invocation, broken_body.clone()).map_err(|failure| told(failure, &*log))?;
+    let request = wasi_request(&mut instance, invocation, broken_body.clone())
+        .map_err(|failure| told(failure, &*log))?;
     let (sender, mut response) = oneshot::channel();
     let mut running = call(instance, request, sender).boxed();
 
@@ -171,12 +172,11 @@ fn wasi_request(
             StreamBody::new(frames).boxed_unsync()
         }
     };
-    let mut request = http::Request::builder().method(method.as_str()).uri(address).body(body).map_err(
-        |error| {
+    let mut request =
+        http::Request::builder().method(method.as_str()).uri(address).body(body).map_err(|error| {
             let detail = format!("the request's address cannot be handed to the handler: {error}");
             Failure::Host(Problem::new(ErrorCode::InvalidInput, detail))
-        },
-    )?;
+        })?;
     *request.headers_mut() = headers;
     Ok(request)
 }

@@ -91,7 +91,8 @@ impl WasiHttpHooks for Sender {
             let destination = destination.inspect_err(|(error, reason)| refused(error, reason));
             let destination = destination.map_err(|(error, _)| error)?;
             let named = format!("a request to {}:{} failed", destination.host, destination.port);
-            let places = outbound.places(connections, under_way).inspect_err(|error| refused(error, &named))?;
+            let places =
+                outbound.places(connections, under_way).inspect_err(|error| refused(error, &named))?;
             let sent = outbound.send(&destination, request, options, Count { usage, limit }, places).await;
             sent.inspect_err(|error| refused(error, &named))
         })
@@ -231,9 +232,8 @@ impl Outbound {
 
     /// A place among the connections of the handler and among those of the host.
     fn places(&self, handler: Arc<Semaphore>, under_way: Arc<()>) -> Result<Places, Error> {
-        let of = |places: Arc<Semaphore>| {
-            places.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)
-        };
+        let of =
+            |places: Arc<Semaphore>| places.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached);
         Ok(Places { _handler: of(handler)?, _host: of(self.connections.clone())?, _under_way: under_way })
     }
 }

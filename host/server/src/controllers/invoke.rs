@@ -28,7 +28,8 @@ pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> 
     parts.headers.remove(AUTHORIZATION);
     parts.headers.remove(PROXY_AUTHORIZATION);
     // HTTP/2 names the host in the address instead (RFC 9113 §8.3.1).
-    if let Some(authority) = parts.uri.authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok()) {
+    if let Some(authority) = parts.uri.authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok())
+    {
         parts.headers.entry(HOST).or_insert(authority);
     }
     let (tenant, function, path) = split_address(parts.uri.path());
