@@ -29,7 +29,7 @@ async fn fetch(host: &TestHost, address: &str) -> Answer {
     host.call("standard", &format!("/fetch?{address}"), "").await
 }
 
-/// Checks that a fetch was refused, for `reason` in the handler and with a line in its log.
+/// Checks that a fetch was refused, for `reason` as the handler sees it.
 async fn refused(host: &TestHost, address: &str, reason: &str) {
     let answer = fetch(host, address).await.expect(502);
     assert!(answer.text().contains(reason), "{address}: {}", answer.text());

@@ -135,7 +135,7 @@ impl Host {
     /// memory, after which a guest is seldom sound.
     pub(crate) fn is_settled(&self) -> bool {
         // This one and the sender's.
-        Arc::strong_count(&self.under_way) == 2 && !self.limiter.refused() && self.holdings.has_numbers_left()
+        Arc::strong_count(&self.under_way) == 2 && !self.limiter.refused() && self.holdings.has_room()
     }
 
     /// Gives the guest the request's body until the invocation ends: kept longer, it would keep the

@@ -152,11 +152,11 @@ fn store(engine: &Engine, connections: &Arc<Semaphore>, invocation: &Invocation)
         .max(limits.tensor_bytes)
         .saturating_add(HOSTCALL_OVERHEAD_BYTES);
     store.set_hostcall_fuel(usize::try_from(largest_value).unwrap_or(usize::MAX));
-    // The host's own tables refuse at the limit itself, with an error that a handler can deal
-    // with; this is for handles that a guest makes alone. A handle counts once where it is held
-    // and once more while it is lent.
+    // The host's own tables refuse at the limit itself, with an error that a handler can deal with; this
+    // is for handles that a guest makes alone. A handle counts once where it is held, once more while it
+    // is lent, and as many may be left of earlier invocations.
     let handles = usize::try_from(limits.handles).unwrap_or(usize::MAX);
-    let handles = handles.saturating_mul(2).saturating_add(HANDLES_OVERHEAD);
+    let handles = handles.saturating_mul(3).saturating_add(HANDLES_OVERHEAD);
     store.set_max_component_handles(handles);
     if let Some(table) = store.concurrent_resource_table() {
         // What stands behind a handle, such as a stream's two ends and what is between them.

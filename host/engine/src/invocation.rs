@@ -77,7 +77,7 @@ pub struct Reply {
 /// A response's body.
 #[derive(Debug)]
 pub enum ReplyBody {
-    /// All at once. The instance is gone.
+    /// All at once. The instance is done with it.
     Bytes(Bytes),
     /// As the handler makes it.
     Stream(BodyStream),

@@ -29,7 +29,7 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Threads that run requests and handlers; 0 is one per core.
     pub workers: usize,
-    /// Handler instances that may live at one time.
+    /// Handler instances that may answer at one time.
     pub max_instances: u32,
     /// Connections that may be open at one time; more wait until one is closed. 0 is as many as the
     /// process may have file descriptors, less a quarter and at least 256 for files.

@@ -150,6 +150,9 @@ pub struct Instances {
     pub running: u64,
     /// Invocations that wait.
     pub waiting: u64,
+    /// Instances that have answered and wait for the next invocation.
+    #[serde(default)]
+    pub idle: u64,
 }
 
 /// The state of a model's session.

@@ -14,7 +14,7 @@ Examples:
 
 The layers go cold one after another, by the idle timeouts under [scale] in modelet.toml: compiled
 code, the linked handler, and each model's session. A function with all of them cold costs nothing;
-its next call wakes it.";
+its next call wakes it. IDLE are instances that wait for the next call, as [reuse] says.";
 
 /// Show which layers of a function are warm.
 #[derive(Debug, Args)]
@@ -32,12 +32,12 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
     let answer = client.state(arguments.function.as_str()).await?;
     output.answer(&answer.raw, || {
         let rows: Vec<_> = answer.value.revisions.iter().map(row).collect();
-        table(["REVISION", "CODE", "HANDLER", "RUNNING", "WAITING", "SESSIONS"], &rows)
+        table(["REVISION", "CODE", "HANDLER", "RUNNING", "WAITING", "IDLE", "SESSIONS"], &rows)
     })?;
     Ok(())
 }
 
-fn row(state: &RevisionState) -> [String; 6] {
+fn row(state: &RevisionState) -> [String; 7] {
     let session =
         |s: &crate::client::answers::SessionState| format!("{} ({}): {}", s.model, s.backend, s.state);
     [
@@ -46,6 +46,7 @@ fn row(state: &RevisionState) -> [String; 6] {
         state.handler.clone(),
         state.instances.running.to_string(),
         state.instances.waiting.to_string(),
+        state.instances.idle.to_string(),
         state.sessions.iter().map(session).collect::<Vec<_>>().join(", "),
     ]
 }

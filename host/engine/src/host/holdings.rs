@@ -25,6 +25,8 @@ pub(crate) struct Holdings {
     free: Vec<u32>,
     capacity: usize,
     tensor_bytes: u64,
+    /// Handles of earlier invocations that the guest still has.
+    left_behind: usize,
 }
 
 /// As many handles are held as may be.
@@ -35,7 +37,7 @@ impl Holdings {
     /// With room for `capacity` handles.
     pub(crate) fn new(capacity: u64) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-        Self { first: 0, slots: Vec::new(), free: Vec::new(), capacity, tensor_bytes: 0 }
+        Self { first: 0, slots: Vec::new(), free: Vec::new(), capacity, tensor_bytes: 0, left_behind: 0 }
     }
 
     /// Bytes of the tensors that are held.
@@ -78,7 +80,10 @@ impl Holdings {
     /// Lets go of what has this number. Of an earlier invocation nothing is held any more: a guest whose
     /// garbage is collected late drops such handles.
     pub(super) fn remove(&mut self, number: u32) -> wasmtime::Result<()> {
-        let Some(slot) = number.checked_sub(self.first) else { return Ok(()) };
+        let Some(slot) = number.checked_sub(self.first) else {
+            self.left_behind = self.left_behind.saturating_sub(1);
+            return Ok(());
+        };
         let held = self.slots.get_mut(slot as usize).and_then(Option::take).ok_or_else(gone)?;
         if let Held::Tensor(tensor) = held {
             self.tensor_bytes -= tensor.byte_len() as u64;
@@ -89,15 +94,18 @@ impl Holdings {
 
     /// Lets go of everything, as at the end of an invocation.
     pub(crate) fn clear(&mut self) {
+        self.left_behind += self.slots.len() - self.free.len();
         self.first = self.first.saturating_add(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         self.slots.clear();
         self.free.clear();
         self.tensor_bytes = 0;
     }
 
-    /// Whether there are numbers for another invocation.
-    pub(crate) fn has_numbers_left(&self) -> bool {
-        u64::from(self.first) + (self.capacity as u64) < u64::from(u32::MAX)
+    /// Whether there is room for another invocation: numbers, and handles of the guest's, of which it may
+    /// have left behind as many as one invocation may hold.
+    pub(crate) fn has_room(&self) -> bool {
+        let has_numbers = u64::from(self.first) + (self.capacity as u64) < u64::from(u32::MAX);
+        has_numbers && self.left_behind <= self.capacity
     }
 
     fn get(&self, number: u32) -> Option<&Held> {
@@ -140,9 +148,22 @@ mod tests {
     fn an_instance_ends_before_its_numbers_do() {
         let mut holdings = Holdings::new(1);
         holdings.first = u32::MAX - 2;
-        assert!(holdings.has_numbers_left());
+        assert!(holdings.has_room());
         holdings.push(tensor(1)).unwrap();
         holdings.clear();
-        assert!(!holdings.has_numbers_left());
+        assert!(!holdings.has_room());
+    }
+
+    #[test]
+    fn an_instance_ends_that_leaves_handles_behind_again_and_again() {
+        let mut holdings = Holdings::new(2);
+        let first = holdings.push(tensor(1)).unwrap();
+        for _ in 0..2 {
+            holdings.push(tensor(1)).unwrap();
+            holdings.clear();
+        }
+        assert!(!holdings.has_room());
+        holdings.remove(first).unwrap();
+        assert!(holdings.has_room(), "dropped late");
     }
 }

@@ -193,6 +193,25 @@ impl Outbound {
         }
     }
 
+    /// Asks the system for a name's addresses. A lookup cannot be broken off: one that nobody waits for
+    /// any more keeps its turn until it ends, so that those who leave cannot fill the threads.
+    async fn look_up(&self, host: String, port: u16) -> Result<Vec<SocketAddr>, Error> {
+        let turn = self.lookups.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let work = move || {
+            let _turn = turn;
+            (host, port).to_socket_addrs().map(Iterator::collect)
+        };
+        let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
+        found.map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })
+    }
+
+    /// A place among the connections of the handler and among those of the host.
+    fn places(&self, handler: Arc<Semaphore>, under_way: Arc<()>) -> Result<Places, Error> {
+        let of =
+            |places: Arc<Semaphore>| places.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached);
+        Ok(Places { _handler: of(handler)?, _host: of(self.connections.clone())?, _under_way: under_way })
+    }
+
     /// Connects to an address behind the name that may be connected to.
     async fn connect(&self, destination: &Destination) -> Result<TcpStream, Error> {
         let Destination { host, port, .. } = destination;
@@ -214,27 +233,6 @@ impl Outbound {
             }
         }
         Err(last)
-    }
-}
-
-impl Outbound {
-    /// Asks the system for a name's addresses. A lookup cannot be broken off: one that nobody waits for
-    /// any more keeps its turn until it ends, so that those who leave cannot fill the threads.
-    async fn look_up(&self, host: String, port: u16) -> Result<Vec<SocketAddr>, Error> {
-        let turn = self.lookups.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let work = move || {
-            let _turn = turn;
-            (host, port).to_socket_addrs().map(Iterator::collect)
-        };
-        let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
-        found.map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })
-    }
-
-    /// A place among the connections of the handler and among those of the host.
-    fn places(&self, handler: Arc<Semaphore>, under_way: Arc<()>) -> Result<Places, Error> {
-        let of =
-            |places: Arc<Semaphore>| places.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached);
-        Ok(Places { _handler: of(handler)?, _host: of(self.connections.clone())?, _under_way: under_way })
     }
 }
 

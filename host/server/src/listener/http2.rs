@@ -104,9 +104,8 @@ enum Piece {
     End,
 }
 
-async fn send_all(body: Body, sender: &mpsc::Sender<Piece>, write_timeout: Duration) {
+async fn send_all(mut body: Body, sender: &mpsc::Sender<Piece>, write_timeout: Duration) {
     let send = async |piece| matches!(timeout(write_timeout, sender.send(piece)).await, Ok(Ok(())));
-    let mut body = body;
     while let Some(frame) = body.frame().await {
         let whole = match frame {
             Ok(frame) if frame.data_ref().is_none_or(|bytes| bytes.len() <= PIECE_BYTES) => frame,
