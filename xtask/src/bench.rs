@@ -9,6 +9,7 @@ mod cpu;
 mod digits;
 mod fresh;
 mod host;
+mod neighbour;
 mod peers;
 mod report;
 mod server;
@@ -56,6 +57,8 @@ pub enum Benchmark {
     Fresh,
     /// Many calls at once, beside the floor and beside FastAPI.
     Digits,
+    /// Calls of a function while others attack the host.
+    Neighbour,
 }
 
 /// How much is measured.
@@ -98,6 +101,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Wake => wake::run(&effort, &mut report)?,
             Benchmark::Fresh => fresh::run(&effort, &mut report)?,
             Benchmark::Digits => digits::run(&effort, &mut report)?,
+            Benchmark::Neighbour => neighbour::run(&effort, &mut report)?,
         }
         check_interrupted()?;
     }
@@ -121,7 +125,7 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     let python = if with_fastapi { Need::PythonForFastApi } else { Need::Python };
     machine::check(&[Need::CCompiler, python, Need::Wrk])?;
     machine::ensure_guest_target()?;
-    sh(&mut command("python3", ["examples/fetch.py", "onnxruntime"]))?;
+    sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype"]))?;
     sh(&mut command("cargo", ["build", "--release", "-p", "modelet", "-p", "floor"]))?;
     if with_fastapi {
         peers::set_up_fastapi()?;
@@ -131,10 +135,13 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
 
 /// A program of the release build.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
-    // This program's folder is that of its own profile, and the profiles' folders are neighbours.
+    Ok(target()?.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Cargo's target folder: that of this program's profile is in it.
+fn target() -> anyhow::Result<PathBuf> {
     let programs = workspace::programs()?;
-    let target = programs.parent().context("this program is not in cargo's target folder")?;
-    Ok(target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    Ok(programs.parent().context("this program is not in cargo's target folder")?.to_owned())
 }
 
 /// The ONNX Runtime library that all the servers load.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use modelet_engine::HandlerKind;
 use modelet_inference::CheckedModel;
 use modelet_store::{Actor, Artifact, NewRevision, Revision};
-use modelet_types::manifest::{RequestBody, Reuse};
+use modelet_types::manifest::RequestBody;
 use modelet_types::{
     Code, Digest, FunctionName, ModelName, Problem, RevisionNumber, RevisionSpec, TenantName,
 };
@@ -148,7 +148,7 @@ impl Control {
         let (digest, path) = (component.digest, component.path.clone());
         let work = move || -> Result<HandlerKind, Problem> {
             if let Some(code) = engine.code().load(&digest)? {
-                return Ok(engine.link(&code, Reuse::default())?.kind());
+                return Ok(code.kind());
             }
             let began = Instant::now();
             let internal = |what: &'static str, error: std::io::Error| {
@@ -160,7 +160,7 @@ impl Control {
             metrics.host().compilation.observe(began.elapsed());
             engine
                 .code()
-                .insert(&digest, &compiled.code)
+                .insert(&digest, &compiled)
                 .map_err(|error| internal("cannot keep the compiled code", error))?;
             Ok(compiled.kind)
         };

@@ -19,9 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let digest = Digest::of(&wasm);
     let folder = std::env::temp_dir().join(format!("modelet-wake-time-{}", std::process::id()));
     let engine = Engine::start(&EngineConfig::new(folder.clone()))?;
-    let code = engine.compile(&wasm)?.code;
-    engine.code().insert(&digest, &code)?;
-    println!("{} bytes of compiled code", code.len());
+    let compiled = engine.compile(&wasm)?;
+    engine.code().insert(&digest, &compiled)?;
+    println!("{} bytes of compiled code", compiled.code.len());
 
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {

@@ -1,42 +1,71 @@
 //! The folder of compiled code.
 //!
 //! wasmtime runs a compiled file as it is, so only files that this host wrote may be loaded: each
-//! is written with its SHA-256 beside it, checked once per start of the host through the
-//! descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
+//! is written with a seal beside it, which has its SHA-256, checked once per start of the host
+//! through the descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
 //! compatibility hash, so another version or other settings never see each other's code.
 #![expect(unsafe_code, reason = "wasmtime runs what it maps: that the file is ours is checked here")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use modelet_types::{Code as ErrorCode, Digest, Problem};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use wasmtime::component::Component;
 
+use crate::compile::{Compiled, HandlerKind};
+
 const CODE: &str = "cwasm";
-const SUM: &str = "sum";
+const SEAL: &str = "seal";
 /// How the name of a file begins that is not written to its end.
 const DRAFT: &str = "draft-";
 
 /// Compiled code, mapped from its file.
 #[derive(Clone)]
-pub struct Code(pub(crate) Component);
+pub struct Code {
+    pub(crate) component: Component,
+    kind: HandlerKind,
+}
+
+impl Code {
+    /// Which contract the handler fulfils.
+    pub fn kind(&self) -> HandlerKind {
+        self.kind
+    }
+}
 
 /// The compiled code of this host, by the digest of the component.
 pub struct CodeCache {
     dir: PathBuf,
     wasmtime: wasmtime::Engine,
-    /// Files whose content was checked, as (device, inode, size, change time).
-    checked: Mutex<std::collections::HashMap<Digest, Identity>>,
+    /// Files whose content was checked.
+    checked: Mutex<HashMap<Digest, Checked>>,
     missing: Notify,
 }
 
+/// What stands beside compiled code, as JSON.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Seal {
+    code: Digest,
+    /// Finding it out from the code would take longer than loading it.
+    kind: HandlerKind,
+}
+
+/// A file that fits its seal.
+#[derive(Clone, Copy)]
+struct Checked {
+    identity: Identity,
+    kind: HandlerKind,
+}
+
+/// The file that a descriptor is of, in the state in which it was checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -59,6 +88,8 @@ impl CodeCache {
         #[expect(deprecated, reason = "the replacement is seeded anew in every process")]
         let mut hasher = std::hash::SipHasher::new();
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
+        // What a handler may import is checked when it is compiled, and is another version's to change.
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
         remove_others(dir, &name)?;
         let dir = dir.join(name);
@@ -80,7 +111,7 @@ impl CodeCache {
     pub fn components(&self) -> io::Result<BTreeSet<Digest>> {
         let digest = |name: String| {
             let (hex, kind) = name.split_once('.')?;
-            [CODE, SUM].contains(&kind).then(|| Digest::from_hex(hex))?
+            [CODE, SEAL].contains(&kind).then(|| Digest::from_hex(hex))?
         };
         Ok(self.files()?.into_iter().filter_map(digest).collect())
     }
@@ -92,22 +123,24 @@ impl CodeCache {
 
     /// Whether code for `component` is there.
     pub fn contains(&self, component: &Digest) -> bool {
-        self.code_path(component).exists() && self.sum_path(component).exists()
+        self.code_path(component).exists() && self.seal_path(component).exists()
     }
 
     /// Whether the code of `component` was checked since the start, so that loading it only maps it.
     pub fn is_checked(&self, component: &Digest) -> bool {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(component)
+        self.checked().contains_key(component)
     }
 
-    /// Keeps `code` for `component`. Blocks on the disk.
+    /// Keeps compiled code for `component`. Blocks on the disk.
     ///
     /// # Errors
     /// If the files cannot be written.
-    pub fn insert(&self, component: &Digest, code: &[u8]) -> io::Result<()> {
-        // The sum last: without it the code does not count as there.
+    pub fn insert(&self, component: &Digest, compiled: &Compiled) -> io::Result<()> {
+        let Compiled { kind, code } = compiled;
+        let seal = serde_json::to_vec(&Seal { code: Digest::of(code), kind: *kind })?;
+        // The seal last: without it the code does not count as there.
         self.write(&self.code_path(component), code)?;
-        self.write(&self.sum_path(component), Digest::of(code).to_string().as_bytes())?;
+        self.write(&self.seal_path(component), &seal)?;
         File::open(&self.dir)?.sync_all()
     }
 
@@ -135,19 +168,19 @@ impl CodeCache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(internal(&error)),
         };
-        if !self.check(component, &mut file).map_err(|error| internal(&error))? {
+        let Some(kind) = self.check(component, &mut file).map_err(|error| internal(&error))? else {
             tracing::warn!(%component, "compiled code is damaged or incomplete and is removed");
             self.remove(component).map_err(|error| internal(&error))?;
             return Ok(None);
-        }
+        };
         // Through the descriptor that was checked, not through the name, which may point elsewhere
         // by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         // SAFETY: the file was written by `insert` from the output of this same engine's
         // compatible version (the folder's name has its hash), its content was checked against the
-        // sum written with it, and the folder is writable by this host alone.
+        // seal written with it, and the folder is writable by this host alone.
         let loaded = unsafe { Component::deserialize_file(&self.wasmtime, path) };
-        loaded.map(|component| Some(Code(component))).map_err(|error| internal(&format!("{error:#}")))
+        loaded.map(|component| Some(Code { component, kind })).map_err(|error| internal(&format!("{error:#}")))
     }
 
     /// Removes the code of `component`. Handlers that use it go on.
@@ -155,8 +188,8 @@ impl CodeCache {
     /// # Errors
     /// If a file is there but cannot be removed.
     pub fn remove(&self, component: &Digest) -> io::Result<()> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner).remove(component);
-        for path in [self.sum_path(component), self.code_path(component)] {
+        self.checked().remove(component);
+        for path in [self.seal_path(component), self.code_path(component)] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -165,18 +198,24 @@ impl CodeCache {
         Ok(())
     }
 
-    fn check(&self, component: &Digest, file: &mut File) -> io::Result<bool> {
+    /// Says what the handler is if the code fits its seal.
+    fn check(&self, component: &Digest, file: &mut File) -> io::Result<Option<HandlerKind>> {
         let identity = Identity::of(file)?;
-        let known = self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(component).copied();
-        if known == Some(identity) {
-            return Ok(true);
+        let known = self.checked().get(component).copied();
+        if let Some(checked) = known.filter(|checked| checked.identity == identity) {
+            return Ok(Some(checked.kind));
         }
-        let Ok(wanted) = fs::read_to_string(self.sum_path(component)) else { return Ok(false) };
-        if wanted != Digest::of_reader(file)?.to_string() {
-            return Ok(false);
+        let Ok(seal) = fs::read(self.seal_path(component)) else { return Ok(None) };
+        let Ok(Seal { code, kind }) = serde_json::from_slice(&seal) else { return Ok(None) };
+        if code != Digest::of_reader(file)? {
+            return Ok(None);
         }
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(*component, identity);
-        Ok(true)
+        self.checked().insert(*component, Checked { identity, kind });
+        Ok(Some(kind))
+    }
+
+    fn checked(&self) -> MutexGuard<'_, HashMap<Digest, Checked>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes whole or not at all, and never into a file that may be mapped.
@@ -192,8 +231,8 @@ impl CodeCache {
         self.dir.join(format!("{}.{CODE}", component.to_hex()))
     }
 
-    fn sum_path(&self, component: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.{SUM}", component.to_hex()))
+    fn seal_path(&self, component: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.{SEAL}", component.to_hex()))
     }
 }
 
@@ -228,7 +267,7 @@ mod tests {
         let wasm = b"(component)";
         let digest = Digest::of(wasm);
         let code = wasmtime.precompile_component(&wat::parse_bytes(wasm).unwrap()).unwrap();
-        cache.insert(&digest, &code).unwrap();
+        cache.insert(&digest, &Compiled { kind: HandlerKind::WasiHttp, code }).unwrap();
         digest
     }
 
@@ -243,19 +282,19 @@ mod tests {
     #[test]
     fn damaged_code_is_removed_and_not_run() {
         for after_a_load in [false, true] {
-            for damaged in [CodeCache::code_path, CodeCache::sum_path] {
+            for damaged in [CodeCache::code_path, CodeCache::seal_path] {
                 let (folder, wasmtime, cache) = cache();
                 let digest = insert(&wasmtime, &cache);
                 if after_a_load {
                     assert!(cache.load(&digest).unwrap().is_some());
                 }
                 damage(&damaged(&cache, &digest));
-                // What was checked is known by its inode, whose sum is not read again.
+                // What was checked is known by its inode, whose seal is not read again.
                 let cache = CodeCache::open(folder.path(), &wasmtime).unwrap();
                 assert!(cache.load(&digest).unwrap().is_none());
                 assert!(!cache.contains(&digest));
                 insert(&wasmtime, &cache);
-                assert!(cache.load(&digest).unwrap().is_some());
+                assert_eq!(cache.load(&digest).unwrap().unwrap().kind(), HandlerKind::WasiHttp);
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::handler::Handler;
 use crate::host::{self, Host};
 use crate::idle::{AllIdle, IdlePlaces};
 use crate::outbound::Outbound;
+use crate::schedule::Scheduler;
 use crate::ticker::Ticker;
 use crate::{Code, CodeCache};
 
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) linker: Linker<Host>,
     pub(crate) ticker: Ticker,
+    pub(crate) scheduler: Scheduler,
     pub(crate) instances: Arc<Semaphore>,
     pub(crate) idle_places: Arc<IdlePlaces>,
     pub(crate) idle: AllIdle,
@@ -77,6 +79,8 @@ impl Engine {
             .map_err(|error| internal("cannot link the host's functions", &format!("{error:#}")))?;
         let ticker = Ticker::start(wasmtime.weak(), config.tick)
             .map_err(|error| internal("cannot start the ticker thread", &error))?;
+        let scheduler = Scheduler::start()
+            .map_err(|error| internal("cannot start the threads for long computing", &error))?;
         let code = CodeCache::open(&config.code_dir, &wasmtime)
             .map_err(|error| internal(&format!("cannot use {}", config.code_dir.display()), &error))?;
         let outbound = Outbound::new(&config.outbound)
@@ -91,6 +95,7 @@ impl Engine {
             wasmtime,
             linker,
             ticker,
+            scheduler,
             instances,
             idle_places,
             idle: AllIdle::default(),

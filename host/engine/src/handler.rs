@@ -4,13 +4,18 @@ mod typed;
 mod wasi_http;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, StatusCode};
+use http_body::Frame;
 use modelet_types::manifest::Reuse;
-use modelet_types::{Code as ErrorCode, Problem};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use modelet_types::{Code as ErrorCode, Limits, Problem, TenantName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::bindings::blocking::BlockingFunctionPre;
@@ -20,8 +25,10 @@ use crate::failure::{Failure, classify};
 use crate::host::Host;
 use crate::idle::IdleInstances;
 use crate::instance::Instance;
-use crate::invocation::{Invocation, Reply};
+use crate::invocation::{BodyStream, Invocation, Reply, Rest};
+use crate::meter::Meter;
 use crate::ports::{Level, Log, Source};
+use crate::schedule::is_within_first_slice;
 use crate::ticker::Running;
 use crate::{Code, Engine};
 
@@ -49,13 +56,36 @@ struct Lease {
     _running: Running,
 }
 
+/// What holds for an invocation until the last byte of its response.
+#[derive(Clone)]
+struct Terms {
+    tenant: TenantName,
+    deadline: Instant,
+    limits: Arc<Limits>,
+    log: Arc<dyn Log>,
+    meter: Arc<Meter>,
+}
+
+impl Terms {
+    fn of(invocation: &Invocation) -> Self {
+        let Invocation { tenant, deadline, limits, log, meter, .. } = invocation;
+        Self {
+            tenant: tenant.clone(),
+            deadline: *deadline,
+            limits: limits.clone(),
+            log: log.clone(),
+            meter: meter.clone(),
+        }
+    }
+}
+
 impl Handler {
     pub(crate) fn link(engine: &Engine, code: &Code, reuse: Reuse) -> Result<Self, Problem> {
         let unlinkable = |error: wasmtime::Error| {
             Problem::new(ErrorCode::Internal, format!("cannot link the handler: {error:#}"))
         };
-        let pre = engine.0.linker.instantiate_pre(&code.0).map_err(unlinkable)?;
-        let linked = match HandlerKind::of(&engine.0.wasmtime, &code.0)? {
+        let pre = engine.0.linker.instantiate_pre(&code.component).map_err(unlinkable)?;
+        let linked = match code.kind() {
             HandlerKind::Handler => FunctionPre::new(pre).map(Linked::Function),
             HandlerKind::BlockingHandler => BlockingFunctionPre::new(pre).map(Linked::Blocking),
             HandlerKind::WasiHttp => ProxyPre::new(pre).map(Linked::WasiHttp),
@@ -65,15 +95,6 @@ impl Handler {
         engine.0.idle.add(&idle);
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         Ok(Self { engine: engine.clone(), linked, idle, connections })
-    }
-
-    /// Which contract the handler fulfils.
-    pub fn kind(&self) -> HandlerKind {
-        match self.linked {
-            Linked::Function(_) => HandlerKind::Handler,
-            Linked::Blocking(_) => HandlerKind::BlockingHandler,
-            Linked::WasiHttp(_) => HandlerKind::WasiHttp,
-        }
     }
 
     /// Instances that have answered and wait for the next invocation.
@@ -99,18 +120,50 @@ impl Handler {
             .map_err(|_| Failure::host(ErrorCode::Overloaded, "every instance of this host is in use"))?
             .expect("the semaphore of instances is never closed");
         let lease = Lease { _place: place, _running: self.engine.0.ticker.enter() };
-        let limits = invocation.limits.clone();
-        let meter = invocation.meter.clone();
-        let log = invocation.log.clone();
-        let run = meter.measure(Box::pin(self.clone().run(invocation, lease)));
+        let terms = Terms::of(&invocation);
+        let answer = self.clone().answer(invocation, terms.clone(), lease).boxed();
+        self.run(&terms, answer).await
+    }
+
+    /// Runs what a handler does, measured and until its wall time is over.
+    async fn run<T: Send + 'static>(
+        &self,
+        terms: &Terms,
+        work: BoxFuture<'static, Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut work = self.engine.0.scheduler.run(&terms.tenant, &terms.meter, work);
         // Outside the store, because a timer inside it stands still while the guest runs.
-        match tokio::time::timeout_at(deadline.into(), run).await {
+        match tokio::time::timeout_at(terms.deadline.into(), &mut work).await {
             Ok(result) => result,
-            Err(_) => Err(told(wall_time_exceeded(&limits), &*log)),
+            Err(_) => {
+                work.stop().await;
+                Err(logged(wall_time_exceeded(&terms.limits), &*terms.log))
+            }
         }
     }
 
-    async fn run(self: Arc<Self>, invocation: Invocation, lease: Lease) -> Result<Reply, Failure> {
+    /// A response's body that `write` makes, counting what it has sent.
+    fn body_stream<W>(
+        self: Arc<Self>,
+        terms: Terms,
+        write: impl FnOnce(mpsc::Sender<Frame<Bytes>>, Arc<AtomicU64>) -> W,
+    ) -> BodyStream
+    where
+        W: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let (sender, chunks) = mpsc::channel(1);
+        let written_bytes = Arc::new(AtomicU64::new(0));
+        let work = write(sender, written_bytes.clone()).boxed();
+        let run = async move { self.run(&terms, work).await };
+        BodyStream { run: run.boxed(), chunks, written_bytes }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        invocation: Invocation,
+        terms: Terms,
+        lease: Lease,
+    ) -> Result<Reply, Failure> {
         let instance = match self.idle.take() {
             Some(mut instance) => {
                 instance.begin(&invocation);
@@ -127,8 +180,10 @@ impl Handler {
             }
         };
         match self.linked {
-            Linked::Function(_) | Linked::Blocking(_) => typed::run(self, instance, invocation, lease).await,
-            Linked::WasiHttp(_) => wasi_http::run(self, instance, invocation, lease).await,
+            Linked::Function(_) | Linked::Blocking(_) => {
+                typed::answer(self, instance, invocation, terms, lease).await
+            }
+            Linked::WasiHttp(_) => wasi_http::answer(self, instance, invocation, terms, lease).await,
         }
     }
 
@@ -139,11 +194,16 @@ impl Handler {
         Instance::make(&self.engine, &self.linked, &self.connections, invocation)
     }
 
-    /// Keeps an instance that has answered for the next invocation, or ends it.
-    async fn put_back(&self, mut instance: Instance) {
+    /// Keeps an instance that has answered for the next invocation, or gives it back to be dropped.
+    async fn put_back(&self, mut instance: Instance, lease: Lease) -> Rest {
         if self.idle.is_used() && instance.settle().await {
             self.idle.put(instance);
+            return Rest::default();
         }
+        // After long computing this is a thread apart, which has the time.
+        let later = is_within_first_slice(&instance.store.data().meter);
+        let rest: Box<dyn Send> = Box::new((instance, lease));
+        Rest(later.then_some(rest))
     }
 }
 
@@ -156,12 +216,12 @@ pub(crate) fn failed(error: &wasmtime::Error, host: &Host) -> Failure {
 }
 
 /// Writes a failure that has no backtrace to the function's log.
-fn told(failure: Failure, log: &dyn Log) -> Failure {
+fn logged(failure: Failure, log: &dyn Log) -> Failure {
     log.line(Level::Error, Source::Host, &failure.to_string());
     failure
 }
 
-fn wall_time_exceeded(limits: &modelet_types::Limits) -> Failure {
+fn wall_time_exceeded(limits: &Limits) -> Failure {
     let detail = format!(
         "the invocation took longer than its limit of {} ms (limits.wall_time_ms)",
         limits.wall_time_ms

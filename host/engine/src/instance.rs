@@ -165,7 +165,7 @@ fn store(engine: &Engine, connections: &Arc<Semaphore>, invocation: &Invocation)
     set_first_slice(&mut store);
     store.epoch_deadline_callback(|store| {
         let host = store.data();
-        if host.meter.handler_cpu_time() > host.limits.cpu_time() {
+        if host.meter.handler_cpu_time_now() > host.limits.cpu_time() {
             return Err(CpuTimeExceeded { limit_ms: host.limits.cpu_time_ms }.into());
         }
         // tokio's own yield lets the IO driver run before this task is polled again; a waker

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use http::HeaderMap;
 use http_body::Frame;
 use modelet_types::outbound::OutboundRule;
-use modelet_types::{FunctionName, InvocationId, Limits, Problem, RevisionNumber};
+use modelet_types::{FunctionName, InvocationId, Limits, Problem, RevisionNumber, TenantName};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
@@ -22,6 +22,8 @@ use crate::ports::{Log, Models};
 pub struct Invocation {
     /// Its id.
     pub id: InvocationId,
+    /// Whose function it is.
+    pub tenant: TenantName,
     /// The function that was called.
     pub function: FunctionName,
     /// The revision that answers.
@@ -72,6 +74,26 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body.
     pub body: ReplyBody,
+    /// What is left of the invocation.
+    pub rest: Rest,
+}
+
+/// The instance of an invocation that is over, if it is not kept. Dropping it resets its memory, which
+/// takes about as long as a short call, so it is best dropped when the answer has been sent.
+#[derive(Default)]
+pub struct Rest(pub(crate) Option<Box<dyn Send>>);
+
+impl Rest {
+    /// Whether there is anything to drop.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rest").finish_non_exhaustive()
+    }
 }
 
 /// A response's body.

@@ -2,8 +2,8 @@
 //! limits, and implements the host's half of the WIT contract.
 //!
 //! It knows wasmtime and nothing else of ours but the vocabulary. What it needs from inference and
-//! from logging it declares as traits ([`Models`], [`Log`]) that `modelet-runtime` implements. It
-//! knows no tenant, no SQL, no backend.
+//! from logging it declares as traits ([`Models`], [`Log`]) that `modelet-runtime` implements. Of
+//! tenants it knows the name, to let each have its turn; it knows no SQL and no backend.
 
 mod bindings;
 mod body;
@@ -21,6 +21,7 @@ mod limiter;
 mod meter;
 mod outbound;
 mod ports;
+mod schedule;
 mod ticker;
 
 pub use code::{Code, CodeCache};
@@ -29,7 +30,7 @@ pub use config::EngineConfig;
 pub use engine::{Allocator, Engine};
 pub use failure::{Failure, HandlerProblem};
 pub use handler::Handler;
-pub use invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody};
+pub use invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody, Rest};
 pub use meter::Meter;
 pub use outbound::OutboundConfig;
 pub use ports::{InferError, Inferred, Level, Log, Model, Models, Source};

@@ -17,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Meter {
     /// Nanoseconds of finished polls, inline models included.
     polled_ns: AtomicU64,
-    /// The thread's CPU clock when the present poll began; 0 between polls.
+    /// The thread's CPU clock when the present poll began, or the last one.
     poll_began_ns: AtomicU64,
     inline_inference_ns: AtomicU64,
     inference_ns: AtomicU64,
@@ -25,12 +25,24 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// CPU time of the handler, models not counted.
+    /// CPU time of the handler, models not counted, up to its last pause.
     pub fn handler_cpu_time(&self) -> Duration {
-        let began = self.poll_began_ns.load(Relaxed);
-        let present = if began == 0 { 0 } else { thread_cpu_ns().saturating_sub(began) };
-        let total = self.polled_ns.load(Relaxed) + present;
-        Duration::from_nanos(total.saturating_sub(self.inline_inference_ns.load(Relaxed)))
+        self.without_inference(self.polled_ns.load(Relaxed))
+    }
+
+    /// CPU time of the handler up to now, for whoever is called by it.
+    pub(crate) fn handler_cpu_time_now(&self) -> Duration {
+        let present = thread_cpu_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
+        self.without_inference(self.polled_ns.load(Relaxed) + present)
+    }
+
+    fn without_inference(&self, total_ns: u64) -> Duration {
+        Duration::from_nanos(total_ns.saturating_sub(self.inline_inference_ns.load(Relaxed)))
+    }
+
+    /// CPU time of finished polls, whatever they did.
+    pub(crate) fn polled(&self) -> Duration {
+        Duration::from_nanos(self.polled_ns.load(Relaxed))
     }
 
     /// CPU time of the models that the handler ran.
@@ -81,7 +93,6 @@ impl<F: Future + Unpin> Future for Measured<F> {
         let began = thread_cpu_ns();
         self.meter.poll_began_ns.store(began, Relaxed);
         let poll = Pin::new(&mut self.future).poll(cx);
-        self.meter.poll_began_ns.store(0, Relaxed);
         self.meter.polled_ns.fetch_add(thread_cpu_ns().saturating_sub(began), Relaxed);
         poll
     }

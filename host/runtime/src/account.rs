@@ -12,6 +12,7 @@ use modelet_types::{Code, InvocationId, Problem};
 
 use crate::Runtime;
 use crate::revision::Revision;
+use crate::sweep::Added;
 
 /// What an invocation is being charged. Dropped before it is closed, it records that the caller
 /// left.
@@ -26,6 +27,8 @@ pub(crate) struct Account {
     pub(crate) meter: Arc<Meter>,
     pub(crate) queue_time: Duration,
     pub(crate) wake_time: Option<Duration>,
+    /// What its waking has added to what is swept.
+    pub(crate) added: Option<Added>,
     pub(crate) request_bytes: Arc<AtomicU64>,
     pub(crate) response_bytes: Arc<AtomicU64>,
     state: State,
@@ -53,6 +56,7 @@ impl Account {
             meter: Arc::default(),
             queue_time: Duration::ZERO,
             wake_time: None,
+            added: None,
             request_bytes: Arc::default(),
             response_bytes: Arc::default(),
             state: State::Unwritten,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body::Body;
-use modelet_engine::{Failure, Handler, Invocation, Reply as EngineReply, ReplyBody, RequestBody};
+use modelet_engine::{Failure, Handler, Invocation, Reply as EngineReply, ReplyBody, RequestBody, Rest};
 use modelet_observe::Outcome;
 use modelet_observe::metrics::Layer as MetricLayer;
 use modelet_types::manifest::RequestBody as RequestBodyMode;
@@ -20,6 +20,7 @@ use crate::body::Bounds;
 use crate::budget::Claim;
 use crate::log::InvocationLog;
 use crate::revision::Revision;
+use crate::sweep::Added;
 use crate::{Call, Runtime, body, stream};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -95,6 +96,7 @@ impl Runtime {
         let deadline = Instant::now() + revision.limits.wall_time();
         let invocation = Invocation {
             id,
+            tenant: revision.tenant.clone(),
             function: revision.function.clone(),
             revision: revision.number,
             method: method.as_str().to_owned(),
@@ -152,7 +154,7 @@ impl Runtime {
             return Ok(handler.clone());
         }
         let began = Instant::now();
-        self.residents.add(revision);
+        account.added = Some(self.residents.add(revision));
         let metrics = &self.config.metrics;
         let both = async {
             let models = async {
@@ -189,13 +191,14 @@ async fn settle(
             return Err(failure);
         }
     };
-    let EngineReply { status, headers, body } = reply;
+    let EngineReply { status, headers, body, rest } = reply;
     let body = match body {
         ReplyBody::Bytes(bytes) => {
             // The next invocation need not wait for this one's record.
             drop(permit);
             account.response_bytes.store(bytes.len() as u64, Relaxed);
             account.close(status.as_u16(), Outcome::Ok).await?;
+            tidy_up(rest, account.added.take());
             AnswerBody::Bytes(bytes)
         }
         ReplyBody::Stream(body) => {
@@ -204,4 +207,12 @@ async fn settle(
         }
     };
     Ok(Reply { status, headers, body })
+}
+
+/// Drops what an answered call has left behind once this thread has nothing more urgent to do, such as
+/// sending the answer. One task for all of it, since a second would wake another thread.
+fn tidy_up(rest: Rest, added: Option<Added>) {
+    if !rest.is_empty() || added.is_some() {
+        tokio::spawn(async move { drop((rest, added)) });
+    }
 }

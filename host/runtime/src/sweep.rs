@@ -22,10 +22,11 @@ pub(crate) struct Residents {
 }
 
 impl Residents {
-    pub(crate) fn add(&self, revision: &Arc<Revision>) {
+    /// Adds a revision that is about to wake.
+    pub(crate) fn add(self: &Arc<Self>, revision: &Arc<Revision>) -> Added {
         let key = (revision.tenant.clone(), revision.function.clone(), revision.number);
         self.revisions.insert(key, revision.clone());
-        self.changed();
+        Added(self.clone())
     }
 
     /// Says that there may be something to drop earlier than it seemed.
@@ -42,6 +43,16 @@ impl Residents {
             next.is_some()
         });
         due
+    }
+}
+
+/// Tells the sweeper of a new resident when dropped: not while it wakes, when another thread that runs
+/// would only be in the way.
+pub(crate) struct Added(Arc<Residents>);
+
+impl Drop for Added {
+    fn drop(&mut self) {
+        self.0.changed();
     }
 }
 

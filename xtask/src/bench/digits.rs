@@ -1,6 +1,7 @@
-//! Many calls at once: the host, the floor and FastAPI, round by round in turn.
+//! Many calls at once: the host with fresh instances and with instances that answer again, the floor
+//! and FastAPI, round by round in turn.
 //!
-//! The three take turns in every round, and the order is reversed in every other one, so that what
+//! The four take turns in every round, and the order is reversed in every other one, so that what
 //! else the machine does hits them alike. A ratio is the median of the rounds' own ratios.
 
 use std::array;
@@ -17,18 +18,28 @@ use super::{Effort, peers, verify};
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
 
 /// The servers, in the order of [`NAMES`].
-const SERVERS: usize = 3;
-const MODELET: usize = 0;
-const FLOOR: usize = 1;
-const FASTAPI: usize = 2;
+const SERVERS: usize = 4;
+const FRESH: usize = 0;
+const REUSED: usize = 1;
+const FLOOR: usize = 2;
+const FASTAPI: usize = 3;
 
 /// What the servers are called, and what their keys begin with.
-const NAMES: [(&str, &str); SERVERS] =
-    [("Modelet", ""), ("floor: bare axum + ONNX Runtime", "floor_"), ("FastAPI, 2 workers", "fastapi_")];
+const NAMES: [(&str, &str); SERVERS] = [
+    ("Modelet", ""),
+    ("Modelet, instances reused", "reuse_"),
+    ("floor: bare axum + ONNX Runtime", "floor_"),
+    ("FastAPI, 2 workers", "fastapi_"),
+];
 
 /// Measures all servers at each number of connections.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
-    let servers = [peers::start_modelet()?, peers::start_floor()?, peers::start_fastapi()?];
+    let servers = [
+        peers::start_modelet()?,
+        peers::start_modelet_with_reuse()?,
+        peers::start_floor()?,
+        peers::start_fastapi()?,
+    ];
     for server in &servers {
         verify::all(&server.url()).with_context(|| server.name())?;
     }
@@ -71,8 +82,8 @@ fn add_figures(
         let values: Vec<f64> = rounds[server].iter().map(figure).collect();
         median(&values).context("there are no rounds")
     };
-    let ratio = |other: usize, figure: fn(&Round) -> f64| -> anyhow::Result<f64> {
-        let pairs = rounds[MODELET].iter().zip(&rounds[other]);
+    let ratio = |ours: usize, other: usize, figure: fn(&Round) -> f64| -> anyhow::Result<f64> {
+        let pairs = rounds[ours].iter().zip(&rounds[other]);
         let ratios: Vec<f64> = pairs.map(|(ours, theirs)| figure(ours) / figure(theirs)).collect();
         median(&ratios).context("there are no rounds")
     };
@@ -83,9 +94,13 @@ fn add_figures(
         report.add(format!("{prefix}digits_c{c}_p99_ms"), of(server, |round| round.p99_us / 1e3)?);
         report.add(format!("{prefix}digits_c{c}_cpu_us"), of(server, |round| round.cpu_us)?);
     }
-    for (server, name) in [(FLOOR, "floor"), (FASTAPI, "fastapi")] {
-        report.add(format!("http_digits_c{c}_{name}_ratio"), ratio(server, |round| round.rps)?);
-        report.add(format!("digits_c{c}_cpu_ratio_{name}"), ratio(server, |round| round.cpu_us)?);
+    for (ours, suffix) in [(FRESH, ""), (REUSED, "_reuse")] {
+        for (other, name) in [(FLOOR, "floor"), (FASTAPI, "fastapi")] {
+            let rps = ratio(ours, other, |round| round.rps)?;
+            report.add(format!("http_digits_c{c}_{name}_ratio{suffix}"), rps);
+            let cpu = ratio(ours, other, |round| round.cpu_us)?;
+            report.add(format!("digits_c{c}_cpu_ratio_{name}{suffix}"), cpu);
+        }
     }
     let foreign: Vec<f64> = rounds.iter().flatten().map(|round| round.foreign_cores).collect();
     report.add(format!("digits_c{c}_foreign_cores"), median(&foreign).context("there are no rounds")?);
@@ -130,12 +145,14 @@ mod tests {
         // A slow spell in the second round hits both alike.
         let modelet = vec![round(100.0, 60.0), round(10.0, 600.0), round(120.0, 50.0)];
         let floor = vec![round(200.0, 20.0), round(20.0, 200.0), round(200.0, 20.0)];
+        let reused = vec![round(150.0, 30.0); 3];
         let fastapi = vec![round(50.0, 120.0); 3];
         let mut report = Report::new(&FULL);
-        add_figures(&[modelet, floor, fastapi], 8, &mut report).unwrap();
+        add_figures(&[modelet, reused, floor, fastapi], 8, &mut report).unwrap();
         assert_eq!(report.figure("http_digits_c8_floor_ratio"), Some(0.5));
         assert_eq!(report.figure("digits_c8_cpu_ratio_floor"), Some(3.0));
         assert_eq!(report.figure("http_digits_c8_fastapi_ratio"), Some(2.0));
+        assert_eq!(report.figure("http_digits_c8_fastapi_ratio_reuse"), Some(3.0));
         assert_eq!(report.figure("digits_c8_rps"), Some(100.0));
         assert_eq!(report.figure("floor_digits_c8_p99_ms"), Some(0.4));
         assert!(table(&report).contains("| Modelet | 8 | 100 | 0.1 | 0.4 | 60 |"));

@@ -9,8 +9,6 @@ use super::server::Server;
 use super::{library, program};
 use crate::workspace;
 
-const EXAMPLE: &str = "examples/digits";
-
 /// Starts a host on an empty data folder.
 pub fn start() -> anyhow::Result<Server> {
     let modelet = program("modelet")?;
@@ -22,11 +20,11 @@ pub fn start() -> anyhow::Result<Server> {
     })
 }
 
-/// Deploys the digits example as `function`, with `settings` put over its manifest, and returns
-/// the path at which it answers.
-pub fn deploy(host: &Server, function: &str, settings: &[&str]) -> anyhow::Result<String> {
+/// Deploys an example as `function`, with `settings` put over its manifest, and returns the path at
+/// which it answers.
+pub fn deploy(host: &Server, example: &str, function: &str, settings: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new(program("modelet")?);
-    command.args(["deploy", EXAMPLE, "--name", function]).current_dir(workspace::root());
+    command.args(["deploy", example, "--name", function]).current_dir(workspace::root());
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -15,8 +15,18 @@ const FASTAPI_WORKERS: &str = "2";
 
 /// Starts a host, and deploys the digits example with ONNX Runtime, and otherwise its defaults.
 pub fn start_modelet() -> anyhow::Result<Server> {
+    start_modelet_with(&[])
+}
+
+/// The same, with instances that answer one call after another for as long as the host runs.
+pub fn start_modelet_with_reuse() -> anyhow::Result<Server> {
+    start_modelet_with(&["reuse.max_invocations=1000000"])
+}
+
+fn start_modelet_with(settings: &[&str]) -> anyhow::Result<Server> {
     let mut server = host::start()?;
-    let path = host::deploy(&server, "digits", &["models.digits.backend=onnxruntime"])?;
+    let settings = [&["models.digits.backend=onnxruntime"], settings].concat();
+    let path = host::deploy(&server, "examples/digits", "digits", &settings)?;
     server.reads_at(path);
     Ok(server)
 }

@@ -1,9 +1,13 @@
 //! The first call of a function that has gone cold, through HTTP, by the client's clock.
 //!
 //! Before every sample the control API has to show that the layers are cold: compiled code, linked
-//! handler and instances, and for the second kind the model's session too.
+//! handler and instances, and where it says so the model's session too.
+//!
+//! A host is there for many functions, so before a sample it has answered calls of another one, whose
+//! component and model are others. What waking costs a host that has had nothing at all to do is
+//! measured beside it: there the processor's caches have lost the host as well.
 
-use std::thread;
+use std::{fs, thread};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -14,6 +18,7 @@ use super::report::Report;
 use super::server::Server;
 use super::stats::percentile;
 use super::{Effort, check_interrupted, host, verify};
+use crate::workspace;
 
 /// How often the state is asked for.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -24,20 +29,39 @@ const AT_ONCE: &str = "1";
 /// An idle timeout that the benchmark does not live to see.
 const NEVER: &str = "3600000";
 
+/// The other function that is called, and what it is sent.
+const NEIGHBOUR: &str = "examples/filetype";
+const NEIGHBOUR_REQUEST: &str = "examples/filetype/requests/short.txt";
+/// Its calls before each sample.
+const NEIGHBOUR_CALLS: usize = 3;
+
 /// A function that goes cold between calls.
 struct Sleeper {
     /// Its name, and the beginning of its figures' keys.
     name: &'static str,
     backend: &'static str,
+    /// Whether another function is called before each sample.
+    has_neighbour: bool,
     /// Whether the model's session goes cold too.
     session_sleeps: bool,
 }
 
-const SLEEPERS: [Sleeper; 3] = [
-    Sleeper { name: "wake_handler", backend: "onnxruntime", session_sleeps: false },
+const SLEEPERS: [Sleeper; 4] = [
+    Sleeper { name: "wake_handler", backend: "onnxruntime", has_neighbour: true, session_sleeps: false },
+    Sleeper {
+        name: "wake_handler_alone",
+        backend: "onnxruntime",
+        has_neighbour: false,
+        session_sleeps: false,
+    },
     // rten is what a host has built in, and what `auto` takes for this model.
-    Sleeper { name: "wake_model", backend: "rten", session_sleeps: true },
-    Sleeper { name: "wake_model_onnxruntime", backend: "onnxruntime", session_sleeps: true },
+    Sleeper { name: "wake_model", backend: "rten", has_neighbour: true, session_sleeps: true },
+    Sleeper {
+        name: "wake_model_onnxruntime",
+        backend: "onnxruntime",
+        has_neighbour: true,
+        session_sleeps: true,
+    },
 ];
 
 /// Measures each kind of wake.
@@ -77,16 +101,21 @@ impl Sleeper {
             format!("scale.instance_idle_timeout_ms={AT_ONCE}"),
             format!("scale.session_idle_timeout_ms={session}"),
         ];
-        let path = host::deploy(host, &function, &settings.each_ref().map(String::as_str))?;
+        let path =
+            host::deploy(host, "examples/digits", &function, &settings.each_ref().map(String::as_str))?;
         let url = format!("{}{path}", host.origin());
         verify::all(&url)?;
         let cases = verify::cases()?;
         let mut client = Client::new();
         let state_url = format!("{}/api/v1/functions/{function}/state", host.origin());
+        let neighbour = if self.has_neighbour { Some(Neighbour::deploy(host)?) } else { None };
         let mut samples = Samples::default();
         for case in cases.iter().cycle().take(count) {
             let body = case.body();
             self.wait_until_cold(&mut client, &state_url)?;
+            if let Some(neighbour) = &neighbour {
+                neighbour.call(&mut client)?;
+            }
             let answer = client.post(&url, &body)?;
             case.check(&answer.value)?;
             let wake = answer.wake.context("the host does not say that the function woke")?;
@@ -123,6 +152,28 @@ impl Sleeper {
     }
 }
 
+/// Another function of the host, which never sleeps.
+struct Neighbour {
+    url: String,
+    request: Vec<u8>,
+}
+
+impl Neighbour {
+    fn deploy(host: &Server) -> anyhow::Result<Self> {
+        let path = host::deploy(host, NEIGHBOUR, "neighbour", &["models.magika.backend=onnxruntime"])?;
+        let request = workspace::root().join(NEIGHBOUR_REQUEST);
+        let request = fs::read(&request).with_context(|| format!("cannot read `{}`", request.display()))?;
+        Ok(Self { url: format!("{}{path}", host.origin()), request })
+    }
+
+    fn call(&self, client: &mut Client) -> anyhow::Result<()> {
+        for _ in 0..NEIGHBOUR_CALLS {
+            client.post(&self.url, &self.request)?;
+        }
+        Ok(())
+    }
+}
+
 fn us(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
@@ -141,7 +192,7 @@ mod tests {
                 "sessions": [{ "state": session }],
             })
         };
-        let [handler, model, _] = &SLEEPERS;
+        let [handler, _, model, _] = &SLEEPERS;
         assert!(handler.is_cold(&revision("cold", 0, "ready")));
         assert!(model.is_cold(&revision("cold", 0, "cold")));
         assert!(!handler.is_cold(&revision("cold", 0, "cold")));

@@ -1,20 +1,18 @@
 //! A call in the types of `modelet:handler`.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use modelet_types::Code as ErrorCode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::PollSender;
 use wasmtime::component::StreamReader;
 
 use super::{
-    CONNECTION_HEADERS, Handler, Lease, checked_status, failed, invalid_response, response_too_large, told,
-    wall_time_exceeded,
+    CONNECTION_HEADERS, Handler, Lease, Terms, checked_status, failed, invalid_response, logged,
+    response_too_large,
 };
 use crate::bindings::function::exports::modelet::handler::handler::Body;
 use crate::bindings::function::modelet::handler::types as wit;
@@ -22,40 +20,40 @@ use crate::body::ResponseStream;
 use crate::failure::{Failure, HandlerProblem};
 use crate::host::Host;
 use crate::instance::Instance;
-use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody};
+use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody, Rest};
 
 /// Answers one request.
-pub(super) async fn run(
+pub(super) async fn answer(
     handler: Arc<Handler>,
     mut instance: Instance,
     invocation: Invocation,
+    terms: Terms,
     lease: Lease,
 ) -> Result<Reply, Failure> {
-    let deadline = invocation.deadline;
     let request = wit_request(&invocation);
     let (head, body) = match instance.handle(request, invocation.body).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(problem)) => {
             let failure = handler_problem(problem, instance.store.data());
-            handler.put_back(instance).await;
+            handler.put_back(instance, lease).await;
             return Err(failure);
         }
         Err(error) => return Err(failed(&error, instance.store.data())),
     };
-    let host = instance.store.data();
-    let (status, headers) = checked_head(head).map_err(|failure| told(failure, &**host.log()))?;
-    let limit = host.limits.response_body_bytes;
-    let body = match body {
+    let (status, headers) = checked_head(head).map_err(|failure| logged(failure, &*terms.log))?;
+    let limit = terms.limits.response_body_bytes;
+    let (body, rest) = match body {
         Body::Bytes(bytes) if bytes.len() as u64 > limit => {
-            return Err(told(response_too_large(bytes.len() as u64, limit), &**host.log()));
+            return Err(logged(response_too_large(bytes.len() as u64, limit), &*terms.log));
         }
         Body::Bytes(bytes) => {
-            handler.put_back(instance).await;
-            ReplyBody::Bytes(Bytes::from(bytes))
+            (ReplyBody::Bytes(Bytes::from(bytes)), handler.put_back(instance, lease).await)
         }
-        Body::Stream(reader) => ReplyBody::Stream(stream_out(handler, instance, reader, lease, deadline)),
+        Body::Stream(reader) => {
+            (ReplyBody::Stream(stream_out(handler, instance, reader, terms, lease)), Rest::default())
+        }
     };
-    Ok(Reply { status, headers, body })
+    Ok(Reply { status, headers, body, rest })
 }
 
 /// What goes on running the handler until its response's body has ended.
@@ -63,43 +61,35 @@ fn stream_out(
     handler: Arc<Handler>,
     mut instance: Instance,
     reader: StreamReader<u8>,
+    terms: Terms,
     lease: Lease,
-    deadline: Instant,
 ) -> BodyStream {
-    let (sender, chunks) = mpsc::channel(1);
-    let meter = instance.store.data().meter.clone();
-    let written_bytes = Arc::new(AtomicU64::new(0));
-    let written = written_bytes.clone();
-    let run = async move {
-        let _lease = lease;
+    let limit = terms.limits.response_body_bytes;
+    let owner = handler.clone();
+    handler.body_stream(terms, move |sender, written| async move {
         let store = &mut instance.store;
-        let limits = store.data().limits.clone();
-        let log = store.data().log().clone();
         let (ended, end) = oneshot::channel();
-        let consumer =
-            ResponseStream::new(PollSender::new(sender), written, limits.response_body_bytes, ended);
+        let consumer = ResponseStream::new(PollSender::new(sender), written, limit, ended);
         let piped = async {
             reader.pipe(&mut *store, consumer)?;
             // The error of `end` is what is waited for: the consumer was dropped with its sender.
             store.run_concurrent(async |_| drop(end.await)).await
         };
-        match tokio::time::timeout_at(deadline.into(), meter.measure(Box::pin(piped))).await {
-            Ok(Ok(())) => {
-                handler.put_back(instance).await;
+        match piped.await {
+            Ok(()) => {
+                owner.put_back(instance, lease).await;
                 Ok(())
             }
-            Ok(Err(error)) => Err(failed(&error, instance.store.data())),
-            Err(_) => Err(told(wall_time_exceeded(&limits), &*log)),
+            Err(error) => Err(failed(&error, instance.store.data())),
         }
-    };
-    BodyStream { run: run.boxed(), chunks, written_bytes }
+    })
 }
 
 fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
     let status = problem.status;
     if !(400..=599).contains(&status) {
         let detail = format!("the handler reported an error with status {status}; use 400 to 599");
-        return told(Failure::host(ErrorCode::InvalidResponse, detail), &**host.log());
+        return logged(Failure::host(ErrorCode::InvalidResponse, detail), &**host.log());
     }
     let wit::Problem { status, code, detail, field } = problem;
     Failure::Handler(HandlerProblem { status, code, detail, field })

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -10,36 +9,35 @@ use futures::{FutureExt, StreamExt, TryFutureExt, future};
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use modelet_types::{Code as ErrorCode, Limits, Problem};
+use modelet_types::{Code as ErrorCode, Problem};
 use tokio::sync::{mpsc, oneshot};
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode as WasiError, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error as BodyError, WasiBody, WasiHttpView as _};
 
 use super::{
-    CONNECTION_HEADERS, Handler, Lease, checked_status, failed, invalid_response, response_too_large, told,
-    wall_time_exceeded,
+    CONNECTION_HEADERS, Handler, Lease, Terms, checked_status, failed, invalid_response, logged,
+    response_too_large,
 };
 use crate::failure::Failure;
 use crate::instance::{Exports, Instance};
-use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody};
-use crate::ports::Log;
+use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody, Rest};
 
 /// What a handler hands in before it writes its body.
 type Begun = Result<http::Response<HyperOutgoingBody>, WasiError>;
 
 /// Answers one request.
-pub(super) async fn run(
+pub(super) async fn answer(
     handler: Arc<Handler>,
     mut instance: Instance,
     invocation: Invocation,
+    terms: Terms,
     lease: Lease,
 ) -> Result<Reply, Failure> {
-    let (deadline, limits) = (invocation.deadline, invocation.limits.clone());
-    let (log, meter) = (invocation.log.clone(), invocation.meter.clone());
+    let log = terms.log.clone();
     let broken_body = Arc::new(OnceLock::new());
     let request = wasi_request(&mut instance, invocation, broken_body.clone())
-        .map_err(|failure| told(failure, &*log))?;
+        .map_err(|failure| logged(failure, &*log))?;
     let (sender, mut response) = oneshot::channel();
     let mut running = call(instance, request, sender).boxed();
 
@@ -56,53 +54,42 @@ pub(super) async fn run(
         Some(Ok(response)) => response,
         Some(Err(error)) => {
             if let Some(instance) = ended {
-                handler.put_back(instance).await;
+                handler.put_back(instance, lease).await;
             }
             let detail = format!("the handler reported an error instead of a response: {error:?}");
-            return Err(broken(&broken_body).unwrap_or_else(|| told(invalid_response(detail), &*log)));
+            return Err(broken(&broken_body).unwrap_or_else(|| logged(invalid_response(detail), &*log)));
         }
         None => {
             let failure = invalid_response("the handler ended without a response");
-            return Err(broken(&broken_body).unwrap_or_else(|| told(failure, &*log)));
+            return Err(broken(&broken_body).unwrap_or_else(|| logged(failure, &*log)));
         }
     };
-    let (status, headers, body) = checked_parts(response).map_err(|failure| told(failure, &*log))?;
-    let limit = limits.response_body_bytes;
+    let (status, headers, body) = checked_parts(response).map_err(|failure| logged(failure, &*log))?;
+    let limit = terms.limits.response_body_bytes;
 
     if let Some(instance) = ended {
-        let invocation_end = InvocationEnd { deadline, limits, log: log.clone(), _lease: lease };
-        let whole = gather(body, limit).await.map_err(|failure| told(failure, &*log))?;
-        handler.put_back(instance).await;
+        let whole = gather(body, limit).await.map_err(|failure| logged(failure, &*log))?;
+        let rest = handler.put_back(instance, lease).await;
         let body = match whole {
             Gathered::Bytes(bytes) => ReplyBody::Bytes(bytes),
-            Gathered::Frames(frames) => ReplyBody::Stream(replay(frames, invocation_end)),
+            Gathered::Frames(frames) => ReplyBody::Stream(replay(handler, frames, terms)),
         };
-        return Ok(Reply { status, headers, body });
+        return Ok(Reply { status, headers, body, rest });
     }
 
-    let (sender, chunks) = mpsc::channel(1);
-    let written_bytes = Arc::new(AtomicU64::new(0));
-    let written = written_bytes.clone();
-    let run = async move {
-        let _lease = lease;
-        let forwarded = forward(body, sender, written, limit).map_err(|failure| told(failure, &*log));
-        let whole = finish(&handler, running, forwarded.boxed());
-        match tokio::time::timeout_at(deadline.into(), meter.measure(whole.boxed())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(failure)) => Err(broken(&broken_body).unwrap_or(failure)),
-            Err(_) => Err(told(wall_time_exceeded(&limits), &*log)),
-        }
-    };
-    Ok(Reply {
-        status,
-        headers,
-        body: ReplyBody::Stream(BodyStream { run: run.boxed(), chunks, written_bytes }),
-    })
+    let owner = handler.clone();
+    let stream = handler.body_stream(terms, move |sender, written| async move {
+        let forwarded = forward(body, sender, written, limit).map_err(|failure| logged(failure, &*log));
+        let whole = finish(&owner, lease, running, forwarded.boxed()).await;
+        whole.map_err(|failure| broken(&broken_body).unwrap_or(failure))
+    });
+    Ok(Reply { status, headers, body: ReplyBody::Stream(stream), rest: Rest::default() })
 }
 
 /// Runs the handler and sends its body on, until both have ended.
 async fn finish(
     handler: &Handler,
+    lease: Lease,
     running: BoxFuture<'_, Result<Instance, Failure>>,
     forwarded: BoxFuture<'_, Result<(), Failure>>,
 ) -> Result<(), Failure> {
@@ -110,7 +97,7 @@ async fn finish(
         future::Either::Left((ended, mut forwarded)) => {
             let instance = ended?;
             if let Some(sent) = (&mut forwarded).now_or_never() {
-                handler.put_back(instance).await;
+                handler.put_back(instance, lease).await;
                 return sent;
             }
             // Without its instance, a body that the handler forgot to finish breaks off, instead of
@@ -120,7 +107,7 @@ async fn finish(
         }
         future::Either::Right((sent, running)) => {
             sent?;
-            handler.put_back(running.await?).await;
+            handler.put_back(running.await?, lease).await;
             Ok(())
         }
     }
@@ -227,31 +214,18 @@ async fn gather(mut body: HyperOutgoingBody, limit: u64) -> Result<Gathered, Fai
     Ok(Gathered::Bytes(whole.map_or(first, BytesMut::freeze)))
 }
 
-/// What stands until the last byte was sent.
-struct InvocationEnd {
-    deadline: Instant,
-    limits: Arc<Limits>,
-    log: Arc<dyn Log>,
-    _lease: Lease,
-}
-
 /// A whole body as a stream.
-fn replay(frames: Vec<Frame<Bytes>>, end: InvocationEnd) -> BodyStream {
-    let length: usize = frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum();
-    let (sender, chunks) = mpsc::channel(1);
-    let run = async move {
-        let InvocationEnd { deadline, limits, log, _lease } = end;
-        let sending = async {
-            for frame in frames {
-                if sender.send(frame).await.is_err() {
-                    break;
-                }
+fn replay(handler: Arc<Handler>, frames: Vec<Frame<Bytes>>, terms: Terms) -> BodyStream {
+    handler.body_stream(terms, |sender, written| async move {
+        for frame in frames {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            if sender.send(frame).await.is_err() {
+                break;
             }
-        };
-        let sent = tokio::time::timeout_at(deadline.into(), sending).await;
-        sent.map_err(|_| told(wall_time_exceeded(&limits), &*log))
-    };
-    BodyStream { run: run.boxed(), chunks, written_bytes: Arc::new(AtomicU64::new(length as u64)) }
+            written.fetch_add(length, Relaxed);
+        }
+        Ok(())
+    })
 }
 
 /// Sends a body on as it is written.

@@ -1,0 +1,249 @@
+//! Which threads run handlers, and in which order.
+//!
+//! Most calls end within their first slice of processor time and run where they are: on the threads
+//! that serve connections, without a hand-over. A handler that has used its slice goes on apart, on
+//! threads of lower priority, so that no amount of computing keeps a connection or a short call
+//! waiting. There, tenants take turns by the processor time that they have had ([`turns`]).
+
+mod turns;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use std::{io, mem, thread};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use modelet_types::{Code as ErrorCode, TenantName};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::failure::Failure;
+use crate::meter::{Measured, Meter};
+use turns::{Turn, Turns};
+
+/// Processor time after which a handler goes on apart: a whole tick, and what is left of the one in
+/// which it began.
+const FIRST_SLICE: Duration = Duration::from_millis(2);
+
+/// How much the threads for long computing stand back (`nice(2)`): beside a thread of a connection
+/// that has work, one of them gets about a tenth of a processor.
+const NICENESS: i32 = 10;
+
+/// What a handler does: one call, or the rest of one whose response has begun.
+type Work<T> = BoxFuture<'static, Result<T, Failure>>;
+
+/// Runs handlers.
+pub(crate) struct Scheduler {
+    /// `None` once it is being dropped.
+    apart: Option<Runtime>,
+    turns: Arc<Turns>,
+}
+
+impl Scheduler {
+    /// Starts one thread for long computing for each processor.
+    pub(crate) fn start() -> io::Result<Self> {
+        let threads = thread::available_parallelism()?.get();
+        let apart = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("modelet-apart")
+            .on_thread_start(|| {
+                if let Err(error) = rustix::process::nice(NICENESS) {
+                    tracing::warn!(%error, "cannot lower the priority of long computing");
+                }
+            })
+            .build()?;
+        Ok(Self { apart: Some(apart), turns: Turns::new(threads) })
+    }
+
+    /// Runs `work` for a tenant, measuring it. Dropping the future ends the work: at once, or with the
+    /// end of the slice that is running apart.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        tenant: &TenantName,
+        meter: &Arc<Meter>,
+        work: Work<T>,
+    ) -> Scheduled<T> {
+        let handle = self.apart.as_ref().expect("the engine is there as long as it is used").handle();
+        let here = Here {
+            work: meter.measure(work),
+            meter: meter.clone(),
+            tenant: tenant.clone(),
+            turns: self.turns.clone(),
+            apart: handle.clone(),
+        };
+        if is_within_first_slice(meter) { Scheduled::Here(here) } else { Scheduled::Apart(here.go()) }
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        // A runtime that is dropped waits for its threads, which a thread of another must not do.
+        if let Some(apart) = self.apart.take() {
+            apart.shutdown_background();
+        }
+    }
+}
+
+/// Whether an invocation has not computed for long yet.
+pub(crate) fn is_within_first_slice(meter: &Meter) -> bool {
+    meter.polled() < FIRST_SLICE
+}
+
+/// Work under way.
+pub(crate) enum Scheduled<T> {
+    /// On the threads of whoever waits for it.
+    Here(Here<T>),
+    /// On the threads for long computing.
+    Apart(AbortOnDropHandle<Result<T, Failure>>),
+    Ended,
+}
+
+impl<T> Scheduled<T> {
+    /// Ends the work and waits until it has ended, so that its meter stands still.
+    pub(crate) async fn stop(&mut self) {
+        if let Self::Apart(task) = mem::replace(self, Self::Ended) {
+            task.abort();
+            // Nobody wants its result any more, be it a panic.
+            _ = task.await;
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for Scheduled<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Self::Here(here) = &mut *self {
+            let poll = here.work.poll_unpin(cx);
+            if poll.is_ready() || is_within_first_slice(&here.meter) {
+                return poll;
+            }
+            let Self::Here(here) = mem::replace(&mut *self, Self::Ended) else { return Poll::Pending };
+            *self = Self::Apart(here.go());
+        }
+        let Self::Apart(task) = &mut *self else { return Poll::Ready(Err(stopped())) };
+        Poll::Ready(match ready!(task.poll_unpin(cx)) {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(stopped()),
+            },
+        })
+    }
+}
+
+fn stopped() -> Failure {
+    Failure::host(ErrorCode::Overloaded, "the host is stopping")
+}
+
+/// Work that has not used its first slice.
+pub(crate) struct Here<T> {
+    work: Measured<Work<T>>,
+    meter: Arc<Meter>,
+    tenant: TenantName,
+    turns: Arc<Turns>,
+    apart: Handle,
+}
+
+impl<T: Send + 'static> Here<T> {
+    /// Goes on apart.
+    fn go(self) -> AbortOnDropHandle<Result<T, Failure>> {
+        let Self { work, meter, tenant, turns, apart } = self;
+        let work = Apart { work, meter, turn: turns.join(tenant), sockets: Handle::current() };
+        AbortOnDropHandle::new(apart.spawn(work))
+    }
+}
+
+/// Work that goes on when it is its tenant's turn.
+struct Apart<T> {
+    work: Measured<Work<T>>,
+    meter: Arc<Meter>,
+    turn: Turn,
+    /// Where its timers and connections are.
+    sockets: Handle,
+}
+
+impl<T> Future for Apart<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let slot = ready!(this.turn.poll(cx));
+        let _context = this.sockets.enter();
+        let before = this.meter.polled();
+        let poll = this.work.poll_unpin(cx);
+        slot.used(this.meter.polled().saturating_sub(before));
+        poll
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn spin(time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {}
+    }
+
+    fn run<T: Send + 'static>(
+        scheduler: &Scheduler,
+        tenant: &str,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Scheduled<T> {
+        let work = async { Ok(work.await) };
+        scheduler.run(&tenant.parse().unwrap(), &Arc::default(), work.boxed())
+    }
+
+    fn thread_name() -> String {
+        thread::current().name().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn only_what_computes_for_long_goes_apart() {
+        let scheduler = Scheduler::start().unwrap();
+        let short = run(&scheduler, "a", async {
+            tokio::task::yield_now().await;
+            thread_name()
+        });
+        assert_ne!(short.await.unwrap(), "modelet-apart");
+        let long = run(&scheduler, "a", async {
+            spin(2 * FIRST_SLICE);
+            tokio::task::yield_now().await;
+            // A timer of the runtime that waits for it, as the threads apart have none.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            thread_name()
+        });
+        assert_eq!(long.await.unwrap(), "modelet-apart");
+    }
+
+    #[tokio::test]
+    async fn what_is_stopped_has_ended() {
+        struct Ending(Arc<std::sync::atomic::AtomicBool>);
+        impl Drop for Ending {
+            fn drop(&mut self) {
+                self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let scheduler = Scheduler::start().unwrap();
+        let ended = Arc::new(std::sync::atomic::AtomicBool::default());
+        let ending = Ending(ended.clone());
+        let mut endless = run(&scheduler, "a", async move {
+            let _ending = ending;
+            loop {
+                spin(Duration::from_millis(1));
+                tokio::task::yield_now().await;
+            }
+        });
+        let waited = tokio::time::timeout(Duration::from_millis(20), &mut endless).await;
+        assert!(waited.is_err());
+        assert!(matches!(endless, Scheduled::Apart(_)));
+        endless.stop().await;
+        assert!(ended.load(std::sync::atomic::Ordering::SeqCst));
+    }
+}
