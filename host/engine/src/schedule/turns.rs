@@ -218,7 +218,10 @@ mod tests {
         let mut served = Vec::new();
         while served.len() < slices {
             for (who, turn) in turns.iter_mut() {
-                if let Poll::Ready(slot) = turn.poll(&mut cx) {
+                // Who has computed is polled again at once, and waits if others do.
+                while served.len() < slices
+                    && let Poll::Ready(slot) = turn.poll(&mut cx)
+                {
                     slot.used(SLICE);
                     served.push((*who).to_owned());
                 }
