@@ -191,10 +191,13 @@ fn answer_of_nothing(operation: Operation) {
     }
 }
 
+/// Gives one answer, or the error that the turn ended with.
+type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
 /// Answers that are given once what they say is durable.
 #[derive(Default)]
 struct Answers {
-    given: Vec<Box<dyn FnOnce(Result<(), Error>) + Send>>,
+    given: Vec<Answer>,
     bytes: usize,
 }
 

@@ -70,7 +70,7 @@ impl SealingKey {
 
     fn make(path: &Path) -> Result<Self, StoreError> {
         let key = Zeroizing::new(<[u8; KEY_BYTES]>::from(Key::<XChaCha20Poly1305>::generate()));
-        let text = Zeroizing::new(hex::encode(&*key) + "\n");
+        let text = Zeroizing::new(hex::encode(key.as_slice()) + "\n");
         // Renamed into place, so that a host killed here leaves no half of a key.
         let new = path.with_extension("new");
         let write = || {
