@@ -34,3 +34,28 @@ pub(crate) mod blocking {
         exports: { default: async },
     });
 }
+
+/// Keys and values. Both drafts have one type of handles, and the newer one has compare-and-swap beside it.
+pub(crate) mod key_value {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/wasi-keyvalue-draft2",
+        world: "imports",
+        with: {
+            "wasi:keyvalue/store.bucket": crate::host::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::host::Cas,
+        },
+        imports: { default: async | trappable },
+    });
+}
+
+/// The older draft.
+pub(crate) mod key_value_draft {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/wasi-keyvalue",
+        world: "imports",
+        with: {
+            "wasi:keyvalue/store.bucket": crate::host::Bucket,
+        },
+        imports: { default: async | trappable },
+    });
+}

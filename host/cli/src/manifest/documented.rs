@@ -27,13 +27,14 @@ fn every_field_is_documented() {
         ("[scale]", "scale."),
         ("[reuse]", "reuse."),
         ("[concurrency]", "concurrency."),
+        ("[key_value]", "key_value."),
         ("[models.m]", model),
         ("[[models.m.golden]]", golden),
     ] {
         there.extend(fields(header, prefix));
     }
     // The tables themselves are headings.
-    for table in ["models", "limits", "scale", "reuse", "concurrency"] {
+    for table in ["models", "limits", "scale", "reuse", "concurrency", "key_value"] {
         assert!(there.remove(table) && text.contains(&format!("\n## `[{table}")), "{table}");
     }
     assert_eq!(documented, there, "docs/manifest.md on the left, the code on the right");
