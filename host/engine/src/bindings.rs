@@ -22,7 +22,6 @@ pub(crate) mod blocking {
             "wasi:config/store": super::function::wasi::config::store,
             "wasi:logging/logging": super::function::wasi::logging::logging,
             "modelet:inference/tensors": super::function::modelet::inference::tensors,
-            "modelet:inference/models": super::function::modelet::inference::models,
             "modelet:inference/blocking-models.model": crate::host::ModelHandle,
             "modelet:handler/types": super::function::modelet::handler::types,
         },
