@@ -147,6 +147,12 @@ impl TestHost {
         self
     }
 
+    /// Sets a secret, as the manifest grants it and `modelet secret set` gives it a value.
+    #[must_use]
+    pub fn secret(self, name: &str, value: impl Into<String>) -> Self {
+        self.config(format!("{}{name}", crate::config::SECRET_PREFIX), value)
+    }
+
     /// Lets the caller leave after this many chunks of a streamed response.
     #[must_use]
     pub fn caller_leaves_after(mut self, chunks: usize) -> Self {

@@ -28,6 +28,7 @@ struct Acknowledged {
     active: u64,
     /// A call of the function was answered.
     answered: bool,
+    secrets: BTreeSet<String>,
     deleted: bool,
 }
 
@@ -61,6 +62,10 @@ async fn work(host: &Api, round: u64, noted: &mut Acknowledged) -> reqwest::Resu
         noted.active = number;
         send(host.request(Method::POST, &format!("/f/default/{FUNCTION}/")), 204).await?;
         noted.answered = true;
+
+        let path = format!("/api/v1/functions/{FUNCTION}/secrets/key-{salt}");
+        send(host.request(Method::PUT, &path).json(&json!({ "value": "sesame" })), 200).await?;
+        noted.secrets.insert(format!("key-{salt}"));
 
         noted.deleted = false;
         let path = "/api/v1/functions/passing/revisions";
@@ -98,6 +103,17 @@ async fn check(data_dir: &Path, noted: &Acknowledged, case: &str) {
             200,
             "{case}: {digest} is lost"
         );
+    }
+    if !noted.secrets.is_empty() {
+        let secrets = host.get(&format!("/api/v1/functions/{FUNCTION}/secrets")).await.expect(200).json();
+        let listed: BTreeSet<&str> = secrets["secrets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|secret| secret["name"].as_str().unwrap())
+            .collect();
+        let lost: Vec<_> = noted.secrets.iter().filter(|name| !listed.contains(name.as_str())).collect();
+        assert!(lost.is_empty(), "{case}: {lost:?}");
     }
     let is_there = host.get("/api/v1/functions/passing").await.status == 200;
     assert!(!(is_there && noted.deleted), "{case}: a deleted function is back");

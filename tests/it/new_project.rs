@@ -39,16 +39,21 @@ async fn run(folder: &Path, host: &str, arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-#[tokio::test]
-async fn a_new_function_builds_passes_its_own_test_and_answers() {
+/// Makes a function in `language`, builds it, tests it, deploys it and calls it.
+async fn from_nothing_to_an_answer(language: &str) {
     let host = TestHost::start().await;
     let folder = TempDir::new().unwrap();
-    run(folder.path(), host.base(), &["new", "flowers"]).await;
+    run(folder.path(), host.base(), &["new", "flowers", "--lang", language]).await;
     let project = folder.path().join("flowers");
     run(&project, host.base(), &["build"]).await;
     run(&project, host.base(), &["test"]).await;
-    let deployed: Value = serde_json::from_str(&run(&project, host.base(), &["deploy", "--json"]).await)
-        .expect("--json is JSON");
+    // Built just before; another build would make the same.
+    let deploy: &[&str] = match language {
+        "rust" => &["deploy", "--json"],
+        _ => &["deploy", "--json", "--no-build"],
+    };
+    let deployed: Value =
+        serde_json::from_str(&run(&project, host.base(), deploy).await).expect("--json is JSON");
     assert_eq!(deployed["revision"], 1, "{deployed}");
 
     let request = std::fs::read_to_string(project.join("requests/setosa.json")).unwrap();
@@ -56,4 +61,25 @@ async fn a_new_function_builds_passes_its_own_test_and_answers() {
     let invoked = run(&project, host.base(), &["invoke", "flowers", "--data", &request]).await;
     assert_eq!(serde_json::from_str::<Value>(&invoked).unwrap(), answer.json());
     assert_eq!(answer.json()["species"], "setosa", "{answer:?}");
+    let confidence = answer.json()["confidence"].as_f64().unwrap();
+    assert!((confidence - 0.98165685).abs() < 1e-5, "{confidence}");
+
+    let wrong = request.replace("1.4", "\"long\"");
+    host.call("flowers", "/", wrong).await.problem(422, "invalid_input", Some("petal_length"));
+    host.call("flowers", "/", "[".repeat(1_000)).await.problem(400, "invalid_input", None);
+}
+
+#[tokio::test]
+async fn a_new_function_builds_passes_its_own_test_and_answers() {
+    from_nothing_to_an_answer("rust").await;
+}
+
+#[tokio::test]
+async fn so_does_one_in_python() {
+    from_nothing_to_an_answer("python").await;
+}
+
+#[tokio::test]
+async fn so_does_one_in_javascript() {
+    from_nothing_to_an_answer("js").await;
 }

@@ -12,7 +12,9 @@ mod wat;
 
 pub use answer::Answer;
 pub use api::Api;
-pub use artifact::{digits_handler, digits_model, example, guest, repository, target_dir};
+pub use artifact::{
+    digits_handler, digits_model, example, example_component, foreign_guest, guest, repository, target_dir,
+};
 pub use digits::digits;
 pub use host::TestHost;
 pub use neighbour::Neighbour;

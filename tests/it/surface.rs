@@ -15,6 +15,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/api/v1/functions/{function}/revisions", &["get", "post"]),
     ("/api/v1/functions/{function}/revisions/{revision}", &["delete", "get"]),
     ("/api/v1/functions/{function}/rollback", &["post"]),
+    ("/api/v1/functions/{function}/secrets", &["get"]),
+    ("/api/v1/functions/{function}/secrets/{name}", &["delete", "put"]),
     ("/api/v1/functions/{function}/state", &["get"]),
     ("/api/v1/functions/{function}/traffic", &["put"]),
     ("/api/v1/host", &["get"]),

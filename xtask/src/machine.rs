@@ -14,6 +14,8 @@ pub enum Need {
     Python,
     /// The same, as new as `bench/peers/fastapi/requirements.txt` asks for: it runs FastAPI.
     PythonForFastApi,
+    /// Node.js with npm: it builds and tests handlers in JavaScript.
+    Node,
     /// `wrk`: it makes the load of the benchmarks.
     Wrk,
 }
@@ -24,6 +26,7 @@ impl Need {
             Self::CCompiler => shell::output(&mut shell::command("cc", ["--version"])).is_some(),
             // It has no option that only asks: without arguments it prints its usage and fails.
             Self::Wrk => std::process::Command::new("wrk").output().is_ok(),
+            Self::Node => is_node_there(),
             Self::Python => is_python_there(9),
             Self::PythonForFastApi => is_python_there(11),
         }
@@ -32,7 +35,10 @@ impl Need {
     fn what(self) -> &'static str {
         match self {
             Self::CCompiler => "a C compiler (`cc`), which compiles SQLite",
-            Self::Python => "Python 3.9 or newer with venv and pip, which fetches the examples' models",
+            Self::Node => "Node.js 20.19 or newer with npm, which builds handlers in JavaScript",
+            Self::Python => {
+                "Python 3.9 or newer with venv and pip, which fetches the examples' models and builds handlers"
+            }
             Self::PythonForFastApi => {
                 "Python 3.11 or newer with venv and pip, which fetches the examples' models and runs FastAPI"
             }
@@ -48,10 +54,21 @@ impl Need {
                 "sudo apt-get install python3 python3-venv python3-pip"
             }
             (Self::Python | Self::PythonForFastApi, true) => "brew install python",
+            (Self::Node, false) => {
+                "sudo apt-get install nodejs npm, or https://nodejs.org where that is older"
+            }
+            (Self::Node, true) => "brew install node",
             (Self::Wrk, false) => "sudo apt-get install wrk",
             (Self::Wrk, true) => "brew install wrk",
         }
     }
+}
+
+fn is_node_there() -> bool {
+    let check = "const [major, minor] = process.versions.node.split('.'); \
+                 process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)";
+    shell::output(&mut shell::command("node", ["-e", check])).is_some()
+        && shell::output(&mut shell::command("npm", ["--version"])).is_some()
 }
 
 fn is_python_there(minor: u32) -> bool {

@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod languages;
 mod lint;
 mod machine;
 mod shell;

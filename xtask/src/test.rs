@@ -1,9 +1,11 @@
 //! `cargo xtask test`: everything that must hold before a change is merged.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use crate::languages;
 use crate::lint;
 use crate::machine::{self, Need};
 use crate::shell::{command, run as sh};
@@ -29,6 +31,8 @@ enum Step {
     Guests,
     /// Check the format and the lints.
     Lint,
+    /// Build the components that cargo does not make: in Python and in JavaScript.
+    Languages,
     /// Run the tests of each crate, and the end-to-end suite.
     Test,
 }
@@ -39,6 +43,7 @@ impl Step {
             Self::Fetch => sh(&mut command("python3", ["examples/fetch.py", "all"])),
             Self::Guests => build_guests(),
             Self::Lint => lint::check(),
+            Self::Languages => build_languages(),
             Self::Test => test(filter),
         }
     }
@@ -50,7 +55,7 @@ impl Step {
 
 /// Runs the steps, and says how long each took.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    machine::check(&[Need::CCompiler, Need::Python])?;
+    machine::check(&[Need::CCompiler, Need::Python, Need::Node])?;
     machine::ensure_guest_target()?;
     let all = Step::value_variants();
     let chosen = all.iter().filter(|step| arguments.only.is_empty() || arguments.only.contains(step));
@@ -75,9 +80,9 @@ fn summarise(times: &[(String, Duration, bool)], total: Duration) {
     eprintln!();
     for (name, time, passed) in times {
         let result = if *passed { "ok" } else { "FAILED" };
-        eprintln!("{name:<8} {:>7.1} s  {result}", time.as_secs_f64());
+        eprintln!("{name:<9} {:>7.1} s  {result}", time.as_secs_f64());
     }
-    eprintln!("{:<8} {:>7.1} s", "total", total.as_secs_f64());
+    eprintln!("{:<9} {:>7.1} s", "total", total.as_secs_f64());
 }
 
 fn build_guests() -> anyhow::Result<()> {
@@ -89,15 +94,25 @@ fn build_guests() -> anyhow::Result<()> {
     sh(&mut cargo)
 }
 
+/// The program that builds them is the one that the tests use, so that cargo compiles it once.
+fn build_languages() -> anyhow::Result<()> {
+    sh(native_tests()?.arg("--no-run"))?;
+    languages::build()
+}
+
+fn test(filter: &[String]) -> anyhow::Result<()> {
+    sh(native_tests()?.arg("--").args(filter))
+}
+
 /// Every native test in one go: another choice of packages is another choice of their dependencies'
 /// features, and cargo would build wasmtime once for each.
 ///
 /// The tests of the suite's guests are the suite itself: some of them import functions that only a
 /// host has, and do not link natively.
-fn test(filter: &[String]) -> anyhow::Result<()> {
+fn native_tests() -> anyhow::Result<Command> {
     let mut cargo = command("cargo", ["test", "--workspace"]);
     for guest in workspace::guests()?.tests {
         cargo.args(["--exclude", &guest]);
     }
-    sh(cargo.arg("--").args(filter))
+    Ok(cargo)
 }

@@ -44,18 +44,23 @@ struct Package {
     manifest_path: PathBuf,
 }
 
+/// The folder of a package that the workspace depends on, by its name.
+///
+/// # Errors
+/// If cargo cannot read the workspace, or there is no such package.
+pub fn dependency(name: &str) -> anyhow::Result<PathBuf> {
+    let found = metadata(&["--locked"])?.packages.into_iter().find(|package| package.name == name);
+    let manifest = found.with_context(|| format!("nothing depends on `{name}`"))?.manifest_path;
+    Ok(manifest.parent().expect("a manifest is in a folder").to_owned())
+}
+
 /// Asks cargo for the guests.
 ///
 /// # Errors
 /// If cargo cannot read the workspace.
 pub fn guests() -> anyhow::Result<Guests> {
-    let mut cargo = shell::command("cargo", ["metadata", "--no-deps", "--format-version=1"]);
-    let output = cargo.output().context("cannot run cargo")?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    let metadata: Metadata =
-        serde_json::from_slice(&output.stdout).context("cannot read cargo's metadata")?;
     let mut guests = Guests::default();
-    for package in metadata.packages {
+    for package in metadata(&["--no-deps"])?.packages {
         if package.manifest_path.starts_with(root().join("examples")) {
             guests.examples.push(package.name);
         } else if package.manifest_path.starts_with(root().join("tests/guests")) {
@@ -63,4 +68,11 @@ pub fn guests() -> anyhow::Result<Guests> {
         }
     }
     Ok(guests)
+}
+
+fn metadata(arguments: &[&str]) -> anyhow::Result<Metadata> {
+    let mut cargo = shell::command("cargo", ["metadata", "--format-version=1"]);
+    let output = cargo.args(arguments).output().context("cannot run cargo")?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    serde_json::from_slice(&output.stdout).context("cannot read cargo's metadata")
 }

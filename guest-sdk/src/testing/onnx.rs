@@ -188,7 +188,7 @@ mod tests {
 
     /// The template's model, which is committed with the script that trains it.
     fn iris() -> OnnxModel {
-        OnnxModel::from_file("template/model/iris.onnx")
+        OnnxModel::from_file("templates/shared/model/iris.onnx")
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn answers_as_onnxruntime_did() {
-        let recorded = crate::testing::RecordedModel::from_file("template/model/golden.json");
+        let recorded = crate::testing::RecordedModel::from_file("templates/shared/model/golden.json");
         let features = Tensor::new([1, 4], [5.1_f32, 3.5, 1.4, 0.2]).unwrap();
         let inputs = Inputs::from([("features", features)]);
         let (ours, theirs) = (iris().infer(&inputs).unwrap(), recorded.infer(&inputs).unwrap());

@@ -13,7 +13,7 @@ Exit codes:
   0  done
   1  the operation failed
   2  the command line is wrong
-  3  there is no such function, revision or file
+  3  there is no such function, revision, secret or file
   4  the host cannot be reached
   5  a manifest, configuration, component, model or input is not valid
   6  the project does not build, or its tests fail
@@ -68,6 +68,8 @@ pub enum Command {
     Rollback(commands::rollback::Arguments),
     Delete(commands::delete::Arguments),
     State(commands::state::Arguments),
+    Secret(commands::secret::Arguments),
+    Secrets(commands::secrets::Arguments),
     Completions(commands::completions::Arguments),
 }
 

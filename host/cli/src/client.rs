@@ -15,7 +15,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use answers::{DeployEvent, Function, Functions, HostInfo, LogLine, Revisions, State};
+use answers::{DeployEvent, Function, Functions, HostInfo, LogLine, Revisions, Secret, Secrets, State};
 use lines::Lines;
 use problem::HostProblem;
 
@@ -137,6 +137,32 @@ impl Client {
     /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn state(&self, function: &str) -> Result<Answer<State>, Error> {
         self.json(self.request(Method::GET, &of(function, "/state"))?).await
+    }
+
+    /// The secrets of a function, without their values.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn secrets(&self, function: &str) -> Result<Answer<Secrets>, Error> {
+        self.json(self.request(Method::GET, &of(function, "/secrets"))?).await
+    }
+
+    /// Sets a secret.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn set_secret(&self, function: &str, name: &str, value: &str) -> Result<Answer<Secret>, Error> {
+        let path = of(function, &format!("/secrets/{name}"));
+        self.json(self.request(Method::PUT, &path)?.json(&serde_json::json!({ "value": value }))).await
+    }
+
+    /// Deletes a secret.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
+    pub async fn delete_secret(&self, function: &str, name: &str) -> Result<(), Error> {
+        let path = of(function, &format!("/secrets/{name}"));
+        self.send(self.request(Method::DELETE, &path)?).await.map(drop)
     }
 
     /// The last `tail` lines of a function's log, and with `follow` those to come.

@@ -11,6 +11,8 @@ pub mod logs;
 pub mod new;
 pub mod revisions;
 pub mod rollback;
+pub mod secret;
+pub mod secrets;
 pub mod serve;
 pub mod state;
 pub mod test;
@@ -52,6 +54,8 @@ async fn call(command: Command, client: &Client, output: Output) -> anyhow::Resu
         Command::Rollback(arguments) => rollback::run(&arguments, client, output).await,
         Command::Delete(arguments) => delete::run(&arguments, client, output).await,
         Command::State(arguments) => state::run(&arguments, client, output).await,
+        Command::Secret(arguments) => secret::run(&arguments, client, output).await,
+        Command::Secrets(arguments) => secrets::run(&arguments, client, output).await,
         Command::Serve(_)
         | Command::New(_)
         | Command::Build(_)

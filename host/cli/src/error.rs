@@ -50,6 +50,12 @@ pub enum Error {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A folder without the source of a handler.
+    #[error("there is no project in `{folder}`: it has no Cargo.toml, package.json or requirements.txt")]
+    NoProject {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
     /// No answer from the address.
     #[error("cannot reach the host at {host}: {reason}")]
     Unreachable {
@@ -78,9 +84,9 @@ pub enum Error {
         /// The command that installs it.
         install: String,
     },
-    /// Cargo ended with an error, which it has printed itself.
+    /// A program that builds or tests projects ended with an error, which it has printed itself.
     #[error("`{0}` failed")]
-    Cargo(String),
+    Tool(String),
     /// The function answered with an error status; its answer has been printed.
     #[error("the function answered {0}")]
     Answered(reqwest::StatusCode),
@@ -94,7 +100,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::FileNotFound { .. } => Exit::NotFound,
+            Self::FileNotFound { .. } | Self::NoProject { .. } => Exit::NotFound,
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Host(problem) => problem.exit(),
             Self::File(_) | Self::Invalid(_) => Exit::Invalid,
@@ -102,7 +108,7 @@ impl Error {
                 StartError::Unauthenticated(_) | StartError::Config(_) => Exit::Invalid,
                 _ => Exit::Failed,
             },
-            Self::Missing { .. } | Self::Cargo(_) => Exit::Project,
+            Self::Missing { .. } | Self::Tool(_) => Exit::Project,
             Self::Answered(_) | Self::Protocol(_) => Exit::Failed,
         }
     }
@@ -120,6 +126,7 @@ impl Error {
                 }
                 _ => None,
             },
+            Self::NoProject { .. } => Some("make one with `modelet new`, or name another folder".into()),
             Self::Missing { install, .. } => Some(format!("install it with `{install}`")),
             Self::Host(problem) => problem.hint(),
             Self::File(diagnostic) => diagnostic.help.clone(),

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use modelet_types::manifest::{BackendChoice, Concurrency, Golden, ModelSpec, RequestBody, Reuse, Scale};
+use modelet_types::manifest::{
+    BackendChoice, Ceiling, Concurrency, Golden, KeyValue, ModelSpec, RequestBody, Reuse, Scale,
+};
 use modelet_types::outbound::OutboundRule;
-use modelet_types::{Digest, FunctionName, Limits, ModelName, Problem, RevisionSpec, StatedLimits};
+use modelet_types::{Digest, FunctionName, ModelName, Problem, RevisionSpec, SecretName, StatedLimits};
 use serde::Deserialize;
 
 use crate::diagnostic::Diagnostic;
@@ -45,6 +47,9 @@ pub struct Entries {
     config: BTreeMap<String, String>,
     #[serde(default)]
     outbound: Vec<OutboundRule>,
+    key_value: Option<KeyValue>,
+    #[serde(default)]
+    secrets: Vec<SecretName>,
 }
 
 /// One model.
@@ -136,9 +141,11 @@ impl Manifest {
             request_body: entries.request_body,
             config: entries.config.clone(),
             outbound: entries.outbound.clone(),
+            key_value: entries.key_value.clone(),
+            secrets: entries.secrets.clone(),
         };
         // The host has ceilings of its own, which may be lower; what is over these no host takes.
-        spec.check(&Limits::HIGHEST).map_err(|problem| self.refused(&problem))?;
+        spec.check(&Ceiling::HIGHEST).map_err(|problem| self.refused(&problem))?;
         Ok(spec)
     }
 

@@ -1,23 +1,68 @@
-//! A handler's Cargo project: whether the machine can build it, and building and testing it.
+//! A handler's project: which language it is written in, and building and testing it with the tools
+//! of that language. What these need is installed into the project's own folder, never elsewhere.
+
+mod javascript;
+mod python;
+mod rust;
+mod tool;
 
 use std::ffi::OsString;
-use std::io::BufReader;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
-use cargo_metadata::Message;
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::manifest::{FILE_NAME, Manifest};
 
-/// What handlers are compiled for.
-pub const TARGET: &str = "wasm32-wasip2";
+/// The languages that projects are built in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Built by cargo.
+    #[default]
+    Rust,
+    /// Built by componentize-py, in a virtual environment.
+    Python,
+    /// Built by the project's own npm script.
+    #[value(name = "js", alias = "javascript")]
+    JavaScript,
+}
 
-/// A folder with a `Cargo.toml`.
+impl Language {
+    /// The file that a project in this language has in its folder.
+    const fn mark(self) -> &'static str {
+        match self {
+            Self::Rust => "Cargo.toml",
+            Self::Python => "requirements.txt",
+            Self::JavaScript => "package.json",
+        }
+    }
+
+    /// The language of the project in `folder`. Python comes last: projects in the other languages
+    /// often have a `requirements.txt` too, for the scripts that train their model.
+    fn of(folder: &Path) -> Option<Self> {
+        let order = [Self::Rust, Self::JavaScript, Self::Python];
+        order.into_iter().find(|language| folder.join(language.mark()).is_file())
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rust => "Rust",
+            Self::Python => "Python",
+            Self::JavaScript => "JavaScript",
+        })
+    }
+}
+
+/// A folder with the source of a handler.
 #[derive(Debug)]
 pub struct Project {
     folder: PathBuf,
+    language: Language,
 }
 
 /// A component that was built.
@@ -30,94 +75,89 @@ pub struct Component {
 }
 
 impl Project {
+    /// The project in `folder`, if there is the source of one.
+    pub fn find(folder: &Path) -> Option<Self> {
+        Language::of(folder).map(|language| Self { folder: folder.to_owned(), language })
+    }
+
     /// The project in `folder`.
     ///
     /// # Errors
-    /// If there is no `Cargo.toml`.
+    /// If none of the files is there that a project has.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let manifest = folder.join("Cargo.toml");
-        if !manifest.is_file() {
-            return Err(Error::FileNotFound { what: "the project's".into(), path: manifest });
-        }
-        Ok(Self { folder: folder.to_owned() })
+        Self::find(folder).ok_or_else(|| Error::NoProject { folder: folder.to_owned() })
     }
 
-    /// Builds the handler. Cargo's own progress and errors go to standard error.
+    /// Builds the handler. What its tools print goes to standard error.
     ///
     /// # Errors
     /// If something is missing on the machine, or the project does not build or is not a handler's.
     pub fn build(&self) -> anyhow::Result<Component> {
-        self.check_target()?;
-        let arguments = ["build", "--release", "--target", TARGET];
-        let mut cargo = self.cargo(&arguments);
-        cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-        let mut child = cargo.spawn().map_err(no_cargo)?;
-        let stdout = child.stdout.take().expect("standard output is piped");
-        let own_manifest =
-            self.folder.join("Cargo.toml").canonicalize().context("cannot resolve the project's folder")?;
-        let mut component = None;
-        for message in Message::parse_stream(BufReader::new(stdout)) {
-            // A project inside a workspace builds other packages too; only its own files count.
-            if let Message::CompilerArtifact(artifact) = message.context("cannot read cargo's messages")?
-                && artifact.manifest_path.as_std_path() == own_manifest
-            {
-                let wasm = artifact.filenames.into_iter().find(|file| file.extension() == Some("wasm"));
-                component = wasm.map(PathBuf::from).or(component);
+        let path = match self.language {
+            Language::Rust => rust::build(&self.folder)?,
+            Language::Python => {
+                let component = self.component()?;
+                python::build(&self.folder, &component)?;
+                self.made(&component)?
             }
-        }
-        if !child.wait().context("cannot wait for cargo")?.success() {
-            return Err(Error::Cargo(format!("cargo {}", arguments.join(" "))).into());
-        }
-        let path = component.ok_or_else(|| {
-            Error::Invalid(
-                "the project made no component: its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]`"
-                    .into(),
-            )
-        })?;
+            Language::JavaScript => {
+                let component = self.component()?;
+                javascript::build(&self.folder)?;
+                self.made(&component)?
+            }
+        };
         let bytes = path.metadata().with_context(|| format!("cannot read `{}`", path.display()))?.len();
         Ok(Component { path, bytes })
     }
 
-    /// Runs the handler's tests on this machine, with `arguments` for `cargo test`.
+    /// Runs the handler's tests on this machine, with `arguments` for what runs them.
     ///
     /// # Errors
-    /// If cargo is missing, or a test fails.
+    /// If something is missing on the machine, or a test fails.
     pub fn test(&self, arguments: &[OsString]) -> anyhow::Result<()> {
-        let status = self.cargo(&["test"]).args(arguments).status().map_err(no_cargo)?;
-        if !status.success() {
-            return Err(Error::Cargo("cargo test".into()).into());
+        match self.language {
+            Language::Rust => rust::test(&self.folder, arguments),
+            Language::Python => python::test(&self.folder, arguments),
+            Language::JavaScript => javascript::test(&self.folder, arguments),
         }
-        Ok(())
     }
 
-    fn cargo(&self, arguments: &[&str]) -> Command {
-        // Cargo sets the variable for what it runs, such as this command in a build script.
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(arguments).current_dir(&self.folder);
-        cargo
+    /// Where the manifest expects the component, from the project's folder.
+    fn component(&self) -> anyhow::Result<PathBuf> {
+        Ok(Manifest::read(&self.folder, &[])?.entries.component)
     }
 
-    /// Asks the compiler that the project uses whether it has the target's standard library.
-    fn check_target(&self) -> anyhow::Result<()> {
-        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let output = Command::new(rustc)
-            .args(["--print", "target-libdir", "--target", TARGET])
-            .current_dir(&self.folder)
-            .output()
-            .map_err(no_cargo)?;
-        let folder = String::from_utf8_lossy(&output.stdout);
-        if output.status.success() && Path::new(folder.trim()).is_dir() {
-            return Ok(());
+    /// The component's file, if it was made: a script may write to another place than the manifest says.
+    fn made(&self, component: &Path) -> Result<PathBuf, Error> {
+        let path = self.folder.join(component);
+        if path.is_file() {
+            return Ok(path);
         }
-        let what = format!("the compiler cannot build for {TARGET}");
-        Err(Error::Missing { what, install: format!("rustup target add {TARGET}") }.into())
+        Err(Error::Invalid(format!(
+            "the build made no file `{}`, which `component` in {FILE_NAME} names: write the component there",
+            component.display()
+        )))
     }
 }
 
-fn no_cargo(error: std::io::Error) -> anyhow::Error {
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return anyhow::Error::from(error).context("cannot run cargo");
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn tells_the_language_by_what_is_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Language::of(folder.path()), None);
+        // Each comes before those that were there.
+        for (file, language) in [
+            ("requirements.txt", Language::Python),
+            ("package.json", Language::JavaScript),
+            ("Cargo.toml", Language::Rust),
+        ] {
+            fs::write(folder.path().join(file), "").unwrap();
+            assert_eq!(Language::of(folder.path()), Some(language));
+        }
     }
-    let install = "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh".into();
-    Error::Missing { what: "cargo, which builds handlers, is not installed".into(), install }.into()
 }

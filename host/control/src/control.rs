@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use modelet_engine::Engine;
 use modelet_inference::Inference;
+use modelet_keyvalue::{KeyValueStores, Owner};
 use modelet_observe::{FunctionLogs, Metrics};
 use modelet_store::{Actor, Artifact, Function, Store};
-use modelet_types::{Code, Digest, FunctionName, Limits, Problem, RevisionNumber, TenantName, TrafficSplit};
+use modelet_types::{Ceiling, Code, Digest, FunctionName, Problem, RevisionNumber, TenantName, TrafficSplit};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::Publisher;
@@ -24,10 +25,12 @@ pub struct ControlConfig {
     pub inference: Arc<Inference>,
     /// Keeps what handlers say; a deleted function's log goes with it.
     pub logs: Arc<FunctionLogs>,
+    /// Keeps what handlers keep; a deleted function's goes with it.
+    pub key_values: Arc<KeyValueStores>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// The highest limits that a manifest may ask for.
-    pub ceiling: Limits,
+    /// The most that a manifest may ask for.
+    pub ceiling: Ceiling,
 }
 
 /// The control plane of one host. Cloning shares it.
@@ -97,7 +100,7 @@ impl Control {
         .await
     }
 
-    /// Removes a function with all its revisions, its log and its series.
+    /// Removes a function with all its revisions and secrets, what it keeps, its log and its series.
     ///
     /// # Errors
     /// If there is no such function.
@@ -109,11 +112,17 @@ impl Control {
     ) -> Result<(), Problem> {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
-            this.store().delete_function(&actor, &tenant, &function).await?;
+            let deleted = this.store().delete_function(&actor, &tenant, &function).await?;
             this.republish(&tenant, &function).await?;
             this.config.metrics.remove_function(&tenant, &function);
             if let Err(error) = this.config.logs.remove(&tenant, &function).await {
                 tracing::warn!(%tenant, %function, %error, "cannot remove the function's log");
+            }
+            let owner = Owner { tenant, function, id: deleted.id };
+            if let Err(error) = this.config.key_values.remove(&owner).await {
+                // The next collection tries again.
+                let Owner { tenant, function, .. } = &owner;
+                tracing::warn!(%tenant, %function, %error, "cannot remove what the function kept");
             }
             Ok(())
         })

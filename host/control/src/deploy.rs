@@ -85,6 +85,8 @@ impl Control {
     pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Revision, Problem> {
         let Deploy { actor, tenant, function, spec, activate } = deploy;
         let mut spec = self.checked(spec).await?;
+        // Before anything is compiled; once more when the revision is stored.
+        self.store().check_secrets(&tenant, &function, &spec.secrets).await?;
         let component = self.artifact(&tenant, spec.component, "component").await?;
         let mut models = Vec::with_capacity(spec.models.len());
         for (name, model) in &spec.models {

@@ -8,6 +8,7 @@ mod control;
 mod deploy;
 mod details;
 mod publish;
+mod secret;
 mod upkeep;
 
 pub use control::{Control, ControlConfig};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use modelet_store::{Function, Revision, Route};
-use modelet_types::{Code, Digest, FunctionName, Problem, TenantName};
+use modelet_types::{Code, Digest, FunctionName, Problem, Secrets, TenantName};
 
 use crate::{Control, RevisionDetails};
 
@@ -35,6 +35,8 @@ pub struct PublishedRevision {
     pub details: RevisionDetails,
     /// Where the artifacts that it names are.
     pub paths: BTreeMap<Digest, PathBuf>,
+    /// The secrets that it names.
+    pub secrets: Secrets,
 }
 
 impl Control {
@@ -81,7 +83,8 @@ impl Control {
                 let artifact = self.artifact(&tenant, model.artifact, "models").await?;
                 paths.insert(model.artifact, artifact.path);
             }
-            published.push(PublishedRevision { revision, details, paths });
+            let secrets = self.store().secret_values(&tenant, &function, &revision.spec.secrets).await?;
+            published.push(PublishedRevision { revision, details, paths, secrets });
         }
         self.publisher.publish(Publication { tenant, function, revisions: published });
         Ok(())

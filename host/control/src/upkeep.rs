@@ -90,7 +90,27 @@ impl Control {
     async fn collect_garbage(&self) -> Result<Collected, Problem> {
         let collected = self.store().collect_garbage(GRACE).await?;
         self.remove_unused_code().await?;
+        self.remove_orphaned_key_values().await?;
         Ok(collected)
+    }
+
+    /// Removes what functions kept that are gone: a host that was killed between the two leaves it behind,
+    /// and so does an invocation that outlives its function.
+    async fn remove_orphaned_key_values(&self) -> Result<(), Problem> {
+        let failed = |error: io::Error| {
+            Problem::new(Code::Internal, format!("cannot remove what deleted functions kept: {error}"))
+        };
+        // In this order: what is there belongs to a function that was there before, and no other function
+        // gets its id.
+        let stored = self.config.key_values.owners().await.map_err(failed)?;
+        let functions = self.store().function_ids().await?;
+        for owner in stored {
+            if !functions.contains(&(owner.tenant.clone(), owner.id)) {
+                tracing::info!(tenant = %owner.tenant, function = %owner.function, "removing what it kept");
+                self.config.key_values.remove(&owner).await.map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes compiled code whose component nobody has any more: after the component itself, so

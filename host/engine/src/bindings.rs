@@ -22,7 +22,6 @@ pub(crate) mod blocking {
             "wasi:config/store": super::function::wasi::config::store,
             "wasi:logging/logging": super::function::wasi::logging::logging,
             "modelet:inference/tensors": super::function::modelet::inference::tensors,
-            "modelet:inference/models": super::function::modelet::inference::models,
             "modelet:inference/blocking-models.model": crate::host::ModelHandle,
             "modelet:handler/types": super::function::modelet::handler::types,
         },
@@ -32,5 +31,30 @@ pub(crate) mod blocking {
             default: trappable,
         },
         exports: { default: async },
+    });
+}
+
+/// Keys and values. Both drafts have one type of handles, and the newer one has compare-and-swap beside it.
+pub(crate) mod key_value {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/wasi-keyvalue-draft2",
+        world: "imports",
+        with: {
+            "wasi:keyvalue/store.bucket": crate::host::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::host::Cas,
+        },
+        imports: { default: async | trappable },
+    });
+}
+
+/// The older draft.
+pub(crate) mod key_value_draft {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/wasi-keyvalue",
+        world: "imports",
+        with: {
+            "wasi:keyvalue/store.bucket": crate::host::Bucket,
+        },
+        imports: { default: async | trappable },
     });
 }

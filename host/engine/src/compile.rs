@@ -107,7 +107,8 @@ impl Engine {
         let linked = self.0.linker.instantiate_pre(&component).map_err(|error| {
             invalid(format!(
                 "the component imports what this host does not offer: {}; a handler may import wasi 0.2 \
-                 without sockets, wasi:http 0.2, wasi:config, wasi:logging and modelet:inference",
+                 without sockets, wasi:http 0.2, wasi:config, wasi:keyvalue (0.2.0-draft2 and 0.2.0-draft), \
+                 wasi:logging and modelet:inference",
                 one_line(&error)
             ))
         })?;

@@ -2,6 +2,7 @@
 
 mod config;
 mod holdings;
+mod key_value;
 mod logging;
 mod models;
 mod stdio;
@@ -11,13 +12,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use modelet_types::Limits;
+use modelet_types::{Limits, Secrets};
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use holdings::Holdings;
+pub use key_value::{Bucket, Cas};
 use stdio::LogStream;
 
 use crate::bindings;
@@ -26,7 +28,7 @@ use crate::invocation::{BodyFrames, Invocation};
 use crate::limiter::MemoryLimiter;
 use crate::meter::Meter;
 use crate::outbound::{Outbound, Sender};
-use crate::ports::{Level, Log, Models, Source};
+use crate::ports::{KeyValue, Level, Log, Models, Source};
 
 /// What a guest's handle to a model is typed by.
 pub enum ModelHandle {}
@@ -61,11 +63,14 @@ pub(crate) struct Host {
     models: Arc<dyn Models>,
     log: Arc<dyn Log>,
     config: Arc<BTreeMap<String, String>>,
+    secrets: Arc<Secrets>,
+    key_value: Option<Arc<dyn KeyValue>>,
 }
 
 impl Host {
     pub(crate) fn new(outbound: Arc<Outbound>, connections: Arc<Semaphore>, invocation: &Invocation) -> Self {
-        let Invocation { limits, meter, models, log, config, outbound: rules, .. } = invocation;
+        let Invocation { limits, meter, models, log, config, secrets, key_value, outbound: rules, .. } =
+            invocation;
         let stdout = LogStream::new(log.clone(), Level::Info, Source::Stdout);
         let stderr = LogStream::new(log.clone(), Level::Warn, Source::Stderr);
         let wasi = WasiCtx::builder()
@@ -104,12 +109,14 @@ impl Host {
             models: models.clone(),
             log: log.clone(),
             config: config.clone(),
+            secrets: secrets.clone(),
+            key_value: key_value.clone(),
         }
     }
 
     /// Turns to another invocation of the same revision.
     pub(crate) fn begin(&mut self, invocation: &Invocation) {
-        let Invocation { meter, models, log, .. } = invocation;
+        let Invocation { meter, models, log, secrets, key_value, .. } = invocation;
         self.limiter.begin(meter.clone());
         self.stdout.turn_to(log.clone());
         self.stderr.turn_to(log.clone());
@@ -119,6 +126,8 @@ impl Host {
         self.meter = meter.clone();
         self.models = models.clone();
         self.log = log.clone();
+        self.secrets = secrets.clone();
+        self.key_value = key_value.clone();
     }
 
     /// Ends what belongs to the invocation.
@@ -177,5 +186,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         linker,
         |host| host,
     )?;
+    bindings::key_value::Imports::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
+    bindings::key_value_draft::Imports::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
     Ok(())
 }

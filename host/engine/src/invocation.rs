@@ -11,12 +11,12 @@ use futures::stream::BoxStream;
 use http::HeaderMap;
 use http_body::Frame;
 use modelet_types::outbound::OutboundRule;
-use modelet_types::{FunctionName, InvocationId, Limits, Problem, RevisionNumber, TenantName};
+use modelet_types::{FunctionName, InvocationId, Limits, Problem, RevisionNumber, Secrets, TenantName};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
 use crate::meter::Meter;
-use crate::ports::{Log, Models};
+use crate::ports::{KeyValue, Log, Models};
 
 /// Everything that one call of a handler needs.
 pub struct Invocation {
@@ -44,6 +44,10 @@ pub struct Invocation {
     pub limits: Arc<Limits>,
     /// What `wasi:config` answers.
     pub config: Arc<BTreeMap<String, String>>,
+    /// The secrets that the manifest grants, which `wasi:config` answers too.
+    pub secrets: Arc<Secrets>,
+    /// What the function keeps; `None` if the manifest does not grant it.
+    pub key_value: Option<Arc<dyn KeyValue>>,
     /// The requests that it may make.
     pub outbound: Arc<[OutboundRule]>,
     /// The models of the revision.

@@ -1,9 +1,10 @@
 //! The wasmtime side of Modelet: compiles handlers, keeps their code, makes instances, enforces
 //! limits, and implements the host's half of the WIT contract.
 //!
-//! It knows wasmtime and nothing else of ours but the vocabulary. What it needs from inference and
-//! from logging it declares as traits ([`Models`], [`Log`]) that `modelet-runtime` implements. Of
-//! tenants it knows the name, to let each have its turn; it knows no SQL and no backend.
+//! It knows wasmtime and nothing else of ours but the vocabulary. What it needs from inference, from
+//! logging and of what handlers keep it declares as traits ([`Models`], [`Log`], [`KeyValue`]) that
+//! `modelet-runtime` implements. Of tenants it knows the name, to let each have its turn; it knows no
+//! SQL and no backend.
 
 mod bindings;
 mod body;
@@ -33,4 +34,6 @@ pub use handler::Handler;
 pub use invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody, Rest};
 pub use meter::Meter;
 pub use outbound::OutboundConfig;
-pub use ports::{InferError, Inferred, Level, Log, Model, Models, Source};
+pub use ports::{
+    InferError, Inferred, KeyValue, KeyValueError, KeyValueFuture, Level, Log, Model, Models, Source,
+};

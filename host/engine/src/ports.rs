@@ -1,4 +1,4 @@
-//! What the engine needs from outside: models to run and a log to write to.
+//! What the engine needs from outside: models to run, a log to write to, and what outlives an invocation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,3 +63,40 @@ pub trait Log: Send + Sync {
     /// Adds a line.
     fn line(&self, level: Level, source: Source, text: &str);
 }
+
+/// The keys and values of one function, with what its manifest grants. Each operation is one step for
+/// all who see it, and durable when it is answered. Bounds are the implementation's to check.
+pub trait KeyValue: Send + Sync {
+    /// The values of keys, in the same order.
+    fn get(&self, keys: Vec<String>) -> KeyValueFuture<Vec<Option<Vec<u8>>>>;
+
+    /// Whether a key has a value.
+    fn exists(&self, key: String) -> KeyValueFuture<bool>;
+
+    /// At most so many keys as are a page, and where the next page begins; `None` if there is none. 0 is
+    /// the first page.
+    fn list(&self, after: u64) -> KeyValueFuture<(Vec<String>, Option<u64>)>;
+
+    /// Which write was the last of a key; 0 if it has no value.
+    fn version(&self, key: String) -> KeyValueFuture<u64>;
+
+    /// Gives keys values.
+    fn set(&self, entries: Vec<(String, Vec<u8>)>) -> KeyValueFuture<()>;
+
+    /// Takes keys out.
+    fn delete(&self, keys: Vec<String>) -> KeyValueFuture<()>;
+
+    /// Adds to a number, and gives the sum, which must not be under `lowest`.
+    fn increment(&self, key: String, delta: i64, lowest: i64) -> KeyValueFuture<i64>;
+
+    /// Gives a key a value if its last write is still `version`; if not, gives the last write.
+    fn swap(&self, key: String, value: Vec<u8>, version: u64) -> KeyValueFuture<Result<(), u64>>;
+}
+
+/// What an operation on keys and values comes to.
+pub type KeyValueFuture<T> = BoxFuture<'static, Result<T, KeyValueError>>;
+
+/// Why an operation on keys and values was not done, in words that the handler gets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyValueError(pub String);

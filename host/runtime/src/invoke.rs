@@ -7,7 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body::Body;
-use modelet_engine::{Failure, Handler, Invocation, Reply as EngineReply, ReplyBody, RequestBody, Rest};
+use modelet_engine::{
+    Failure, Handler, Invocation, KeyValue, Reply as EngineReply, ReplyBody, RequestBody, Rest,
+};
 use modelet_observe::Outcome;
 use modelet_observe::metrics::Layer as MetricLayer;
 use modelet_types::manifest::RequestBody as RequestBodyMode;
@@ -93,6 +95,7 @@ impl Runtime {
         revision.check_not_deleted()?;
 
         // Handle.
+        let secrets = revision.secrets.load_full();
         let deadline = Instant::now() + revision.limits.wall_time();
         let invocation = Invocation {
             id,
@@ -108,8 +111,10 @@ impl Runtime {
             limits: revision.limits.clone(),
             config: revision.config.clone(),
             outbound: revision.outbound.clone(),
+            key_value: revision.key_value.clone().map(|kept| kept as Arc<dyn KeyValue>),
             models: revision.models.until(deadline),
-            log: Arc::new(InvocationLog(log)),
+            log: Arc::new(InvocationLog::new(log, secrets.clone())),
+            secrets,
             meter: account.meter.clone(),
         };
         let reply = handler.invoke(invocation).await;

@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use modelet_engine::{Code, Engine, Handler};
 use modelet_inference::{BackendId, SessionKey};
+use modelet_keyvalue::Owner;
 use modelet_observe::Metrics;
 use modelet_observe::metrics::{Layer as MetricLayer, RevisionMetrics};
 use modelet_types::manifest::{RequestBody, Reuse};
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
-    TenantName,
+    Secrets, TenantName,
 };
 
 use crate::Runtime;
 use crate::admission::Admission;
+use crate::key_value::RevisionKeyValue;
 use crate::layer::Layer;
 use crate::models::RevisionModels;
 use crate::routing::no_function;
@@ -31,6 +34,8 @@ pub struct RevisionRow {
     pub spec: RevisionSpec,
     /// Its models, as they were resolved at deploy.
     pub models: BTreeMap<ModelName, ModelRow>,
+    /// The secrets that the manifest names.
+    pub secrets: Secrets,
 }
 
 /// One model of a revision, resolved.
@@ -57,6 +62,10 @@ pub(crate) struct Revision {
     pub(crate) limits: Arc<Limits>,
     pub(crate) config: Arc<BTreeMap<String, String>>,
     pub(crate) outbound: Arc<[OutboundRule]>,
+    /// As they are now; an invocation keeps those with which it began.
+    pub(crate) secrets: ArcSwap<Secrets>,
+    /// What the function keeps, if the manifest grants it.
+    pub(crate) key_value: Option<Arc<RevisionKeyValue>>,
     pub(crate) admission: Admission,
     pub(crate) models: Arc<RevisionModels>,
     pub(crate) metrics: Arc<RevisionMetrics>,
@@ -71,18 +80,18 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
-    pub(crate) fn new(
-        runtime: &Runtime,
-        tenant: &TenantName,
-        function: &FunctionName,
-        row: RevisionRow,
-        deleted: Arc<AtomicBool>,
-    ) -> Self {
-        let RevisionRow { number, spec, models } = row;
+    pub(crate) fn new(runtime: &Runtime, owner: Owner, row: RevisionRow, deleted: Arc<AtomicBool>) -> Self {
+        let RevisionRow { number, spec, models, secrets } = row;
         let config = &runtime.config;
+        let (tenant, function) = (&owner.tenant, &owner.function);
         let idle_timeout = spec.scale.session_idle_timeout();
         let limits = Arc::new(spec.limits());
         let models = RevisionModels::new(config, tenant, function, models, idle_timeout);
+        let key_value = spec.key_value.map(|granted| {
+            let (stores, owner) = (config.key_values.clone(), owner.clone());
+            let max_bytes = granted.max_bytes();
+            Arc::new(RevisionKeyValue { stores, owner, max_bytes, deleted: deleted.clone() })
+        });
         Self {
             tenant: tenant.clone(),
             function: function.clone(),
@@ -93,6 +102,8 @@ impl Revision {
             limits,
             config: Arc::new(spec.config),
             outbound: spec.outbound.into(),
+            secrets: ArcSwap::from_pointee(secrets),
+            key_value,
             admission: Admission::new(spec.concurrency),
             models: Arc::new(models),
             metrics: config.metrics.revision(tenant, function, number),

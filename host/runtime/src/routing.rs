@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use modelet_keyvalue::Owner;
 use modelet_types::{Code, FunctionName, Problem, TenantName, TrafficSplit};
 
 use crate::Runtime;
@@ -16,6 +17,8 @@ pub struct RouteRow {
     pub tenant: TenantName,
     /// Its name.
     pub function: FunctionName,
+    /// What tells it from others that had its name before.
+    pub id: u64,
     /// How its calls are divided.
     pub split: TrafficSplit,
     /// The revisions that the split names.
@@ -62,7 +65,7 @@ impl Runtime {
     /// Publishes a function in place of what its name meant before. A revision that stays keeps
     /// what it has loaded.
     pub fn publish(&self, row: RouteRow) {
-        let RouteRow { tenant, function, split, revisions } = row;
+        let RouteRow { tenant, function, id, split, revisions } = row;
         self.routes.change(&tenant, |functions| {
             let (before, deleted) = match functions.get(&function) {
                 Some(route) => (route.revisions.clone(), route.deleted.clone()),
@@ -72,9 +75,12 @@ impl Runtime {
                 .into_iter()
                 .map(|row| {
                     let known = before.iter().find(|revision| revision.number == row.number);
-                    known.cloned().unwrap_or_else(|| {
-                        Arc::new(Revision::new(self, &tenant, &function, row, deleted.clone()))
-                    })
+                    if let Some(known) = known {
+                        known.secrets.store(Arc::new(row.secrets));
+                        return known.clone();
+                    }
+                    let owner = Owner { tenant: tenant.clone(), function: function.clone(), id };
+                    Arc::new(Revision::new(self, owner, row, deleted.clone()))
                 })
                 .collect::<Vec<_>>();
             for gone in before.iter().filter(|old| !revisions.iter().any(|new| new.number == old.number)) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use modelet_engine::Engine;
 use modelet_inference::Inference;
+use modelet_keyvalue::KeyValueStores;
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_types::Code;
 
@@ -23,6 +24,8 @@ pub struct RuntimeConfig {
     pub ledger: Arc<Ledger>,
     /// Keeps what handlers say.
     pub logs: Arc<FunctionLogs>,
+    /// Keeps what handlers keep.
+    pub key_values: Arc<KeyValueStores>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The longest that a caller waits for a cold function to wake.

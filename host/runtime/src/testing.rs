@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use modelet_engine::{Engine, EngineConfig};
 use modelet_inference::{Inference, InferenceConfig};
+use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
 use modelet_observe::function_log::FunctionLogsConfig;
 use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::MetricsConfig;
 use modelet_observe::{FunctionLogs, Ledger, Metrics, Position, UsageRecord};
-use modelet_types::{Digest, FunctionName, RevisionNumber, TenantName, TrafficSplit};
+use modelet_types::{Digest, FunctionName, RevisionNumber, Secrets, TenantName, TrafficSplit};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -36,6 +37,7 @@ impl TestRuntime {
                 .unwrap(),
             ledger: ledger.clone(),
             logs: FunctionLogs::open(path.join("logs"), FunctionLogsConfig::default()).unwrap(),
+            key_values: KeyValueStores::open(path.join("key-value"), KeyValueConfig::default()).unwrap(),
             metrics: Metrics::new(MetricsConfig::default()),
             wake_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
@@ -51,10 +53,11 @@ impl TestRuntime {
             number: RevisionNumber(number),
             spec: serde_json::from_value(spec).unwrap(),
             models: BTreeMap::new(),
+            secrets: Secrets::default(),
         };
         let (tenant, function) = names();
         let split = TrafficSplit::all_to(RevisionNumber(number));
-        self.runtime.publish(RouteRow { tenant, function, split, revisions: vec![row] });
+        self.runtime.publish(RouteRow { tenant, function, id: 1, split, revisions: vec![row] });
     }
 
     pub(crate) fn retract(&self) {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use modelet_types::{Limits, StatedLimits};
+use modelet_types::manifest::KeyValue;
+use modelet_types::{Ceiling, Limits, StatedLimits};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use check::InvalidSetting;
@@ -51,6 +52,8 @@ pub struct Config {
     pub inference: InferenceSettings,
     /// Requests that handlers make.
     pub outbound: OutboundSettings,
+    /// What functions keep.
+    pub key_value: KeyValueSettings,
     /// The usage ledger.
     pub ledger: LedgerSettings,
     /// The highest limits that a manifest may ask for. One that is left out is the highest that
@@ -83,6 +86,20 @@ pub struct OutboundSettings {
     pub ca_file: Option<PathBuf>,
 }
 
+/// What functions may keep from one invocation to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyValueSettings {
+    /// The most bytes that a manifest may ask for; 0 lets no function keep anything.
+    pub max_bytes: u64,
+}
+
+impl Default for KeyValueSettings {
+    fn default() -> Self {
+        Self { max_bytes: KeyValue::HIGHEST_BYTES }
+    }
+}
+
 /// How the usage ledger is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -109,6 +126,7 @@ impl Default for Config {
             shutdown_grace_ms: 30_000,
             inference: InferenceSettings::default(),
             outbound: OutboundSettings::default(),
+            key_value: KeyValueSettings::default(),
             ledger: LedgerSettings::default(),
             limits: Limits::HIGHEST,
         }
@@ -130,6 +148,11 @@ impl Config {
 
     pub(crate) fn wake_timeout(&self) -> Duration {
         Duration::from_millis(self.wake_timeout_ms)
+    }
+
+    /// The most that a manifest may ask for.
+    pub(crate) fn ceiling(&self) -> Ceiling {
+        Ceiling { limits: self.limits.clone(), key_value_bytes: self.key_value.max_bytes }
     }
 
     pub(crate) fn shutdown_grace(&self) -> Duration {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use modelet_control::Control;
 use modelet_engine::Engine;
 use modelet_inference::Inference;
+use modelet_keyvalue::KeyValueStores;
 use modelet_observe::{FunctionLogs, Metrics};
 use modelet_runtime::Runtime;
 use modelet_store::Actor;
@@ -24,6 +25,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) inference: Arc<Inference>,
     pub(crate) logs: Arc<FunctionLogs>,
+    pub(crate) key_values: Arc<KeyValueStores>,
     pub(crate) metrics: Arc<Metrics>,
     /// Places of deploys that may be under way at one time.
     pub(crate) deploys: Arc<Semaphore>,

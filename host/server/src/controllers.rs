@@ -8,5 +8,6 @@ pub(crate) mod invoke;
 pub(crate) mod logs;
 pub(crate) mod openapi;
 pub(crate) mod revisions;
+pub(crate) mod secrets;
 pub(crate) mod state;
 pub(crate) mod traffic;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use modelet_control::{Control, ControlConfig};
 use modelet_engine::{Engine, EngineConfig, OutboundConfig};
 use modelet_inference::{Inference, InferenceConfig};
+use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
 use modelet_observe::function_log::FunctionLogsConfig;
 use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::{MetricsConfig, SessionState};
@@ -59,6 +60,15 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] modelet_store::StoreError),
+    /// The folder of what functions keep cannot be used.
+    #[error("cannot use {path}", path = path.display())]
+    KeyValues {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The ledger or the functions' logs cannot be used.
     #[error(transparent)]
     Observe(#[from] modelet_observe::Error),
@@ -100,6 +110,9 @@ impl Host {
         let ledger_config = LedgerConfig { durability: config.ledger.durability, ..LedgerConfig::default() };
         let ledger = Ledger::open(ledger_dir, ledger_config)?;
         let logs = FunctionLogs::open(config.data_dir.join("logs"), FunctionLogsConfig::default())?;
+        let key_values_dir = config.data_dir.join("key-value");
+        let key_values = KeyValueStores::open(key_values_dir.clone(), KeyValueConfig::default())
+            .map_err(|source| StartError::KeyValues { path: key_values_dir, source })?;
         let engine = Engine::start(&engine_config(&config)?)?;
         let inference = Inference::start(inference_config(&config))?;
         let metrics = metrics(&ledger, &logs, &engine, &inference);
@@ -108,6 +121,7 @@ impl Host {
             inference: inference.clone(),
             ledger,
             logs: logs.clone(),
+            key_values: key_values.clone(),
             metrics: metrics.clone(),
             wake_timeout: config.wake_timeout(),
             body_idle_timeout: config.body_idle_timeout(),
@@ -119,8 +133,9 @@ impl Host {
             engine: engine.clone(),
             inference: inference.clone(),
             logs: logs.clone(),
+            key_values: key_values.clone(),
             metrics: metrics.clone(),
-            ceiling: config.limits.clone(),
+            ceiling: config.ceiling(),
         };
         let control = Control::new(control_config, Arc::new(ToRuntime(runtime.clone())));
         control.publish_all().await?;
@@ -138,6 +153,7 @@ impl Host {
             engine,
             inference,
             logs,
+            key_values,
             metrics,
             deploys: Arc::new(Semaphore::new(MAX_DEPLOYS)),
             stopping: stopped.clone(),
@@ -188,6 +204,7 @@ impl Host {
         if let Err(error) = self.context.logs.flush().await {
             tracing::error!(%error, "cannot write the functions' logs to their end");
         }
+        self.context.key_values.close().await;
         self.context.control.store().close().await;
     }
 }

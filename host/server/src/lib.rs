@@ -18,6 +18,6 @@ mod publisher;
 mod routes;
 mod status;
 
-pub use config::{Config, InferenceSettings, InvalidSetting, LedgerSettings};
+pub use config::{Config, InferenceSettings, InvalidSetting, KeyValueSettings, LedgerSettings};
 pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};

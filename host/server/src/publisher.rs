@@ -13,7 +13,13 @@ impl Publisher for ToRuntime {
     fn publish(&self, publication: Publication) {
         let Publication { tenant, function, revisions } = publication;
         let revisions = revisions.into_iter().map(revision_row).collect();
-        self.0.publish(RouteRow { tenant, function: function.name, split: function.traffic, revisions });
+        self.0.publish(RouteRow {
+            tenant,
+            function: function.name,
+            id: function.id,
+            split: function.traffic,
+            revisions,
+        });
     }
 
     fn retract(&self, tenant: &TenantName, function: &FunctionName) {
@@ -22,12 +28,12 @@ impl Publisher for ToRuntime {
 }
 
 fn revision_row(published: PublishedRevision) -> RevisionRow {
-    let PublishedRevision { revision, details, paths } = published;
+    let PublishedRevision { revision, details, paths, secrets } = published;
     let models = details.models.into_iter().filter_map(|(name, checked)| {
         let spec = revision.spec.models.get(&name)?;
         let path = paths.get(&spec.artifact)?.clone();
         let row = ModelRow { artifact: spec.artifact, path, backend: checked.backend, threads: spec.threads };
         Some((name, row))
     });
-    RevisionRow { number: revision.number, models: models.collect(), spec: revision.spec }
+    RevisionRow { number: revision.number, models: models.collect(), spec: revision.spec, secrets }
 }

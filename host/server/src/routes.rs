@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::context::Context;
 use crate::controllers::{
-    artifacts, functions, health, host, invoke, logs, openapi as document, revisions, state, traffic,
+    artifacts, functions, health, host, invoke, logs, openapi as document, revisions, secrets, state, traffic,
 };
 use crate::middleware;
 
@@ -31,6 +31,8 @@ fn api() -> OpenApiRouter<Context> {
         .routes(routes!(revisions::show, revisions::delete))
         .routes(routes!(traffic::set))
         .routes(routes!(traffic::rollback))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::delete))
         .routes(routes!(state::show))
         .routes(routes!(logs::read))
         .routes(routes!(host::show))

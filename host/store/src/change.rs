@@ -97,6 +97,8 @@ pub(crate) enum Action {
     RevisionDelete,
     TrafficSet,
     TrafficRollBack,
+    SecretSet,
+    SecretDelete,
 }
 
 impl Action {
@@ -110,6 +112,8 @@ impl Action {
             Self::RevisionDelete => "revision.delete",
             Self::TrafficSet => "traffic.set",
             Self::TrafficRollBack => "traffic.roll_back",
+            Self::SecretSet => "secret.set",
+            Self::SecretDelete => "secret.delete",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use modelet_types::{Code, Digest, FunctionName, Problem, RevisionNumber};
+use modelet_types::{Code, Digest, FunctionName, Problem, RevisionNumber, SecretName};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,61 @@ pub enum StoreError {
     /// There is no earlier traffic split.
     #[error("function `{0}` has no earlier traffic split to roll back to")]
     NothingToRollBack(FunctionName),
+    /// The function has no such secret.
+    #[error("function `{0}` has no secret `{1}`: `modelet secrets {0}` lists those there are")]
+    NoSecret(FunctionName, SecretName),
+    /// A secret was encrypted with another key, or its row was tampered with.
+    #[error(
+        "secret `{1}` of function `{0}` cannot be decrypted with this host's key: set it again, or put the \
+         key's file back"
+    )]
+    SecretUnreadable(FunctionName, SecretName),
+    /// A manifest names a secret that is not set.
+    #[error(
+        "secret `{name}` of function `{function}` is not set: `modelet secret set {function} {name}` sets it"
+    )]
+    SecretNotSet {
+        /// The function.
+        function: FunctionName,
+        /// The secret.
+        name: SecretName,
+        /// The entry of the manifest.
+        field: String,
+    },
+    /// A revision that was to take calls needs a secret that is not set any more.
+    #[error(
+        "revision {revision} of function `{function}` needs secret `{name}`, which is not set: \
+         `modelet secret set {function} {name}` sets it"
+    )]
+    RevisionLacksSecret {
+        /// The function.
+        function: FunctionName,
+        /// The revision.
+        revision: RevisionNumber,
+        /// The secret.
+        name: SecretName,
+    },
+    /// A revision that takes calls needs the secret.
+    #[error(
+        "revision {revision} of function `{function}` is active and needs secret `{name}`: set another value, \
+         or activate a revision without it first"
+    )]
+    SecretInUse {
+        /// The function.
+        function: FunctionName,
+        /// The secret.
+        name: SecretName,
+        /// The revision.
+        revision: RevisionNumber,
+    },
+    /// The function has as many secrets as it may have.
+    #[error("function `{function}` has {max} secrets, which is the most: delete one first")]
+    TooManySecrets {
+        /// The function.
+        function: FunctionName,
+        /// How many it may have.
+        max: usize,
+    },
     /// The uploaded bytes are not those that the digest names. They are discarded.
     #[error("the uploaded bytes have digest {actual}, not {expected}: start the upload again")]
     DigestMismatch {
@@ -133,8 +188,15 @@ impl StoreError {
             | Self::Version { .. }
             | Self::Damaged { .. } => Code::Internal,
             Self::ShuttingDown => Code::ShuttingDown,
-            Self::NoFunction(_) | Self::NoRevision(..) | Self::NoArtifact { .. } => Code::NotFound,
+            Self::NoFunction(_) | Self::NoRevision(..) | Self::NoArtifact { .. } | Self::NoSecret(..) => {
+                Code::NotFound
+            }
+            Self::SecretNotSet { .. } => Code::InvalidManifest,
             Self::RevisionActive(..)
+            | Self::SecretUnreadable(..)
+            | Self::RevisionLacksSecret { .. }
+            | Self::SecretInUse { .. }
+            | Self::TooManySecrets { .. }
             | Self::NothingToRollBack(_)
             | Self::UploadBusy(_)
             | Self::WrongOffset { .. } => Code::Conflict,
@@ -148,7 +210,8 @@ impl StoreError {
     /// The input at fault, as the API names it.
     fn field(&self) -> Option<&str> {
         match self {
-            Self::NoArtifact { field, .. } => Some(field),
+            Self::NoArtifact { field, .. } | Self::SecretNotSet { field, .. } => Some(field),
+            Self::NoSecret(..) => Some("secret"),
             Self::NoFunction(_) => Some("function"),
             Self::NoRevision(..) => Some("revision"),
             Self::WrongOffset { .. } => Some("upload-offset"),

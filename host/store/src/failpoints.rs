@@ -33,6 +33,10 @@ pub const FAILPOINTS: &[&str] = &[
     "store::traffic::recorded",
     // A change of the traffic split is committed and not answered.
     "store::traffic::committed",
+    // A secret is written and not committed.
+    "store::secret::recorded",
+    // A secret is committed and not answered.
+    "store::secret::committed",
     // A deletion of a function is written and not committed.
     "store::function::deleted",
     // A deletion of a function is committed and not answered.

@@ -4,6 +4,7 @@
 //! LOCK                                held by the one host that has the folder open
 //! VERSION                             the format of everything here
 //! metastore.sqlite3                   with its -wal and -shm
+//! secret.key                          what the secrets in the metastore are encrypted with
 //! artifacts/sha256/<2 hex>/<64 hex>   blobs
 //! uploads/<tenant>/<64 hex>.part      blobs that have not arrived whole
 //! ```
@@ -72,6 +73,10 @@ impl DataFolder {
 
     pub(crate) fn metastore(&self) -> PathBuf {
         self.root.join(METASTORE)
+    }
+
+    pub(crate) fn sealing_key(&self) -> PathBuf {
+        self.root.join("secret.key")
     }
 
     pub(crate) fn blobs(&self) -> PathBuf {
@@ -152,7 +157,7 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {
 
 /// Takes from others what they were allowed to do with a file or folder, if it is there. One that
 /// belongs to another user is left as it is.
-fn keep_private(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn keep_private(path: &Path) -> Result<(), StoreError> {
     let mut permissions = match fs::metadata(path) {
         Ok(metadata) => metadata.permissions(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

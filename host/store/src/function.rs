@@ -1,5 +1,7 @@
 //! Functions: the named things that own revisions and a traffic split.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use modelet_types::{FunctionName, RevisionNumber, TenantName, TrafficSplit};
 use serde::Serialize;
@@ -14,6 +16,8 @@ use crate::{Actor, Revision, Store, StoreError, revision};
 pub struct Function {
     /// Its name, unique within the tenant.
     pub name: FunctionName,
+    /// The id of the change that made it, which tells it from others that had its name before.
+    pub id: u64,
     /// How its calls are divided. Empty: no revision is active.
     pub traffic: TrafficSplit,
     /// Its newest revision, active or not.
@@ -42,7 +46,7 @@ pub struct Route {
 macro_rules! select_functions {
     ($rest:literal) => {
         concat!(
-            "SELECT f.tenant, f.name, f.version, f.created_at, f.updated_at, s.shares,
+            "SELECT f.tenant, f.name, f.id, f.version, f.created_at, f.updated_at, s.shares,
                     (SELECT MAX(r.number) FROM revisions r
                      WHERE r.tenant = f.tenant AND r.function = f.name) AS latest
              FROM functions f
@@ -98,7 +102,17 @@ impl Store {
         Ok(routes)
     }
 
-    /// Removes a function with all its revisions. Its revision numbers stay used.
+    /// The ids of all functions, with their tenants: for the host's own upkeep.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn function_ids(&self) -> Result<HashSet<(TenantName, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT tenant, id FROM functions").fetch_all(self.database.reader()).await?;
+        rows.iter().map(|row| Ok((parsed(row, "tenant")?, unsigned(row, "id")?))).collect()
+    }
+
+    /// Removes a function with all its revisions and secrets, and gives what it was. Its revision numbers
+    /// stay used.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`], or if the metastore fails.
@@ -107,11 +121,12 @@ impl Store {
         actor: &Actor,
         tenant: &TenantName,
         name: &FunctionName,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Function, StoreError> {
         let mut tx = self.database.write().await?;
         let function = get(&mut tx, tenant, name).await?;
         revision::release_artifacts(&mut tx, tenant, name, None).await?;
         for statement in [
+            "DELETE FROM secrets WHERE tenant = $1 AND function = $2",
             "DELETE FROM splits WHERE tenant = $1 AND function = $2",
             "DELETE FROM revisions WHERE tenant = $1 AND function = $2",
             "DELETE FROM functions WHERE tenant = $1 AND name = $2",
@@ -123,7 +138,7 @@ impl Store {
         fail::fail_point!("store::function::deleted");
         tx.commit().await?;
         fail::fail_point!("store::function::committed");
-        Ok(())
+        Ok(function)
     }
 }
 
@@ -166,7 +181,8 @@ pub(crate) async fn create(
     let version = change::record(tx, tenant, actor, Action::FunctionCreate, &subject(name), states).await?;
     let at = now().as_microsecond();
     sqlx::query(
-        "INSERT INTO functions (tenant, name, version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO functions (tenant, name, id, version, created_at, updated_at)
+         VALUES ($1, $2, $3, $3, $4, $5)",
     )
     .bind(tenant.as_str())
     .bind(name.as_str())
@@ -205,6 +221,7 @@ fn from_row(row: &Row) -> Result<Function, StoreError> {
     };
     Ok(Function {
         name: parsed(row, "name")?,
+        id: unsigned(row, "id")?,
         traffic: traffic.unwrap_or_default(),
         latest,
         version: unsigned(row, "version")?,

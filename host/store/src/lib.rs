@@ -1,5 +1,5 @@
-//! What a host remembers: functions, revisions and changes in SQL (the metastore), and the bytes
-//! of artifacts in a folder, by digest.
+//! What a host remembers: functions, revisions, secrets and changes in SQL (the metastore), and the
+//! bytes of artifacts in a folder, by digest.
 //!
 //! Two invariants hold whenever the process dies: what was acknowledged is there after a restart,
 //! and a row never names bytes that are not there (blob before row; on removal, row before blob).
@@ -15,6 +15,8 @@ mod folder;
 mod function;
 mod garbage;
 mod revision;
+mod seal;
+mod secret;
 mod store;
 mod traffic;
 mod upload;
@@ -25,5 +27,6 @@ pub use error::StoreError;
 pub use function::{Function, Route};
 pub use garbage::Collected;
 pub use revision::{NewRevision, Revision};
+pub use secret::Secret;
 pub use store::Store;
 pub use upload::{UploadRange, UploadState};

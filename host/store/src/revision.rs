@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::change::{self, Action, States};
 use crate::database::{Connection, Row, Tx, json, next_number, now, parsed, signed, time, to_json, unsigned};
-use crate::{Actor, Store, StoreError, artifact, function, traffic};
+use crate::{Actor, Store, StoreError, artifact, function, secret, traffic};
 
 /// An immutable snapshot of a function.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,8 +50,9 @@ impl Store {
     /// Makes the next revision, and the function with the first.
     ///
     /// # Errors
-    /// [`StoreError::NoArtifact`] if the tenant has not uploaded what the spec names, or if the
-    /// metastore fails.
+    /// [`StoreError::NoArtifact`] if the tenant has not uploaded what the spec names,
+    /// [`StoreError::SecretNotSet`] if the function has no secret that it names, or if the metastore
+    /// fails.
     pub async fn create_revision(
         &self,
         actor: &Actor,
@@ -69,6 +70,7 @@ impl Store {
         if function::find(&mut tx, tenant, function).await?.is_none() {
             function::create(&mut tx, actor, tenant, function).await?;
         }
+        secret::check_set(&mut tx, tenant, function, &new.spec.secrets).await?;
         let number = next_number(&mut tx, tenant, &format!("revisions/{function}")).await?;
         fail::fail_point!("store::revision::numbered");
         let revision = Revision {

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::database::Database;
 use crate::folder::{DataFolder, sync_parent};
+use crate::seal::SealingKey;
 use crate::upload::Claims;
 use crate::{Collected, StoreError};
 
@@ -19,6 +20,7 @@ const UPLOAD_GRACE: Duration = Duration::from_secs(24 * 3600);
 pub struct Store {
     pub(crate) database: Database,
     pub(crate) folder: DataFolder,
+    pub(crate) sealing_key: SealingKey,
     pub(crate) claims: Claims,
     /// Held from a blob's renaming until its row is committed, and while a blob without a row is
     /// removed: otherwise a collection could take a blob that is about to get its row. Always
@@ -38,7 +40,13 @@ impl Store {
         let metastore = folder.metastore();
         let database = Database::open(&metastore).await?;
         blocking(move || sync_parent(&metastore)).await?;
-        let store = Self { database, folder, claims: Claims::default(), blob_gate: Mutex::default() };
+        let key_file = folder.sealing_key();
+        let (sealing_key, key_was_there) = blocking(move || SealingKey::read_or_make(&key_file)).await?;
+        let (claims, blob_gate) = (Claims::default(), Mutex::default());
+        let store = Self { database, folder, sealing_key, claims, blob_gate };
+        if !key_was_there {
+            store.warn_of_lost_key().await?;
+        }
         let mut left_behind = Collected::default();
         store.sweep_uploads(UPLOAD_GRACE, &mut left_behind).await?;
         store.sweep_blobs(&mut left_behind).await?;
@@ -51,6 +59,21 @@ impl Store {
             );
         }
         Ok(Arc::new(store))
+    }
+
+    /// A folder that is put back without the key's file must not keep the host from starting: it says what
+    /// is lost with it.
+    async fn warn_of_lost_key(&self) -> Result<(), StoreError> {
+        let secrets = self.secret_count().await?;
+        if secrets > 0 {
+            tracing::error!(
+                secrets,
+                file = %self.folder.sealing_key().display(),
+                "the key of the secrets was missing and a new one was made: put the old file back, or set the \
+                 secrets again"
+            );
+        }
+        Ok(())
     }
 
     /// The data folder, as an absolute path. Other parts of the host keep folders of their own in it.

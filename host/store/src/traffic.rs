@@ -5,13 +5,14 @@ use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
 use crate::database::{Tx, json, now, to_json};
-use crate::{Actor, Function, Store, StoreError, function, revision};
+use crate::{Actor, Function, Store, StoreError, function, revision, secret};
 
 impl Store {
     /// Divides a function's calls anew. The same split again changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::NoFunction`], [`StoreError::NoRevision`], or if the metastore fails.
+    /// [`StoreError::NoFunction`], [`StoreError::NoRevision`], [`StoreError::RevisionLacksSecret`], or if
+    /// the metastore fails.
     pub async fn set_traffic(
         &self,
         actor: &Actor,
@@ -25,7 +26,8 @@ impl Store {
             return Ok(function);
         }
         for share in split.shares() {
-            revision::get(&mut tx, tenant, name, share.revision).await?;
+            let revision = revision::get(&mut tx, tenant, name, share.revision).await?;
+            secret::check_revision(&mut tx, tenant, &revision).await?;
         }
         set(&mut tx, actor, tenant, name, &split).await?;
         commit(tx, tenant, name).await
@@ -36,7 +38,8 @@ impl Store {
     /// A split that names a revision deleted since is passed over.
     ///
     /// # Errors
-    /// [`StoreError::NoFunction`], [`StoreError::NothingToRollBack`], or if the metastore fails.
+    /// [`StoreError::NoFunction`], [`StoreError::NothingToRollBack`], [`StoreError::RevisionLacksSecret`],
+    /// or if the metastore fails.
     pub async fn rollback(
         &self,
         actor: &Actor,
@@ -48,6 +51,10 @@ impl Store {
         let (id, split) = earlier(&mut tx, tenant, &function)
             .await?
             .ok_or_else(|| StoreError::NothingToRollBack(name.clone()))?;
+        for share in split.shares() {
+            let revision = revision::get(&mut tx, tenant, name, share.revision).await?;
+            secret::check_revision(&mut tx, tenant, &revision).await?;
+        }
         let states = States { before: Some(&function.traffic), after: Some(&split) };
         let version =
             change::record(&mut tx, tenant, actor, Action::TrafficRollBack, &subject(name), states).await?;

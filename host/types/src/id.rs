@@ -91,6 +91,11 @@ name! {
     ModelName
 }
 
+name! {
+    /// What a handler calls one of its function's secrets.
+    SecretName
+}
+
 impl TenantName {
     /// The tenant of a host on which no tenants were made.
     pub fn default_tenant() -> Self {

@@ -9,14 +9,16 @@ pub mod limits;
 pub mod log;
 pub mod manifest;
 pub mod outbound;
+pub mod secret;
 pub mod split;
 pub mod tensor;
 pub mod tensor_json;
 
 pub use digest::Digest;
 pub use error::{Code, Problem};
-pub use id::{FunctionName, InvocationId, ModelName, RevisionNumber, TenantName};
+pub use id::{FunctionName, InvocationId, ModelName, RevisionNumber, SecretName, TenantName};
 pub use limits::{Limits, StatedLimits};
-pub use manifest::RevisionSpec;
+pub use manifest::{Ceiling, RevisionSpec};
+pub use secret::{SecretValue, Secrets};
 pub use split::TrafficSplit;
 pub use tensor::{ElementType, Signature, Tensor, TensorInfo};

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::outbound::OutboundRule;
+use crate::secret::SECRET_PREFIX;
 use crate::tensor_json::TensorLiteral;
-use crate::{Code, Digest, Limits, ModelName, Problem, StatedLimits};
+use crate::{Code, Digest, Limits, ModelName, Problem, SecretName, StatedLimits};
 
 /// The most models of one revision.
 pub const MAX_MODELS: usize = 32;
@@ -16,6 +17,22 @@ pub const MAX_MODELS: usize = 32;
 const DAY_MS: u64 = 24 * 3_600_000;
 /// The most bytes of one revision's configuration, keys and values together.
 pub const MAX_CONFIG_BYTES: usize = 64 << 10;
+/// The most secrets of one revision.
+pub const MAX_SECRETS: usize = 32;
+
+/// The most that a manifest may ask for; the operator sets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Of what one invocation uses.
+    pub limits: Limits,
+    /// Of what a function keeps.
+    pub key_value_bytes: u64,
+}
+
+impl Ceiling {
+    /// The highest values that this version supports at all.
+    pub const HIGHEST: Self = Self { limits: Limits::HIGHEST, key_value_bytes: KeyValue::HIGHEST_BYTES };
+}
 
 /// Everything of a revision. Immutable once created.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +69,14 @@ pub struct RevisionSpec {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub outbound: Vec<OutboundRule>,
+    /// What the function may keep from one invocation to the next, through `wasi:keyvalue`. Left out: it
+    /// keeps nothing. A stored revision states how much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_value: Option<KeyValue>,
+    /// The secrets that the handler reads through `wasi:config`, each under `secret.` and its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub secrets: Vec<SecretName>,
 }
 
 impl RevisionSpec {
@@ -59,8 +84,8 @@ impl RevisionSpec {
     ///
     /// # Errors
     /// For the first entry that is wrong, by its path in the manifest.
-    pub fn check(&self, ceiling: &Limits) -> Result<(), Problem> {
-        self.limits.check(ceiling)?;
+    pub fn check(&self, ceiling: &Ceiling) -> Result<(), Problem> {
+        self.limits.check(&ceiling.limits)?;
         self.scale.check()?;
         self.reuse.check()?;
         self.concurrency.check()?;
@@ -74,13 +99,40 @@ impl RevisionSpec {
         if config_bytes > MAX_CONFIG_BYTES {
             return Err(invalid("config", format!("at most {MAX_CONFIG_BYTES} bytes, got {config_bytes}")));
         }
+        if let Some(key) = self.config.keys().find(|key| key.starts_with(SECRET_PREFIX)) {
+            let detail = format!(
+                "keys that begin with `{SECRET_PREFIX}` are those of secrets: set it with \
+                 `modelet secret set`, and name it in `secrets`"
+            );
+            return Err(invalid(format!("config.{key}"), detail));
+        }
+        if let Some(key_value) = &self.key_value {
+            key_value.check(ceiling.key_value_bytes)?;
+        }
+        self.check_secrets()
+    }
+
+    fn check_secrets(&self) -> Result<(), Problem> {
+        if self.secrets.len() > MAX_SECRETS {
+            let detail = format!("at most {MAX_SECRETS} secrets, got {}", self.secrets.len());
+            return Err(invalid("secrets", detail));
+        }
+        for (index, name) in self.secrets.iter().enumerate() {
+            if self.secrets[..index].contains(name) {
+                return Err(invalid(format!("secrets[{index}]"), format!("`{name}` is named twice")));
+            }
+        }
         Ok(())
     }
 
     /// Fills in each limit that is not stated: with its default, or with the ceiling where that is
     /// lower, so that a manifest without limits suits every host.
-    pub fn settle_limits(&mut self, ceiling: &Limits) {
-        self.limits = self.limits.or(&Limits::default().at_most(ceiling)).into();
+    pub fn settle_limits(&mut self, ceiling: &Ceiling) {
+        self.limits = self.limits.or(&Limits::default().at_most(&ceiling.limits)).into();
+        if let Some(key_value) = &mut self.key_value {
+            let bytes = key_value.max_bytes.unwrap_or(KeyValue::DEFAULT_BYTES.min(ceiling.key_value_bytes));
+            key_value.max_bytes = Some(bytes);
+        }
     }
 
     /// The limits in numbers.
@@ -177,6 +229,48 @@ pub struct Golden {
 
 const fn default_tolerance() -> f64 {
     1e-4
+}
+
+/// What a function keeps: keys and values that outlive an invocation. They are the function's, of all its
+/// revisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyValue {
+    /// The most bytes that they may be when this revision writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+}
+
+impl KeyValue {
+    /// What is kept at most if the manifest does not say: 16 MiB.
+    pub const DEFAULT_BYTES: u64 = 16 << 20;
+    /// Less would not hold anything worth keeping.
+    pub const LOWEST_BYTES: u64 = 4 << 10;
+    /// What this version supports at all: 1 GiB.
+    pub const HIGHEST_BYTES: u64 = 1 << 30;
+
+    /// The most bytes in numbers.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes.unwrap_or(Self::DEFAULT_BYTES)
+    }
+
+    fn check(&self, ceiling: u64) -> Result<(), Problem> {
+        if ceiling == 0 {
+            let detail = "this host lets no function keep keys and values: leave the table out";
+            return Err(invalid("key_value", detail.into()));
+        }
+        let range = Self::LOWEST_BYTES..=ceiling;
+        match self.max_bytes.filter(|bytes| !range.contains(bytes)) {
+            Some(bytes) => {
+                let default = Self::DEFAULT_BYTES.min(ceiling);
+                let (low, high) = (range.start(), range.end());
+                let detail = format!("{bytes} is out of range: use {low} to {high} (default {default})");
+                Err(invalid("key_value.max_bytes", detail))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// How the request's body reaches the handler.
@@ -341,7 +435,7 @@ mod tests {
     #[test]
     fn a_component_is_enough() {
         let spec = spec("").unwrap();
-        assert_eq!(spec.check(&Limits::HIGHEST), Ok(()));
+        assert_eq!(spec.check(&Ceiling::HIGHEST), Ok(()));
         assert_eq!(spec.concurrency.limit, 64);
     }
 
@@ -353,7 +447,8 @@ mod tests {
 
     #[test]
     fn limits_that_are_not_stated_fit_under_the_ceiling() {
-        let ceiling = Limits { memory_bytes: 1 << 20, ..Limits::HIGHEST };
+        let limits = Limits { memory_bytes: 1 << 20, ..Limits::HIGHEST };
+        let ceiling = Ceiling { limits, ..Ceiling::HIGHEST };
         let mut silent = spec("").unwrap();
         assert_eq!(silent.check(&ceiling), Ok(()));
         silent.settle_limits(&ceiling);
@@ -369,7 +464,29 @@ mod tests {
         let golden = r#"{"inputs":{},"outputs":{"p":{"shape":[2],"f32":[1]}}}"#;
         let spec =
             spec(&format!(r#","models":{{"m":{{"artifact":"{digest}","golden":[{golden}]}}}}"#)).unwrap();
-        let problem = spec.check(&Limits::HIGHEST).unwrap_err();
+        let problem = spec.check(&Ceiling::HIGHEST).unwrap_err();
         assert_eq!(problem.field.as_deref(), Some("models.m.golden[0].outputs.p"));
+    }
+
+    #[test]
+    fn what_a_function_keeps_fits_under_the_ceiling() {
+        let ceiling = Ceiling { key_value_bytes: 1 << 20, ..Ceiling::HIGHEST };
+        let mut silent = spec(r#","key_value":{}"#).unwrap();
+        assert_eq!(silent.check(&ceiling), Ok(()));
+        silent.settle_limits(&ceiling);
+        assert_eq!(silent.key_value.unwrap().max_bytes, Some(1 << 20));
+        let refused = |extra: &str, ceiling: &Ceiling| spec(extra).unwrap().check(ceiling).unwrap_err();
+        let problem = refused(r#","key_value":{"max_bytes":2000000}"#, &ceiling);
+        assert_eq!(problem.field.as_deref(), Some("key_value.max_bytes"));
+        let none = Ceiling { key_value_bytes: 0, ..ceiling };
+        assert_eq!(refused(r#","key_value":{}"#, &none).field.as_deref(), Some("key_value"));
+    }
+
+    #[test]
+    fn secrets_are_named_once_and_not_put_into_the_configuration() {
+        let field = |extra: &str| spec(extra).unwrap().check(&Ceiling::HIGHEST).unwrap_err().field.unwrap();
+        assert_eq!(field(r#","secrets":["api-key","other","api-key"]"#), "secrets[2]");
+        assert_eq!(field(r#","config":{"secret.api-key":"x"}"#), "config.secret.api-key");
+        assert!(spec(r#","secrets":["API_KEY"]"#).is_err());
     }
 }

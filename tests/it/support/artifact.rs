@@ -28,6 +28,19 @@ pub fn guest(package: &str) -> Vec<u8> {
     made_by(&target_dir().join(file), &command)
 }
 
+/// What `cargo xtask test` makes before it runs the tests, without cargo.
+const LANGUAGES: &str = "cargo xtask test --only languages";
+
+/// The component of an example in another language than Rust.
+pub fn example_component(name: &str, file: &str) -> Vec<u8> {
+    made_by(&repository().join("examples").join(name).join("build").join(file), LANGUAGES)
+}
+
+/// A component that was made with other tools than ours.
+pub fn foreign_guest(name: &str) -> Vec<u8> {
+    made_by(&target_dir().join("languages").join(format!("{name}.wasm")), LANGUAGES)
+}
+
 /// A file of an example.
 pub fn example(name: &str, file: &str) -> Vec<u8> {
     let path = repository().join("examples").join(name).join(file);

@@ -120,11 +120,42 @@ pub enum DeployEvent {
     Unknown,
 }
 
-/// Which layers of a function are warm.
+/// The secrets of a function.
+#[derive(Debug, Deserialize)]
+pub struct Secrets {
+    /// In the order of their names.
+    pub secrets: Vec<Secret>,
+}
+
+/// A secret, without its value.
+#[derive(Debug, Deserialize)]
+pub struct Secret {
+    /// Its name.
+    pub name: String,
+    /// When it was last set.
+    pub set_at: String,
+    /// Who set it.
+    #[serde(default)]
+    pub set_by: String,
+}
+
+/// Which layers of a function are warm, and what it keeps.
 #[derive(Debug, Deserialize)]
 pub struct State {
     /// One entry for each revision in the traffic split.
     pub revisions: Vec<RevisionState>,
+    /// What it keeps from one invocation to the next.
+    #[serde(default)]
+    pub key_value: Option<KeyValueState>,
+}
+
+/// What a function keeps.
+#[derive(Debug, Deserialize)]
+pub struct KeyValueState {
+    /// Keys.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
 }
 
 /// Which layers of a revision are warm.

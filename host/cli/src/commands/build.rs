@@ -12,7 +12,15 @@ Examples:
   modelet build                    the project in this folder
   modelet build examples/digits
 
-This is `cargo build --release --target wasm32-wasip2`, with a check that the target is installed.";
+The file in the folder says what builds it:
+
+  Cargo.toml        cargo build --release --target wasm32-wasip2
+  package.json      npm run build, after npm ci where package-lock.json has changed
+  requirements.txt  componentize-py, for the module `app` and the world `function` of the folder `wit`,
+                    in a virtual environment `.venv` that is made where requirements.txt has changed
+
+Nothing is installed outside of the project's folder. In Python and JavaScript the component is the file
+that modelet.toml names. What is built in any other way is deployed with `modelet deploy --no-build`.";
 
 /// Compile the handler.
 #[derive(Debug, Args)]

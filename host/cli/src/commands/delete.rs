@@ -18,7 +18,7 @@ Examples:
 
 A revision that answers calls cannot be deleted; activate another one first.";
 
-/// Delete a function with all its revisions, or one revision.
+/// Delete a function with all its revisions, its secrets and what it keeps, or one revision.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -41,7 +41,7 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
     let function = arguments.function.as_str();
     let what = match arguments.revision {
         Some(revision) => format!("revision {revision} of {function}"),
-        None => format!("{function} with all its revisions"),
+        None => format!("{function} with all its revisions, its secrets and what it keeps"),
     };
     if !arguments.yes && !confirmed(&what)? {
         anyhow::bail!("nothing was deleted");

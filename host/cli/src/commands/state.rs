@@ -1,11 +1,11 @@
-//! `modelet state`: which layers of a function are warm.
+//! `modelet state`: which layers of a function are warm, and what it keeps.
 
 use clap::Args;
 use modelet_types::FunctionName;
 
 use crate::client::Client;
 use crate::client::answers::RevisionState;
-use crate::output::{Output, table};
+use crate::output::{Output, bytes, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,9 +14,10 @@ Examples:
 
 The layers go cold one after another, by the idle timeouts under [scale] in modelet.toml: compiled
 code, the linked handler, and each model's session. A function with all of them cold costs nothing;
-its next call wakes it. IDLE are instances that wait for the next call, as [reuse] says.";
+its next call wakes it. IDLE are instances that wait for the next call, as [reuse] says. What the
+function keeps through wasi:keyvalue is told below.";
 
-/// Show which layers of a function are warm.
+/// Show which layers of a function are warm, and what it keeps.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -32,7 +33,12 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
     let answer = client.state(arguments.function.as_str()).await?;
     output.answer(&answer.raw, || {
         let rows: Vec<_> = answer.value.revisions.iter().map(row).collect();
-        table(["REVISION", "CODE", "HANDLER", "RUNNING", "WAITING", "IDLE", "SESSIONS"], &rows)
+        let mut text =
+            table(["REVISION", "CODE", "HANDLER", "RUNNING", "WAITING", "IDLE", "SESSIONS"], &rows);
+        if let Some(kept) = answer.value.key_value.as_ref().filter(|kept| kept.keys > 0) {
+            text.push_str(&format!("\nkeeps {} keys, {}\n", kept.keys, bytes(kept.bytes)));
+        }
+        text
     })?;
     Ok(())
 }

@@ -11,10 +11,13 @@ const EXAMPLES: &str = "\
 Examples:
   modelet test                        the project in this folder
   modelet test examples/digits
-  modelet test . -- refuses -- --nocapture
-                                      what follows the first `--` is given to `cargo test`
+  modelet test . -- refuses           what follows `--` is given to what runs the tests
 
-The tests run natively, against recorded or real models: no host, no WebAssembly.";
+The tests run natively, without a host and without WebAssembly:
+
+  Cargo.toml        cargo test
+  package.json      npm test
+  requirements.txt  python -m unittest, in the project's virtual environment";
 
 /// Run the handler's tests.
 #[derive(Debug, Args)]
@@ -23,15 +26,15 @@ pub struct Arguments {
     /// Folder of the project.
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Arguments for `cargo test`.
+    /// Arguments for what runs the tests.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }
 
-/// Runs the tests; cargo prints.
+/// Runs the tests; what runs them prints.
 ///
 /// # Errors
-/// If there is no project, cargo is missing, or a test fails.
+/// If there is no project, its tools are missing, or a test fails.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Project::open(&arguments.path)?.test(&arguments.arguments)
 }

@@ -27,13 +27,14 @@ fn every_field_is_documented() {
         ("[scale]", "scale."),
         ("[reuse]", "reuse."),
         ("[concurrency]", "concurrency."),
+        ("[key_value]", "key_value."),
         ("[models.m]", model),
         ("[[models.m.golden]]", golden),
     ] {
         there.extend(fields(header, prefix));
     }
     // The tables themselves are headings.
-    for table in ["models", "limits", "scale", "reuse", "concurrency"] {
+    for table in ["models", "limits", "scale", "reuse", "concurrency", "key_value"] {
         assert!(there.remove(table) && text.contains(&format!("\n## `[{table}")), "{table}");
     }
     assert_eq!(documented, there, "docs/manifest.md on the left, the code on the right");
@@ -44,8 +45,9 @@ fn the_example_is_a_manifest() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
     let text = fs::read_to_string(&path).unwrap();
     let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    // What the example names is in the project that `modelet new` makes.
-    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/template/modelet.toml");
+    // What the example names is in every project that `modelet new` makes.
+    let template =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/templates/shared/modelet.toml");
     let entries = Manifest::parse(&path, example).unwrap();
     let digests = entries.models.keys().map(|name| (name.clone(), Digest::of(b"m"))).collect();
     let manifest = Manifest { entries, path: template, text: example.into(), settings: vec![] };

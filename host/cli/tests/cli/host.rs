@@ -130,3 +130,30 @@ fn lists_are_tables_for_people_and_the_hosts_json_for_programs() {
     let json: serde_json::Value = serde_json::from_str(&run(&host, &["functions", "--json"]).stdout).unwrap();
     assert_eq!(json["functions"][0]["new"], 1, "entries that this version does not know are kept");
 }
+
+#[test]
+fn a_secret_comes_from_a_file_or_a_pipe_and_is_printed_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "sesame\n").unwrap();
+    let body = r#"{"name":"api-key","set_at":"2026-01-01T00:00:00Z","set_by":"local"}"#;
+    let host = host("200 OK", "content-type: application/json\r\n", body);
+    let set = ["secret", "set", "digits", "api-key", "--file", file.to_str().unwrap()];
+    let ended = run(&host, &set);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "set secret api-key of digits\n"), "{ended:?}");
+    let ended = run(&host, &[&set[..], &["--json"]].concat());
+    assert_eq!(ended.stdout.trim(), body);
+    assert!(!ended.stderr.contains("sesame"), "{ended:?}");
+    // Standard input is empty here.
+    assert_eq!(run(&host, &set[..4]).code, 5);
+    assert_eq!(run(&host, &["secret", "set", "digits", "api-key", "--file", "no/such/file"]).code, 3);
+    assert_eq!(run(&host, &["secret", "set", "digits", "api-key", "the-value"]).code, 2);
+}
+
+#[test]
+fn what_a_function_keeps_is_told_with_its_state() {
+    let body = r#"{"function":"digits","revisions":[],"key_value":{"keys":3,"bytes":2500}}"#;
+    let host = host("200 OK", "content-type: application/json\r\n", body);
+    let ended = run(&host, &["state", "digits"]);
+    assert!(ended.stdout.ends_with("\nkeeps 3 keys, 2.5 kB\n"), "{ended:?}");
+}

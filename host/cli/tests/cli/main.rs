@@ -6,6 +6,7 @@
 mod host;
 mod manifest;
 mod new;
+mod projects;
 mod run;
 mod serve;
 mod streams;

@@ -34,6 +34,31 @@ fn writes_a_project_with_the_sdk_and_no_placeholder() {
 }
 
 #[test]
+fn writes_projects_in_other_languages_with_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    for (language, source) in [("python", "app.py"), ("js", "handler.js")] {
+        let name = format!("my-{language}");
+        let ended = modelet(folder.path(), ["new", &name, "--lang", language]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let project = folder.path().join(&name);
+        let manifest = fs::read_to_string(project.join("modelet.toml")).unwrap();
+        let component = format!("build/my_{language}.wasm");
+        assert!(manifest.contains(&name) && manifest.contains(&component), "{manifest}");
+        for part in [source, "model/iris.onnx", "requests/setosa.json", "wit/handler.wit"] {
+            assert!(project.join(part).is_file(), "{part}");
+        }
+        assert!(!project.join(".modelet").exists());
+        for file in files(&project) {
+            let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+            assert!(!text.contains("{{name}}") && !text.contains("{{crate_name}}"), "{}", file.display());
+        }
+    }
+    let ended = modelet(folder.path(), ["new", "mine", "--lang", "cobol"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("rust, python, js"), "{ended:?}");
+}
+
+#[test]
 fn does_not_write_over_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("mine")).unwrap();

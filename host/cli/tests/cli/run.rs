@@ -16,10 +16,22 @@ pub struct Ended {
 
 /// Runs `modelet` in `folder`, with nothing of this machine's settings.
 pub fn modelet<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Ended {
+    modelet_with_path(folder, arguments, None)
+}
+
+/// As [`modelet`], where other programs are found in `programs` only.
+pub fn modelet_with_path<S: AsRef<OsStr>>(
+    folder: &Path,
+    arguments: impl IntoIterator<Item = S>,
+    programs: Option<&Path>,
+) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_modelet"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MODELET_")) {
         command.env_remove(name);
+    }
+    if let Some(programs) = programs {
+        command.env("PATH", programs).env_remove("CARGO").env_remove("RUSTC");
     }
     let Output { status, stdout, stderr } = command.output().expect("the program can be started");
     let text = |bytes| String::from_utf8(bytes).expect("the program prints text");

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use modelet_types::manifest::KeyValue;
 use modelet_types::{Limits, StatedLimits};
 
 use super::Config;
@@ -33,7 +34,7 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 11] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 12] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),
@@ -45,12 +46,19 @@ impl Config {
             ("shutdown_grace_ms", self.shutdown_grace_ms, 0..=DAY_MS),
             ("inference.workers", self.inference.workers as u64, 0..=MAX_THREADS),
             ("inference.queue", self.inference.queue as u64, 0..=1_000_000),
+            ("key_value.max_bytes", self.key_value.max_bytes, 0..=KeyValue::HIGHEST_BYTES),
         ];
         for (key, value, range) in ranges {
             if !range.contains(&value) {
                 let detail = format!("{value} is out of range: use {} to {}", range.start(), range.end());
                 return Err(InvalidSetting::new(key, detail));
             }
+        }
+        if (1..KeyValue::LOWEST_BYTES).contains(&self.key_value.max_bytes) {
+            let low = KeyValue::LOWEST_BYTES;
+            let detail =
+                format!("a function that may keep anything may keep {low} bytes: use 0 or more than that");
+            return Err(InvalidSetting::new("key_value.max_bytes", detail));
         }
         self.allowed_hosts.iter().try_for_each(|name| check_host_name(name))?;
         StatedLimits::from(self.limits.clone())
@@ -81,7 +89,7 @@ fn check_host_name(entry: &str) -> Result<(), InvalidSetting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::InferenceSettings;
+    use crate::config::{InferenceSettings, KeyValueSettings};
 
     fn refused(config: Config) -> InvalidSetting {
         config.check().unwrap_err()
@@ -99,6 +107,10 @@ mod tests {
         assert_eq!(refused(Config { body_idle_timeout_ms: 0, ..config() }).key, "body_idle_timeout_ms");
         assert_eq!(refused(Config { write_timeout_ms: u64::MAX, ..config() }).key, "write_timeout_ms");
         assert_eq!(refused(Config { shutdown_grace_ms: u64::MAX, ..config() }).key, "shutdown_grace_ms");
+        let key_value = |max_bytes| Config { key_value: KeyValueSettings { max_bytes }, ..config() };
+        assert_eq!(key_value(0).check(), Ok(()));
+        assert_eq!(refused(key_value(1)).key, "key_value.max_bytes");
+        assert_eq!(refused(key_value(u64::MAX)).key, "key_value.max_bytes");
         let inference = InferenceSettings { queue: usize::MAX, ..InferenceSettings::default() };
         let refusal = refused(Config { inference, ..config() });
         assert_eq!(

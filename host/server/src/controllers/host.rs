@@ -22,6 +22,15 @@ pub(crate) struct HostBody {
     pooled_instances: Option<u32>,
     /// The highest limits that a manifest may ask for.
     limits: Limits,
+    /// The most that a manifest may ask to keep.
+    key_value: KeyValueBody,
+}
+
+/// What functions may keep.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyValueBody {
+    /// The most bytes of one function; 0: no function keeps anything.
+    max_bytes: u64,
 }
 
 /// An inference backend.
@@ -57,5 +66,6 @@ pub(crate) async fn show(State(context): State<Context>) -> Json<HostBody> {
             Allocator::OnDemand => None,
         },
         limits: context.config.limits.clone(),
+        key_value: KeyValueBody { max_bytes: context.config.key_value.max_bytes },
     })
 }

@@ -1,23 +1,56 @@
-//! Which layers of a function are awake.
+//! Which layers of a function are awake, and what it keeps.
 
 use axum::Json;
 use axum::extract::State;
+use modelet_keyvalue::Owner;
 use modelet_runtime::FunctionState;
 use modelet_store::StoreError;
+use modelet_types::{Code, Problem};
+use serde::Serialize;
 
 use crate::context::{Context, function_name};
 use crate::extract::Path;
 use crate::problem::{ProblemBody, Result};
 
-/// Which layers of a function are awake: code, handler, instances, sessions.
+/// A function's layers, and what it keeps.
+#[derive(Serialize)]
+pub(crate) struct StateBody {
+    #[serde(flatten)]
+    layers: FunctionState,
+    /// What it keeps through `wasi:keyvalue`, whichever revision has written it.
+    key_value: UsageBody,
+}
+
+/// What a function keeps.
+#[derive(Serialize)]
+struct UsageBody {
+    /// Keys.
+    keys: u64,
+    /// Bytes, as they count against `key_value.max_bytes`.
+    bytes: u64,
+}
+
+/// Which layers of a function are awake (code, handler, instances, sessions), and what it keeps.
 #[utoipa::path(get, path = "/api/v1/functions/{function}/state", tag = "functions",
     params(("function" = String, Path)),
     responses((status = 200, body = Object), (status = 404, body = ProblemBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,
     Path(name): Path<String>,
-) -> Result<Json<FunctionState>> {
-    let name = function_name(&name)?;
-    let state = context.runtime.state(context.tenant().as_str(), &name);
-    Ok(Json(state.ok_or(StoreError::NoFunction(name))?))
+) -> Result<Json<StateBody>> {
+    let (tenant, name) = (context.tenant(), function_name(&name)?);
+    let function = context.control.store().function(&tenant, &name).await?;
+    let (Some(function), Some(layers)) = (function, context.runtime.state(tenant.as_str(), &name)) else {
+        return Err(StoreError::NoFunction(name).into());
+    };
+    let owner = Owner { tenant, function: name, id: function.id };
+    let usage = context.key_values.usage(&owner).await.map_err(|error| {
+        let code = match error {
+            modelet_keyvalue::Error::ShuttingDown => Code::ShuttingDown,
+            _ => Code::Internal,
+        };
+        Problem::new(code, error.to_string())
+    })?;
+    let key_value = UsageBody { keys: usage.keys, bytes: usage.bytes };
+    Ok(Json(StateBody { layers, key_value }))
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use modelet_store::failpoints::{FAILPOINTS, arm};
 use modelet_store::{Actor, Store, UploadState};
-use modelet_types::{Digest, RevisionNumber, TenantName};
+use modelet_types::{Digest, RevisionNumber, SecretName, SecretValue, TenantName};
 use tempfile::TempDir;
 
 use crate::support::{append, deploy, files, function, range, split, sqlite, tenant, upload};
@@ -106,6 +106,10 @@ async fn life_of_a_host() {
         acknowledge(format!("revision {}", number.0 + 1));
         acknowledge(format!("traffic {}", number.0 + 1));
 
+        let value = SecretValue::new(format!("value {round}").into()).unwrap();
+        store.set_secret(&Actor::LOCAL, &owner, &function("f"), &secret(round), &value).await.unwrap();
+        acknowledge(format!("secret {round}"));
+
         let unused = upload(&store, &owner, format!("unused {round}").as_bytes()).await;
         deploy(&store, &owner, "gone", unused, true).await.unwrap();
         store.delete_function(&Actor::LOCAL, &owner, &function("gone")).await.unwrap();
@@ -113,6 +117,10 @@ async fn life_of_a_host() {
         store.collect_garbage(Duration::ZERO).await.unwrap();
         acknowledge(format!("collected {round}"));
     }
+}
+
+fn secret(round: u64) -> SecretName {
+    format!("secret-{round}").parse().unwrap()
 }
 
 fn component(round: u64) -> Vec<u8> {
@@ -155,6 +163,15 @@ async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
         let traffic = deployed.unwrap().traffic;
         let present = traffic.shares()[0].revision.0;
         assert!(present >= number, "{case}: traffic went back from {number} to {present}");
+    }
+    if let Some(owner_function) = store.function(&owner, &function("f")).await.unwrap() {
+        for round in of("secret") {
+            let name = secret(round);
+            let values =
+                store.secret_values(&owner, &owner_function, std::slice::from_ref(&name)).await.unwrap();
+            let value = values.get(name.as_str()).map(|value| value.expose().to_owned());
+            assert_eq!(value, Some(format!("value {round}")), "{case}");
+        }
     }
     if of("deleted").contains(&killed_in) {
         assert_eq!(store.function(&owner, &function("gone")).await.unwrap(), None, "{case}");

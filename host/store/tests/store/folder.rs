@@ -7,11 +7,13 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use modelet_store::{Store, StoreError, UploadState};
-use modelet_types::{Code, Digest, Problem};
+use modelet_store::{Actor, Store, StoreError, UploadState};
+use modelet_types::{Code, Digest, Problem, SecretValue};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
-use crate::support::{append, deploy_new, files, function, range, tenant, upload};
+use crate::support::{append, deploy, deploy_new, files, function, range, tenant, upload};
 
 /// An error and its sources, as an operator reads it.
 fn chain(error: &StoreError) -> String {
@@ -145,4 +147,49 @@ async fn a_full_disk_is_an_error_that_names_no_path_to_the_client() {
     // With room again, the upload goes through.
     fs::remove_file(&part).unwrap();
     append(&store, &owner, digest, range(0, 3), b"abc").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
+    let folder = TempDir::new().unwrap();
+    let owner = tenant("a");
+    let store = Store::open(folder.path()).await.unwrap();
+    let component = upload(&store, &owner, b"component").await;
+    for name in ["f", "g", "f"] {
+        deploy(&store, &owner, name, component, true).await.unwrap();
+    }
+    let before = store.functions(&owner).await.unwrap();
+    store.close().await;
+    drop(store);
+
+    // As the first version left it.
+    let database = folder.path().join("metastore.sqlite3");
+    let statements = "DROP TABLE secrets; ALTER TABLE functions DROP COLUMN id;
+                      DELETE FROM _sqlx_migrations WHERE version = 2;";
+    let mut connection = SqliteConnectOptions::new().filename(&database).connect().await.unwrap();
+    sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let store = Store::open(folder.path()).await.unwrap();
+    assert_eq!(store.functions(&owner).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_folder_that_lost_its_key_opens_and_takes_new_secrets() {
+    let folder = TempDir::new().unwrap();
+    let (owner, f, name) = (tenant("a"), function("f"), "key".parse().unwrap());
+    let value = |text: &str| SecretValue::new(text.to_owned().into()).unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
+    store.set_secret(&Actor::LOCAL, &owner, &f, &name, &value("old")).await.unwrap();
+    store.close().await;
+    drop(store);
+    fs::remove_file(folder.path().join("secret.key")).unwrap();
+
+    let store = Store::open(folder.path()).await.unwrap();
+    let found = store.function(&owner, &f).await.unwrap().unwrap();
+    let names = std::slice::from_ref(&name);
+    let error = store.secret_values(&owner, &found, names).await.unwrap_err();
+    assert!(matches!(error, StoreError::SecretUnreadable(..)), "{error}");
+    store.set_secret(&Actor::LOCAL, &owner, &f, &name, &value("new")).await.unwrap();
+    assert_eq!(store.secret_values(&owner, &found, names).await.unwrap().get("key"), Some(&value("new")));
 }

@@ -60,6 +60,14 @@ conformance!(sqlite, crate::support::sqlite, [
         the_same_split_changes_nothing,
         versions_only_grow,
     }
+    secrets {
+        the_last_value_is_what_a_handler_gets,
+        secrets_belong_to_one_function_of_one_tenant,
+        a_revision_needs_its_secrets,
+        a_deleted_functions_secrets_are_gone,
+        no_value_is_stored_or_recorded_in_clear,
+        a_function_has_so_many_secrets_and_no_more,
+    }
     garbage {
         what_a_revision_names_is_kept,
         what_nothing_names_is_collected_after_its_grace,

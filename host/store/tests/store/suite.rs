@@ -3,4 +3,5 @@
 pub mod artifacts;
 pub mod functions;
 pub mod garbage;
+pub mod secrets;
 pub mod traffic;

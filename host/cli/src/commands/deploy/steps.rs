@@ -59,9 +59,11 @@ pub async fn deploy(
 
 /// The component's file: what the project builds, or what the manifest names.
 fn component(arguments: &Arguments, manifest: &Manifest, output: Output) -> anyhow::Result<PathBuf> {
-    if !arguments.no_build && arguments.path.join("Cargo.toml").is_file() {
+    if !arguments.no_build
+        && let Some(project) = Project::find(&arguments.path)
+    {
         // Cargo knows where its target folder is; the manifest's path is for other builds.
-        let component = Project::open(&arguments.path)?.build()?;
+        let component = project.build()?;
         output.note(format!("component {} ({})", component.path.display(), bytes(component.bytes)));
         return Ok(component.path);
     }
