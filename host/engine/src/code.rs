@@ -15,7 +15,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use modelet_types::digest::Digester;
 use modelet_types::{Code as ErrorCode, Digest, Problem};
+use tempfile::NamedTempFile;
 use tokio::sync::Notify;
 use wasmtime::component::Component;
 
@@ -100,14 +102,28 @@ impl CodeCache {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(component)
     }
 
-    /// Keeps `code` for `component`. Blocks on the disk.
+    /// A file for code that is not known to be good yet.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn draft(&self) -> io::Result<Draft> {
+        let file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.dir)?;
+        Ok(Draft { file, digester: Digester::default() })
+    }
+
+    /// Keeps what was written to `draft` as the code of `component`. Blocks on the disk.
     ///
     /// # Errors
     /// If the files cannot be written.
-    pub fn insert(&self, component: &Digest, code: &[u8]) -> io::Result<()> {
+    pub(crate) fn keep(&self, component: &Digest, draft: Draft) -> io::Result<()> {
+        let Draft { file, digester } = draft;
+        file.as_file().sync_all()?;
+        let mut sum = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.dir)?;
+        sum.write_all(digester.finish().to_string().as_bytes())?;
+        sum.as_file().sync_all()?;
         // The sum last: without it the code does not count as there.
-        self.write(&self.code_path(component), code)?;
-        self.write(&self.sum_path(component), Digest::of(code).to_string().as_bytes())?;
+        file.persist(self.code_path(component))?;
+        sum.persist(self.sum_path(component))?;
         File::open(&self.dir)?.sync_all()
     }
 
@@ -143,9 +159,10 @@ impl CodeCache {
         // Through the descriptor that was checked, not through the name, which may point elsewhere
         // by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // SAFETY: the file was written by `insert` from the output of this same engine's
-        // compatible version (the folder's name has its hash), its content was checked against the
-        // sum written with it, and the folder is writable by this host alone.
+        // SAFETY: the file was written by `keep` from the output of this same engine's
+        // compatible version (the folder's name has its hash; `apart.rs` says what may be thought of a
+        // process that compiled), its content was checked against the sum written with it, and the
+        // folder is writable by this host alone.
         let loaded = unsafe { Component::deserialize_file(&self.wasmtime, path) };
         loaded.map(|component| Some(Code(component))).map_err(|error| internal(&format!("{error:#}")))
     }
@@ -179,21 +196,45 @@ impl CodeCache {
         Ok(true)
     }
 
-    /// Writes whole or not at all, and never into a file that may be mapped.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut part = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.dir)?;
-        part.write_all(bytes)?;
-        part.as_file().sync_all()?;
-        part.persist(path)?;
-        Ok(())
-    }
-
     fn code_path(&self, component: &Digest) -> PathBuf {
         self.dir.join(format!("{}.{CODE}", component.to_hex()))
     }
 
     fn sum_path(&self, component: &Digest) -> PathBuf {
         self.dir.join(format!("{}.{SUM}", component.to_hex()))
+    }
+}
+
+/// Code that is being written: whole or not at all, and never into a file that may be mapped. What is
+/// not kept is removed.
+pub(crate) struct Draft {
+    file: NamedTempFile,
+    digester: Digester,
+}
+
+impl Draft {
+    /// Whether it looks like compiled code. Whether it can be run shows when it is loaded.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn is_code(&self) -> io::Result<bool> {
+        // Through its name, which nobody else can give to another file.
+        match wasmtime::Engine::detect_precompiled_file(self.file.path()) {
+            Ok(found) => Ok(found == Some(wasmtime::Precompiled::Component)),
+            Err(error) => error.downcast::<io::Error>().map_or(Ok(false), Err),
+        }
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.digester.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -227,8 +268,11 @@ mod tests {
     fn insert(wasmtime: &wasmtime::Engine, cache: &CodeCache) -> Digest {
         let wasm = b"(component)";
         let digest = Digest::of(wasm);
+        #[expect(clippy::disallowed_methods, reason = "what is compiled is written above")]
         let code = wasmtime.precompile_component(&wat::parse_bytes(wasm).unwrap()).unwrap();
-        cache.insert(&digest, &code).unwrap();
+        let mut draft = cache.draft().unwrap();
+        draft.write_all(&code).unwrap();
+        cache.keep(&digest, draft).unwrap();
         digest
     }
 
@@ -258,6 +302,18 @@ mod tests {
                 assert!(cache.load(&digest).unwrap().is_some());
             }
         }
+    }
+
+    #[test]
+    fn a_draft_that_is_not_kept_leaves_nothing() {
+        let (_folder, wasmtime, cache) = cache();
+        let mut draft = cache.draft().unwrap();
+        draft.write_all(b"half of it").unwrap();
+        assert!(cache.components().unwrap().is_empty());
+        drop(draft);
+        assert!(cache.files().unwrap().is_empty());
+        insert(&wasmtime, &cache);
+        assert_eq!(cache.files().unwrap().len(), 2);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The wasmtime side of Modelet: compiles handlers, keeps their code, makes instances, enforces
+//! The wasmtime side of Modelet: has handlers compiled, keeps their code, makes instances, enforces
 //! limits, and implements the host's half of the WIT contract.
 //!
 //! It knows wasmtime and nothing else of ours but the vocabulary. What it needs from inference and
 //! from logging it declares as traits ([`Models`], [`Log`]) that `modelet-runtime` implements. It
 //! knows no tenant, no SQL, no backend.
 
+mod apart;
 mod bindings;
 mod body;
 mod code;
@@ -23,9 +24,10 @@ mod outbound;
 mod ports;
 mod ticker;
 
+pub use apart::{Layers, compile_worker};
 pub use code::{Code, CodeCache};
-pub use compile::{Compiled, HandlerKind};
-pub use config::EngineConfig;
+pub use compile::HandlerKind;
+pub use config::{CompileConfig, EngineConfig};
 pub use engine::{Allocator, Engine};
 pub use failure::{Failure, HandlerProblem};
 pub use handler::Handler;

@@ -8,6 +8,8 @@ use super::Config;
 
 /// Far more threads than any machine has cores.
 const MAX_THREADS: u64 = 1_024;
+/// With less memory a compiler does not get far with any handler.
+const MIN_COMPILE_BYTES: u64 = 256 << 20;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
@@ -33,7 +35,7 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 11] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 14] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),
@@ -45,6 +47,9 @@ impl Config {
             ("shutdown_grace_ms", self.shutdown_grace_ms, 0..=DAY_MS),
             ("inference.workers", self.inference.workers as u64, 0..=MAX_THREADS),
             ("inference.queue", self.inference.queue as u64, 0..=1_000_000),
+            ("compile.memory_bytes", self.compile.memory_bytes, MIN_COMPILE_BYTES..=1 << 44),
+            ("compile.cpu_time_ms", self.compile.cpu_time_ms, 1_000..=HOUR_MS),
+            ("compile.wall_time_ms", self.compile.wall_time_ms, 1_000..=HOUR_MS),
         ];
         for (key, value, range) in ranges {
             if !range.contains(&value) {
@@ -81,7 +86,7 @@ fn check_host_name(entry: &str) -> Result<(), InvalidSetting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::InferenceSettings;
+    use crate::config::{CompileSettings, InferenceSettings};
 
     fn refused(config: Config) -> InvalidSetting {
         config.check().unwrap_err()
@@ -99,6 +104,8 @@ mod tests {
         assert_eq!(refused(Config { body_idle_timeout_ms: 0, ..config() }).key, "body_idle_timeout_ms");
         assert_eq!(refused(Config { write_timeout_ms: u64::MAX, ..config() }).key, "write_timeout_ms");
         assert_eq!(refused(Config { shutdown_grace_ms: u64::MAX, ..config() }).key, "shutdown_grace_ms");
+        let compile = CompileSettings { memory_bytes: 1 << 20, ..CompileSettings::default() };
+        assert_eq!(refused(Config { compile, ..config() }).key, "compile.memory_bytes");
         let inference = InferenceSettings { queue: usize::MAX, ..InferenceSettings::default() };
         let refusal = refused(Config { inference, ..config() });
         assert_eq!(
