@@ -1,4 +1,5 @@
-//! A host that a test can kill at a chosen step of a write.
+//! A host that a test can kill at a chosen step of a write, and the program that compiles for it and for
+//! the hosts inside of tests.
 //!
 //! Takes its configuration as JSON in the first argument, and the failpoints to arm from the
 //! environment variable `FAILPOINTS`; see `modelet_store::failpoints`. Prints the address that it
@@ -7,8 +8,14 @@
 use anyhow::Context as _;
 use modelet_server::{Config, Host};
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    if std::env::args().nth(1).is_some_and(|argument| argument == "compile-worker") {
+        modelet_server::compile_worker(std::env::args_os().skip(2));
+    }
+    tokio::runtime::Runtime::new()?.block_on(serve())
+}
+
+async fn serve() -> anyhow::Result<()> {
     let config = std::env::args().nth(1).context("the first argument is the configuration")?;
     let config: Config = serde_json::from_str(&config).context("the configuration does not fit")?;
     let host = Host::start(config).await?;

@@ -8,6 +8,7 @@
 
 mod bad_requests;
 mod cold_start;
+mod compiling;
 mod crash;
 mod examples;
 mod hostile_guests;

@@ -78,7 +78,8 @@ pub enum DeployEvent {
 type Progress = Arc<dyn Fn(DeployEvent) + Send + Sync>;
 
 impl Control {
-    /// Deploys a revision and tells `progress` how far it has come.
+    /// Deploys a revision and tells `progress` how far it has come. Whoever drops the future before the
+    /// revision is stored ends the deploy and what it started.
     ///
     /// # Errors
     /// For whatever is wrong with manifest, component or models, naming the entry.
@@ -143,32 +144,22 @@ impl Control {
         Ok(kind)
     }
 
-    /// Compiles a component unless its code is there already, and says what it is.
+    /// Compiles a component unless its code is there already, and says what it is. Whoever drops the
+    /// future ends the compilation.
     pub(crate) async fn ensure_code(&self, component: &Artifact) -> Result<HandlerKind, Problem> {
-        let _turn = self.compiling.acquire().await.expect("the semaphore of compilations is never closed");
-        let (engine, metrics) = (self.config.engine.clone(), self.config.metrics.clone());
-        let (digest, path) = (component.digest, component.path.clone());
-        let work = move || -> Result<HandlerKind, Problem> {
-            if let Some(code) = engine.code().load(&digest)? {
-                return Ok(code.kind());
-            }
-            let began = Instant::now();
-            let internal = |what: &'static str, error: std::io::Error| {
-                tracing::error!(component = %digest, %error, what, "cannot compile a handler");
-                Problem::new(Code::Internal, format!("{what}; the host's log has the reason"))
-            };
-            let wasm = std::fs::read(path).map_err(|error| internal("cannot read the component", error))?;
-            let compiled = engine.compile(&wasm)?;
-            metrics.host().compilation.observe(began.elapsed());
-            engine
-                .code()
-                .insert(&digest, &compiled)
-                .map_err(|error| internal("cannot keep the compiled code", error))?;
-            Ok(compiled.kind)
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Problem::new(Code::Internal, format!("compiling failed: {error}")))?
+        let turn = self.compiling.clone().acquire_owned().await;
+        let turn = turn.expect("the semaphore of compilations is never closed");
+        let (engine, digest) = (self.config.engine.clone(), component.digest);
+        let known = tokio::task::spawn_blocking(move || engine.kind_of(&digest)).await;
+        let known =
+            known.map_err(|error| Problem::new(Code::Internal, format!("compiling failed: {error}")))?;
+        if let Some(kind) = known? {
+            return Ok(kind);
+        }
+        let began = Instant::now();
+        let kind = self.config.engine.compile(&component.digest, &component.path, turn).await?;
+        self.config.metrics.host().compilation.observe(began.elapsed());
+        Ok(kind)
     }
 
     async fn check_models(

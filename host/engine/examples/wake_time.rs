@@ -3,6 +3,7 @@
 //! `cargo run --release -p modelet-engine --example wake_time -- COMPONENT [PAUSE_MS]`. A pause
 //! before each round shows what it costs when caches and processor have gone cold as well.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use modelet_engine::{Engine, EngineConfig};
@@ -12,16 +13,24 @@ use modelet_types::manifest::Reuse;
 const ROUNDS: usize = 100;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args_os().skip(1);
     let component = arguments.next().ok_or("usage: wake_time COMPONENT [PAUSE_MS]")?;
-    let pause = Duration::from_millis(arguments.next().map_or(Ok(0), |pause| pause.parse())?);
-    let wasm = std::fs::read(component)?;
-    let digest = Digest::of(&wasm);
+    if component == "compile-worker" {
+        modelet_engine::compile_worker(arguments);
+    }
+    let pause = arguments.next().map_or(Ok(0), |pause| pause.to_string_lossy().parse())?;
+    let pause = Duration::from_millis(pause);
+    let component = Path::new(&component);
+    let digest = Digest::of_reader(&mut std::fs::File::open(component)?)?;
     let folder = std::env::temp_dir().join(format!("modelet-wake-time-{}", std::process::id()));
     let engine = Engine::start(&EngineConfig::new(folder.clone()))?;
-    let compiled = engine.compile(&wasm)?;
-    engine.code().insert(&digest, &compiled)?;
-    println!("{} bytes of compiled code", compiled.code.len());
+    let began = Instant::now();
+    tokio::runtime::Builder::new_current_thread().build()?.block_on(engine.compile(
+        &digest,
+        component,
+        (),
+    ))?;
+    println!("compiled in {} ms", began.elapsed().as_millis());
 
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {

@@ -1,8 +1,8 @@
 //! The folder of compiled code.
 //!
 //! wasmtime runs a compiled file as it is, so only files that this host wrote may be loaded: each
-//! is written with a seal beside it, which has its SHA-256, checked once per start of the host
-//! through the descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
+//! is written with its SHA-256 beside it, checked once per start of the host through the
+//! descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
 //! compatibility hash, so another version or other settings never see each other's code.
 #![expect(unsafe_code, reason = "wasmtime runs what it maps: that the file is ours is checked here")]
 
@@ -13,17 +13,18 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use modelet_types::digest::Digester;
 use modelet_types::{Code as ErrorCode, Digest, Problem};
-use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 use tokio::sync::Notify;
 use wasmtime::component::Component;
 
-use crate::compile::{Compiled, HandlerKind};
+use crate::compile::HandlerKind;
 
 const CODE: &str = "cwasm";
-const SEAL: &str = "seal";
+const SUM: &str = "sum";
 /// How the name of a file begins that is not written to its end.
 const DRAFT: &str = "draft-";
 
@@ -31,13 +32,20 @@ const DRAFT: &str = "draft-";
 #[derive(Clone)]
 pub struct Code {
     pub(crate) component: Component,
-    kind: HandlerKind,
+    kind: Arc<OnceLock<HandlerKind>>,
 }
 
 impl Code {
-    /// Which contract the handler fulfils.
-    pub fn kind(&self) -> HandlerKind {
-        self.kind
+    /// Which contract the handler fulfils: found out once per start of the host, not with each wake.
+    ///
+    /// # Errors
+    /// If it fulfils none.
+    pub(crate) fn kind(&self) -> Result<HandlerKind, Problem> {
+        if let Some(kind) = self.kind.get() {
+            return Ok(*kind);
+        }
+        let kind = HandlerKind::of(self.component.engine(), &self.component)?;
+        Ok(*self.kind.get_or_init(|| kind))
     }
 }
 
@@ -50,19 +58,10 @@ pub struct CodeCache {
     missing: Notify,
 }
 
-/// What stands beside compiled code, as JSON.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-struct Seal {
-    code: Digest,
-    /// Finding it out from the code would take longer than loading it.
-    kind: HandlerKind,
-}
-
-/// A file that fits its seal.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Checked {
     identity: Identity,
-    kind: HandlerKind,
+    kind: Arc<OnceLock<HandlerKind>>,
 }
 
 /// The file that a descriptor is of, in the state in which it was checked.
@@ -88,8 +87,6 @@ impl CodeCache {
         #[expect(deprecated, reason = "the replacement is seeded anew in every process")]
         let mut hasher = std::hash::SipHasher::new();
         wasmtime.precompile_compatibility_hash().hash(&mut hasher);
-        // What a handler may import is checked when it is compiled, and is another version's to change.
-        env!("CARGO_PKG_VERSION").hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
         remove_others(dir, &name)?;
         let dir = dir.join(name);
@@ -111,7 +108,7 @@ impl CodeCache {
     pub fn components(&self) -> io::Result<BTreeSet<Digest>> {
         let digest = |name: String| {
             let (hex, kind) = name.split_once('.')?;
-            [CODE, SEAL].contains(&kind).then(|| Digest::from_hex(hex))?
+            [CODE, SUM].contains(&kind).then(|| Digest::from_hex(hex))?
         };
         Ok(self.files()?.into_iter().filter_map(digest).collect())
     }
@@ -123,7 +120,7 @@ impl CodeCache {
 
     /// Whether code for `component` is there.
     pub fn contains(&self, component: &Digest) -> bool {
-        self.code_path(component).exists() && self.seal_path(component).exists()
+        self.code_path(component).exists() && self.sum_path(component).exists()
     }
 
     /// Whether the code of `component` was checked since the start, so that loading it only maps it.
@@ -131,16 +128,28 @@ impl CodeCache {
         self.checked().contains_key(component)
     }
 
-    /// Keeps compiled code for `component`. Blocks on the disk.
+    /// A file for code that is not known to be good yet.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn draft(&self) -> io::Result<Draft> {
+        let file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.dir)?;
+        Ok(Draft { file, digester: Digester::default() })
+    }
+
+    /// Keeps what was written to `draft` as the code of `component`. Blocks on the disk.
     ///
     /// # Errors
     /// If the files cannot be written.
-    pub fn insert(&self, component: &Digest, compiled: &Compiled) -> io::Result<()> {
-        let Compiled { kind, code } = compiled;
-        let seal = serde_json::to_vec(&Seal { code: Digest::of(code), kind: *kind })?;
-        // The seal last: without it the code does not count as there.
-        self.write(&self.code_path(component), code)?;
-        self.write(&self.seal_path(component), &seal)?;
+    pub(crate) fn keep(&self, component: &Digest, draft: Draft) -> io::Result<()> {
+        let Draft { file, digester } = draft;
+        file.as_file().sync_all()?;
+        let mut sum = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.dir)?;
+        sum.write_all(digester.finish().to_string().as_bytes())?;
+        sum.as_file().sync_all()?;
+        // The sum last: without it the code does not count as there.
+        file.persist(self.code_path(component))?;
+        sum.persist(self.sum_path(component))?;
         File::open(&self.dir)?.sync_all()
     }
 
@@ -176,9 +185,10 @@ impl CodeCache {
         // Through the descriptor that was checked, not through the name, which may point elsewhere
         // by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        // SAFETY: the file was written by `insert` from the output of this same engine's
-        // compatible version (the folder's name has its hash), its content was checked against the
-        // seal written with it, and the folder is writable by this host alone.
+        // SAFETY: the file was written by `keep` from the output of this same engine's
+        // compatible version (the folder's name has its hash; `apart.rs` says what may be thought of a
+        // process that compiled), its content was checked against the sum written with it, and the
+        // folder is writable by this host alone.
         let loaded = unsafe { Component::deserialize_file(&self.wasmtime, path) };
         loaded.map(|component| Some(Code { component, kind })).map_err(|error| internal(&format!("{error:#}")))
     }
@@ -189,7 +199,7 @@ impl CodeCache {
     /// If a file is there but cannot be removed.
     pub fn remove(&self, component: &Digest) -> io::Result<()> {
         self.checked().remove(component);
-        for path in [self.seal_path(component), self.code_path(component)] {
+        for path in [self.sum_path(component), self.code_path(component)] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -198,19 +208,18 @@ impl CodeCache {
         Ok(())
     }
 
-    /// Says what the handler is if the code fits its seal.
-    fn check(&self, component: &Digest, file: &mut File) -> io::Result<Option<HandlerKind>> {
+    /// What is known of code that fits its sum; `None` if it does not.
+    fn check(&self, component: &Digest, file: &mut File) -> io::Result<Option<Arc<OnceLock<HandlerKind>>>> {
         let identity = Identity::of(file)?;
-        let known = self.checked().get(component).copied();
-        if let Some(checked) = known.filter(|checked| checked.identity == identity) {
-            return Ok(Some(checked.kind));
+        if let Some(checked) = self.checked().get(component).filter(|checked| checked.identity == identity) {
+            return Ok(Some(checked.kind.clone()));
         }
-        let Ok(seal) = fs::read(self.seal_path(component)) else { return Ok(None) };
-        let Ok(Seal { code, kind }) = serde_json::from_slice(&seal) else { return Ok(None) };
-        if code != Digest::of_reader(file)? {
+        let Ok(wanted) = fs::read_to_string(self.sum_path(component)) else { return Ok(None) };
+        if wanted != Digest::of_reader(file)?.to_string() {
             return Ok(None);
         }
-        self.checked().insert(*component, Checked { identity, kind });
+        let kind = Arc::default();
+        self.checked().insert(*component, Checked { identity, kind: Arc::clone(&kind) });
         Ok(Some(kind))
     }
 
@@ -218,21 +227,45 @@ impl CodeCache {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes whole or not at all, and never into a file that may be mapped.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut part = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.dir)?;
-        part.write_all(bytes)?;
-        part.as_file().sync_all()?;
-        part.persist(path)?;
-        Ok(())
-    }
-
     fn code_path(&self, component: &Digest) -> PathBuf {
         self.dir.join(format!("{}.{CODE}", component.to_hex()))
     }
 
-    fn seal_path(&self, component: &Digest) -> PathBuf {
-        self.dir.join(format!("{}.{SEAL}", component.to_hex()))
+    fn sum_path(&self, component: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.{SUM}", component.to_hex()))
+    }
+}
+
+/// Code that is being written: whole or not at all, and never into a file that may be mapped. What is
+/// not kept is removed.
+pub(crate) struct Draft {
+    file: NamedTempFile,
+    digester: Digester,
+}
+
+impl Draft {
+    /// Whether it looks like compiled code. Whether it can be run shows when it is loaded.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn is_code(&self) -> io::Result<bool> {
+        // Through its name, which nobody else can give to another file.
+        match wasmtime::Engine::detect_precompiled_file(self.file.path()) {
+            Ok(found) => Ok(found == Some(wasmtime::Precompiled::Component)),
+            Err(error) => error.downcast::<io::Error>().map_or(Ok(false), Err),
+        }
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.digester.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -266,8 +299,11 @@ mod tests {
     fn insert(wasmtime: &wasmtime::Engine, cache: &CodeCache) -> Digest {
         let wasm = b"(component)";
         let digest = Digest::of(wasm);
+        #[expect(clippy::disallowed_methods, reason = "what is compiled is written above")]
         let code = wasmtime.precompile_component(&wat::parse_bytes(wasm).unwrap()).unwrap();
-        cache.insert(&digest, &Compiled { kind: HandlerKind::WasiHttp, code }).unwrap();
+        let mut draft = cache.draft().unwrap();
+        draft.write_all(&code).unwrap();
+        cache.keep(&digest, draft).unwrap();
         digest
     }
 
@@ -282,21 +318,33 @@ mod tests {
     #[test]
     fn damaged_code_is_removed_and_not_run() {
         for after_a_load in [false, true] {
-            for damaged in [CodeCache::code_path, CodeCache::seal_path] {
+            for damaged in [CodeCache::code_path, CodeCache::sum_path] {
                 let (folder, wasmtime, cache) = cache();
                 let digest = insert(&wasmtime, &cache);
                 if after_a_load {
                     assert!(cache.load(&digest).unwrap().is_some());
                 }
                 damage(&damaged(&cache, &digest));
-                // What was checked is known by its inode, whose seal is not read again.
+                // What was checked is known by its inode, whose sum is not read again.
                 let cache = CodeCache::open(folder.path(), &wasmtime).unwrap();
                 assert!(cache.load(&digest).unwrap().is_none());
                 assert!(!cache.contains(&digest));
                 insert(&wasmtime, &cache);
-                assert_eq!(cache.load(&digest).unwrap().unwrap().kind(), HandlerKind::WasiHttp);
+                assert!(cache.load(&digest).unwrap().is_some());
             }
         }
+    }
+
+    #[test]
+    fn a_draft_that_is_not_kept_leaves_nothing() {
+        let (_folder, wasmtime, cache) = cache();
+        let mut draft = cache.draft().unwrap();
+        draft.write_all(b"half of it").unwrap();
+        assert!(cache.components().unwrap().is_empty());
+        drop(draft);
+        assert!(cache.files().unwrap().is_empty());
+        insert(&wasmtime, &cache);
+        assert_eq!(cache.files().unwrap().len(), 2);
     }
 
     #[test]

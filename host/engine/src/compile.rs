@@ -1,19 +1,21 @@
-//! From the bytes that a tenant uploaded to code that this host can run, with every reason why not.
+//! From the bytes that a tenant uploaded to code that a host can run, with every reason why not.
 //!
-//! Happens at deploy, never on the path of a request.
+//! Happens in a process of its own (`apart/worker.rs`), never in a host: wasmtime promises nothing
+//! about what hostile input does to its compiler. A [`Compiler`] can be made only by a process that is
+//! confined.
 
+use modelet_confinement::Confined;
 use modelet_types::manifest::RequestBody;
 use modelet_types::{Code as ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 use wasmparser::Parser;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, InstancePre, Resource};
+use wasmtime::component::{Component, InstancePre, Linker, Resource};
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use crate::Engine;
 use crate::bindings::function::exports::modelet::handler::handler::Body;
 use crate::bindings::function::modelet::handler::types as wit;
-use crate::engine::{MAX_MEMORIES, MAX_TABLES};
+use crate::engine::{MAX_MEMORIES, MAX_TABLES, linker, without_pool};
 use crate::host::Host;
 
 const HANDLER: &str = "modelet:handler/handler@0.1.0";
@@ -77,52 +79,96 @@ impl HandlerKind {
     }
 }
 
-/// A component that this host can run.
-pub struct Compiled {
-    /// Which contract it fulfils.
-    pub kind: HandlerKind,
-    /// Machine code in wasmtime's own format, for this engine only.
-    pub code: Vec<u8>,
+/// Compiles components. It has no instances and no pool for them, but compiles as every [`Engine`] of
+/// this program does, and for it.
+///
+/// [`Engine`]: crate::Engine
+pub(crate) struct Compiler {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<Host>,
 }
 
-impl Engine {
-    /// Compiles `wasm` and checks that it can be linked. Takes seconds for a large component, so
-    /// it is not for an asynchronous thread.
+impl Compiler {
+    /// A compiler in a process that is confined.
     ///
     /// # Errors
-    /// `InvalidComponent`, with what is wrong and how to mend it.
-    pub fn compile(&self, wasm: &[u8]) -> Result<Compiled, Problem> {
+    /// If wasmtime cannot run on this machine.
+    pub(crate) fn new(_: &Confined) -> wasmtime::Result<Self> {
+        let wasmtime = without_pool()?;
+        let linker = linker(&wasmtime)?;
+        Ok(Self { wasmtime, linker })
+    }
+
+    /// Compiles `wasm` and checks that it can be linked. Gives the code in wasmtime's own format.
+    ///
+    /// # Errors
+    /// `InvalidComponent`, with what is wrong and how to mend it; [`OutOfMemory`](Failed::OutOfMemory).
+    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, Failed> {
         if !wasm.starts_with(b"\0asm") {
-            return Err(invalid("the file is not WebAssembly: its first bytes are not `\\0asm`"));
+            return Err(invalid("the file is not WebAssembly: its first bytes are not `\\0asm`").into());
         }
         if !Parser::is_component(wasm) {
             return Err(invalid(
                 "the file is a WebAssembly module, not a component: build it for `wasm32-wasip2`, as `modelet build` does",
-            ));
+            )
+            .into());
         }
-        let component = Component::new(&self.0.wasmtime, wasm)
-            .map_err(|error| invalid(format!("the component is not valid: {}", one_line(&error))))?;
+        #[expect(clippy::disallowed_methods, reason = "this is where components are compiled")]
+        let component = Component::new(&self.wasmtime, wasm)
+            .map_err(|error| Failed::with("the component is not valid", &error, ""))?;
         check_size(&component)?;
-        let kind = HandlerKind::of(&self.0.wasmtime, &component)?;
-        let linked = self.0.linker.instantiate_pre(&component).map_err(|error| {
-            invalid(format!(
-                "the component imports what this host does not offer: {}; a handler may import wasi 0.2 \
-                 without sockets, wasi:http 0.2, wasi:config, wasi:keyvalue (0.2.0-draft2 and 0.2.0-draft), \
-                 wasi:logging and modelet:inference",
-                one_line(&error)
-            ))
+        let kind = HandlerKind::of(&self.wasmtime, &component)?;
+        let linked = self.linker.instantiate_pre(&component).map_err(|error| {
+            let offered = "; a handler may import wasi 0.2 without sockets, wasi:http 0.2, wasi:config, \
+                           wasi:logging and modelet:inference";
+            Failed::with("the component imports what this host does not offer", &error, offered)
         })?;
         check_type(kind, &linked).map_err(|error| {
-            invalid(format!(
-                "the type of the component's handler is not that of the contract in wit/: {}",
-                one_line(&error)
-            ))
+            let what = "the type of the component's handler is not that of the contract in wit/";
+            Failed::with(what, &error, "")
         })?;
-        let code = component
-            .serialize()
-            .map_err(|error| Problem::new(ErrorCode::Internal, format!("cannot keep the code: {error:#}")))?;
-        Ok(Compiled { kind, code })
+        component.serialize().map_err(|error| {
+            if ran_out_of_memory(&error) {
+                return Failed::OutOfMemory;
+            }
+            Problem::new(ErrorCode::Internal, format!("cannot keep the code: {error:#}")).into()
+        })
     }
+}
+
+/// Why there is no code.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The component is at fault.
+    Problem(Problem),
+    /// The memory that the process may use did not suffice, and wasmtime said so.
+    OutOfMemory,
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl Failed {
+    fn with(what: &str, error: &wasmtime::Error, help: &str) -> Self {
+        if ran_out_of_memory(error) {
+            return Self::OutOfMemory;
+        }
+        invalid(format!("{what}: {}{help}", one_line(error))).into()
+    }
+}
+
+/// Whether `error` is one of the few with which wasmtime reports that; anything else that cannot
+/// allocate ends the process.
+fn ran_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.downcast_ref::<wasmtime::error::OutOfMemory>().is_some()
+        || error.chain().any(|cause| {
+            let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            let errno = cause.downcast_ref::<rustix::io::Errno>();
+            kind == Some(std::io::ErrorKind::OutOfMemory) || errno == Some(&rustix::io::Errno::NOMEM)
+        })
 }
 
 /// Checks that the handler can be called: wasmtime itself looks at an export's type only when an

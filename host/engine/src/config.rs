@@ -17,6 +17,38 @@ pub struct EngineConfig {
     pub tick: Duration,
     /// Requests that handlers make.
     pub outbound: OutboundConfig,
+    /// How components are compiled.
+    pub compile: CompileConfig,
+}
+
+/// The process that compiles one component.
+#[derive(Clone, Debug)]
+pub struct CompileConfig {
+    /// The program, whose `main` gives what follows `compile-worker` to [`compile_worker`].
+    ///
+    /// [`compile_worker`]: crate::compile_worker
+    pub program: PathBuf,
+    /// Memory that it may write to.
+    pub memory_bytes: u64,
+    /// Its CPU time, in whole seconds; a part of one counts as one.
+    pub cpu_time: Duration,
+    /// How long it may take.
+    pub wall_time: Duration,
+    /// Whether nothing is compiled on a machine where the process cannot be confined in full.
+    pub require_confinement: bool,
+}
+
+impl Default for CompileConfig {
+    fn default() -> Self {
+        Self {
+            // The file that this process was started from, also when another one has its name by now.
+            program: PathBuf::from("/proc/self/exe"),
+            memory_bytes: 2 << 30,
+            cpu_time: Duration::from_secs(120),
+            wall_time: Duration::from_secs(300),
+            require_confinement: false,
+        }
+    }
 }
 
 impl EngineConfig {
@@ -27,6 +59,7 @@ impl EngineConfig {
             max_instances: 1_000,
             tick: Duration::from_millis(1),
             outbound: OutboundConfig::default(),
+            compile: CompileConfig::default(),
         }
     }
 }

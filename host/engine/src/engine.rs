@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::config::EngineConfig;
+use crate::config::{CompileConfig, EngineConfig};
 use crate::handler::Handler;
 use crate::host::{self, Host};
 use crate::idle::{AllIdle, IdlePlaces};
@@ -45,7 +45,8 @@ pub enum Allocator {
     OnDemand,
 }
 
-/// Compiles handlers and makes instances of them. Cloning shares the engine.
+/// Keeps the code of handlers and makes instances of them. It does not compile: it has a process of its
+/// own do that (`apart.rs`). Cloning shares the engine.
 #[derive(Clone)]
 pub struct Engine(pub(crate) Arc<Shared>);
 
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) idle_places: Arc<IdlePlaces>,
     pub(crate) idle: AllIdle,
     pub(crate) code: CodeCache,
+    pub(crate) compile: CompileConfig,
     pub(crate) outbound: Arc<Outbound>,
     allocator: Allocator,
     max_instances: u32,
@@ -74,8 +76,7 @@ impl Engine {
         };
         let (wasmtime, allocator) = with_largest_pool(config.max_instances)
             .map_err(|error| internal("cannot start the WebAssembly engine", &format!("{error:#}")))?;
-        let mut linker = Linker::new(&wasmtime);
-        host::add_to_linker(&mut linker)
+        let linker = linker(&wasmtime)
             .map_err(|error| internal("cannot link the host's functions", &format!("{error:#}")))?;
         let ticker = Ticker::start(wasmtime.weak(), config.tick)
             .map_err(|error| internal("cannot start the ticker thread", &error))?;
@@ -100,6 +101,7 @@ impl Engine {
             idle_places,
             idle: AllIdle::default(),
             code,
+            compile: config.compile.clone(),
             outbound: Arc::new(outbound),
             allocator,
             max_instances,
@@ -156,9 +158,19 @@ fn with_largest_pool(max_instances: u32) -> wasmtime::Result<(wasmtime::Engine, 
         }
         instances /= 2;
     }
-    let engine =
-        wasmtime::Engine::new(base_config().allocation_strategy(InstanceAllocationStrategy::OnDemand))?;
-    Ok((engine, Allocator::OnDemand))
+    Ok((without_pool()?, Allocator::OnDemand))
+}
+
+/// An engine that allocates on demand. What it compiles runs in one with a pool as well.
+pub(crate) fn without_pool() -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(base_config().allocation_strategy(InstanceAllocationStrategy::OnDemand))
+}
+
+/// The host's functions, for handlers to import.
+pub(crate) fn linker(wasmtime: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(wasmtime);
+    host::add_to_linker(&mut linker)?;
+    Ok(linker)
 }
 
 fn base_config() -> Config {
@@ -197,4 +209,31 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .async_stack_keep_resident(32 << 10)
         .max_unused_warm_slots(instances.min(64));
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use modelet_types::Digest;
+
+    use super::*;
+
+    #[test]
+    fn what_is_compiled_without_a_pool_runs_in_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pooled, allocator) = with_largest_pool(MIN_POOLED_INSTANCES).unwrap();
+        assert!(matches!(allocator, Allocator::Pooling { .. }), "the pool does not fit: {allocator:?}");
+        let compiling = without_pool().unwrap();
+        let wasm = wat::parse_str("(component (core module (memory 1) (func)))").unwrap();
+        let digest = Digest::of(&wasm);
+        #[expect(clippy::disallowed_methods, reason = "what is compiled is written above")]
+        let code = compiling.precompile_component(&wasm).unwrap();
+        // Each looks in the folder that is named by what wasmtime says of its compatibility.
+        let cache = CodeCache::open(folder.path(), &compiling).unwrap();
+        let mut draft = cache.draft().unwrap();
+        draft.write_all(&code).unwrap();
+        cache.keep(&digest, draft).unwrap();
+        assert!(CodeCache::open(folder.path(), &pooled).unwrap().load(&digest).unwrap().is_some());
+    }
 }

@@ -85,7 +85,7 @@ impl Handler {
             Problem::new(ErrorCode::Internal, format!("cannot link the handler: {error:#}"))
         };
         let pre = engine.0.linker.instantiate_pre(&code.component).map_err(unlinkable)?;
-        let linked = match code.kind() {
+        let linked = match code.kind()? {
             HandlerKind::Handler => FunctionPre::new(pre).map(Linked::Function),
             HandlerKind::BlockingHandler => BlockingFunctionPre::new(pre).map(Linked::Blocking),
             HandlerKind::WasiHttp => ProxyPre::new(pre).map(Linked::WasiHttp),

@@ -1,4 +1,4 @@
-//! The wasmtime side of Modelet: compiles handlers, keeps their code, makes instances, enforces
+//! The wasmtime side of Modelet: has handlers compiled, keeps their code, makes instances, enforces
 //! limits, and implements the host's half of the WIT contract.
 //!
 //! It knows wasmtime and nothing else of ours but the vocabulary. What it needs from inference, from
@@ -6,6 +6,7 @@
 //! `modelet-runtime` implements. Of tenants it knows the name, to let each have its turn; it knows no
 //! SQL and no backend.
 
+mod apart;
 mod bindings;
 mod body;
 mod code;
@@ -25,9 +26,10 @@ mod ports;
 mod schedule;
 mod ticker;
 
+pub use apart::{Layers, compile_worker};
 pub use code::{Code, CodeCache};
-pub use compile::{Compiled, HandlerKind};
-pub use config::EngineConfig;
+pub use compile::HandlerKind;
+pub use config::{CompileConfig, EngineConfig};
 pub use engine::{Allocator, Engine};
 pub use failure::{Failure, HandlerProblem};
 pub use handler::Handler;

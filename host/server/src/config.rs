@@ -54,6 +54,8 @@ pub struct Config {
     pub outbound: OutboundSettings,
     /// What functions keep.
     pub key_value: KeyValueSettings,
+    /// How handlers are compiled.
+    pub compile: CompileSettings,
     /// The usage ledger.
     pub ledger: LedgerSettings,
     /// The highest limits that a manifest may ask for. One that is left out is the highest that
@@ -100,6 +102,44 @@ impl Default for KeyValueSettings {
     }
 }
 
+/// The process that compiles one handler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompileSettings {
+    /// Memory that it may write to.
+    pub memory_bytes: u64,
+    /// Its CPU time, which is counted in whole seconds.
+    pub cpu_time_ms: u64,
+    /// How long it may take.
+    pub wall_time_ms: u64,
+    /// What if the system cannot confine it.
+    pub confinement: Confinement,
+    /// What is started with the argument `compile-worker`; not set: this program.
+    pub program: Option<PathBuf>,
+}
+
+impl Default for CompileSettings {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 2 << 30,
+            cpu_time_ms: 120_000,
+            wall_time_ms: 300_000,
+            confinement: Confinement::BestEffort,
+            program: None,
+        }
+    }
+}
+
+/// What happens where the system has not all that confines a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confinement {
+    /// The host does not start.
+    Required,
+    /// It says so in its log, and does with what is there.
+    BestEffort,
+}
+
 /// How the usage ledger is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -127,6 +167,7 @@ impl Default for Config {
             inference: InferenceSettings::default(),
             outbound: OutboundSettings::default(),
             key_value: KeyValueSettings::default(),
+            compile: CompileSettings::default(),
             ledger: LedgerSettings::default(),
             limits: Limits::HIGHEST,
         }

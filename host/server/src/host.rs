@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use modelet_control::{Control, ControlConfig};
-use modelet_engine::{Engine, EngineConfig, OutboundConfig};
+use modelet_engine::{CompileConfig, Engine, EngineConfig, Layers, OutboundConfig};
 use modelet_inference::{Inference, InferenceConfig};
 use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
 use modelet_observe::function_log::FunctionLogsConfig;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::config::{Config, InvalidSetting};
+use crate::config::{CompileSettings, Config, Confinement, InvalidSetting};
 use crate::context::{Context, Parts};
 use crate::publisher::ToRuntime;
 use crate::{descriptors, listener, routes, status};
@@ -75,6 +76,9 @@ pub enum StartError {
     /// Inference cannot start.
     #[error(transparent)]
     Inference(#[from] modelet_inference::InferenceError),
+    /// Handlers cannot be compiled, or not in a process that is confined as is required.
+    #[error("cannot compile handlers")]
+    Compile(#[source] modelet_types::Problem),
     /// The engine cannot start, or what is stored cannot be published.
     #[error(transparent)]
     Problem(#[from] modelet_types::Problem),
@@ -114,6 +118,7 @@ impl Host {
         let key_values = KeyValueStores::open(key_values_dir.clone(), KeyValueConfig::default())
             .map_err(|source| StartError::KeyValues { path: key_values_dir, source })?;
         let engine = Engine::start(&engine_config(&config)?)?;
+        say_what_is_missing(engine.check_compiler().await.map_err(StartError::Compile)?);
         let inference = Inference::start(inference_config(&config))?;
         let metrics = metrics(&ledger, &logs, &engine, &inference);
         let runtime = Runtime::start(RuntimeConfig {
@@ -223,7 +228,38 @@ fn engine_config(config: &Config) -> Result<EngineConfig, StartError> {
         authorities,
     };
     let defaults = EngineConfig::new(config.data_dir.join("code"));
-    Ok(EngineConfig { max_instances: config.max_instances, outbound, ..defaults })
+    Ok(EngineConfig {
+        max_instances: config.max_instances,
+        outbound,
+        compile: compile_config(&config.compile),
+        ..defaults
+    })
+}
+
+fn compile_config(settings: &CompileSettings) -> CompileConfig {
+    let defaults = CompileConfig::default();
+    CompileConfig {
+        program: settings.program.clone().unwrap_or(defaults.program),
+        memory_bytes: settings.memory_bytes,
+        cpu_time: Duration::from_millis(settings.cpu_time_ms),
+        wall_time: Duration::from_millis(settings.wall_time_ms),
+        require_confinement: settings.confinement == Confinement::Required,
+    }
+}
+
+fn say_what_is_missing(layers: Layers) {
+    if !layers.landlock {
+        tracing::warn!(
+            needs = "Linux 5.13 with `landlock` among its security modules",
+            "handlers are compiled without Landlock: only seccomp keeps the compiler from files"
+        );
+    }
+    if !layers.seccomp {
+        tracing::warn!(
+            needs = "a kernel and a container that let a process filter its own system calls",
+            "handlers are compiled without seccomp: the compiler may start processes and open sockets"
+        );
+    }
 }
 
 fn inference_config(config: &Config) -> InferenceConfig {

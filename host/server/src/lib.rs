@@ -18,6 +18,9 @@ mod publisher;
 mod routes;
 mod status;
 
-pub use config::{Config, InferenceSettings, InvalidSetting, KeyValueSettings, LedgerSettings};
+pub use config::{
+    CompileSettings, Config, Confinement, InferenceSettings, InvalidSetting, KeyValueSettings, LedgerSettings,
+};
 pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};
+pub use modelet_engine::compile_worker;

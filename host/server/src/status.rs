@@ -13,6 +13,7 @@ pub(crate) fn of(code: Code) -> StatusCode {
         Code::InvalidInput => StatusCode::BAD_REQUEST,
         Code::InvalidManifest
         | Code::InvalidComponent
+        | Code::CompileLimitExceeded
         | Code::InvalidModel
         | Code::GoldenMismatch
         | Code::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
@@ -36,7 +37,7 @@ pub(crate) fn of(code: Code) -> StatusCode {
         | Code::BackendFailed => StatusCode::BAD_GATEWAY,
         Code::CpuTimeExceeded | Code::WallTimeExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::Cancelled => StatusCode::from_u16(CLIENT_CLOSED_REQUEST).expect("499 is a status"),
-        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::CompileFailed | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

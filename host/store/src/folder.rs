@@ -16,10 +16,15 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use modelet_types::{Digest, TenantName};
 
 use crate::StoreError;
+
+/// How long a folder that is locked is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The format that this host writes, and the highest that it reads.
 const VERSION: u32 = 1;
@@ -107,10 +112,18 @@ fn lock(root: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(StoreError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(root.to_owned())),
-        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", &path)(source)),
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A process that the last host was about to start has a copy of its descriptor until it runs
+            // its own program.
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(root.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(StoreError::io("lock", &path)(source)),
+        }
     }
 }
 

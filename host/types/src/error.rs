@@ -38,6 +38,10 @@ codes! {
     InvalidManifest => "invalid_manifest",
     /// The uploaded handler is not a component that this host can run.
     InvalidComponent => "invalid_component",
+    /// Compiling the handler needs more memory or time than this host allows.
+    CompileLimitExceeded => "compile_limit_exceeded",
+    /// The process that compiles the handler broke off.
+    CompileFailed => "compile_failed",
     /// A model file cannot be loaded, or does not fit the manifest.
     InvalidModel => "invalid_model",
     /// A model's answer differs from the golden output in the manifest.

@@ -33,6 +33,8 @@ pub fn config(folder: &Path) -> Value {
         "listen": "127.0.0.1:0",
         "max_instances": 100,
         "inference": { "onnxruntime": artifact::onnxruntime() },
+        // A test is no program that could compile.
+        "compile": { "program": env!("CARGO_BIN_EXE_fragile-host") },
     })
 }
 
@@ -41,12 +43,15 @@ impl TestHost {
         Self::start_with(&json!({})).await
     }
 
-    /// Starts with `changes` to the configuration, by top-level field.
+    /// Starts with `changes` to the configuration: fields at the top, and those of its sections.
     pub async fn start_with(changes: &Value) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let mut config = config(&folder.path().join("data"));
         for (name, value) in changes.as_object().expect("changes are an object") {
-            config[name] = value.clone();
+            match (config[name].as_object_mut(), value.as_object()) {
+                (Some(section), Some(changes)) => section.extend(changes.clone()),
+                _ => config[name] = value.clone(),
+            }
         }
         let host = launch(&config).await;
         Self { api: Api::new(host.local_addr()), host: Some(host), folder, config }

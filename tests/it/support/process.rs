@@ -48,6 +48,11 @@ impl HostProcess {
         Self { child, api: Api::new(address.trim()) }
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("nobody has waited for it")
+    }
+
     /// Ends it as `kill -9` does.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("a child can be killed");

@@ -104,6 +104,7 @@ impl HostProblem {
                 Code::InvalidInput
                 | Code::InvalidManifest
                 | Code::InvalidComponent
+                | Code::CompileLimitExceeded
                 | Code::InvalidModel
                 | Code::GoldenMismatch
                 | Code::BackendUnavailable,
@@ -138,6 +139,10 @@ impl HostProblem {
                 "send less; for an artifact, the host's configuration can raise `max_artifact_bytes`"
             }
             Code::InvalidComponent => "`modelet build` makes a component that a host can run",
+            Code::CompileLimitExceeded => {
+                "build with optimisations and without what the handler does not use; the limits are \
+                 `compile.*` in the host's configuration"
+            }
             Code::GoldenMismatch => {
                 "check the model's file, the tolerance, and whether another `backend` computes it as promised"
             }

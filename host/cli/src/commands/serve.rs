@@ -35,7 +35,7 @@ Ctrl-C or SIGTERM stops it: it takes no more requests and finishes those that ru
 stops it at once.";
 
 /// What threads have for the end of their work when the host has stopped. Some work, such as
-/// compiling, cannot be broken off; the process ends in the middle of it.
+/// loading a model, cannot be broken off; the process ends in the middle of it.
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// Run a host: the server that functions are deployed to and called on.

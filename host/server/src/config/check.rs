@@ -9,6 +9,8 @@ use super::Config;
 
 /// Far more threads than any machine has cores.
 const MAX_THREADS: u64 = 1_024;
+/// With less memory a compiler does not get far with any handler.
+const MIN_COMPILE_BYTES: u64 = 256 << 20;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
@@ -34,7 +36,7 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 12] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 15] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),
@@ -47,6 +49,9 @@ impl Config {
             ("inference.workers", self.inference.workers as u64, 0..=MAX_THREADS),
             ("inference.queue", self.inference.queue as u64, 0..=1_000_000),
             ("key_value.max_bytes", self.key_value.max_bytes, 0..=KeyValue::HIGHEST_BYTES),
+            ("compile.memory_bytes", self.compile.memory_bytes, MIN_COMPILE_BYTES..=1 << 44),
+            ("compile.cpu_time_ms", self.compile.cpu_time_ms, 1_000..=HOUR_MS),
+            ("compile.wall_time_ms", self.compile.wall_time_ms, 1_000..=HOUR_MS),
         ];
         for (key, value, range) in ranges {
             if !range.contains(&value) {
@@ -89,7 +94,7 @@ fn check_host_name(entry: &str) -> Result<(), InvalidSetting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{InferenceSettings, KeyValueSettings};
+    use crate::config::{CompileSettings, InferenceSettings, KeyValueSettings};
 
     fn refused(config: Config) -> InvalidSetting {
         config.check().unwrap_err()
@@ -111,6 +116,8 @@ mod tests {
         assert_eq!(key_value(0).check(), Ok(()));
         assert_eq!(refused(key_value(1)).key, "key_value.max_bytes");
         assert_eq!(refused(key_value(u64::MAX)).key, "key_value.max_bytes");
+        let compile = CompileSettings { memory_bytes: 1 << 20, ..CompileSettings::default() };
+        assert_eq!(refused(Config { compile, ..config() }).key, "compile.memory_bytes");
         let inference = InferenceSettings { queue: usize::MAX, ..InferenceSettings::default() };
         let refusal = refused(Config { inference, ..config() });
         assert_eq!(

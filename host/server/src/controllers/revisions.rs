@@ -16,6 +16,7 @@ use modelet_types::{Code, FunctionName, Problem, RevisionNumber, RevisionSpec, T
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::context::{Context, function_name};
@@ -87,7 +88,8 @@ enum LastEvent {
 
 /// Creates a revision: checks the manifest, compiles the handler, loads the models and runs their
 /// golden outputs. With `accept: application/x-ndjson` the answer is a line of JSON per step, of
-/// which the last is `done` or `failed`.
+/// which the last is `done` or `failed`. A client that leaves ends the deploy, unless the revision is
+/// stored already.
 #[utoipa::path(post, path = "/api/v1/functions/{function}/revisions", tag = "revisions",
     params(("function" = String, Path), CreateParams),
     request_body = RevisionSpec,
@@ -124,13 +126,11 @@ pub(crate) async fn create(
     if headers.get(ACCEPT).is_some_and(|accept| accept == NDJSON) {
         return Ok(followed(context, deploy, place));
     }
-    // A task of its own, so that the place stays taken if the client leaves: what is being compiled
-    // goes on then.
-    let creating = tokio::spawn(async move {
+    let creating = AbortOnDropHandle::new(tokio::spawn(async move {
         let _place = place;
         let revision = created(&context, deploy, Arc::new(|_| {})).await?;
         Result::Ok(off_the_loop(move || json_text(&revision)).await?)
-    });
+    }));
     let body = creating.await.map_err(broken_off)??;
     Ok((StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], body).into_response())
 }
@@ -145,7 +145,7 @@ async fn created(
     Ok(RevisionBody::new(revision, active))
 }
 
-/// A deploy as a stream of its steps. It goes on to its end if the client leaves.
+/// A deploy as a stream of its steps. It ends when the client leaves.
 fn followed(context: Context, deploy: Deploy, place: OwnedSemaphorePermit) -> Response {
     // Unbounded, but a deploy has only so many steps.
     let (sender, lines) = mpsc::unbounded_channel();
@@ -155,7 +155,11 @@ fn followed(context: Context, deploy: Deploy, place: OwnedSemaphorePermit) -> Re
         let progress = move |event: DeployEvent| {
             let _ = progress.send(line(&event));
         };
-        let last = match created(&context, deploy, Arc::new(progress)).await {
+        let created = tokio::select! {
+            created = created(&context, deploy, Arc::new(progress)) => created,
+            () = sender.closed() => return,
+        };
+        let last = match created {
             Ok(revision) => LastEvent::Done { revision: Box::new(revision) },
             Err(ProblemResponse(problem)) => LastEvent::Failed { problem },
         };
