@@ -25,8 +25,18 @@ pub fn start() -> anyhow::Result<Server> {
 /// Deploys the digits example as `function`, with `settings` put over its manifest, and returns
 /// the path at which it answers.
 pub fn deploy(host: &Server, function: &str, settings: &[&str]) -> anyhow::Result<String> {
+    deploy_example(host, EXAMPLE, function, settings)
+}
+
+/// As [`deploy`], for the example in another folder.
+pub fn deploy_example(
+    host: &Server,
+    example: &str,
+    function: &str,
+    settings: &[&str],
+) -> anyhow::Result<String> {
     let mut command = Command::new(program("modelet")?);
-    command.args(["deploy", EXAMPLE, "--name", function]).current_dir(workspace::root());
+    command.args(["deploy", example, "--name", function]).current_dir(workspace::root());
     for setting in settings {
         command.args(["--set", setting]);
     }
