@@ -66,7 +66,7 @@ async fn from_nothing_to_an_answer(language: &str) {
 
     let wrong = request.replace("1.4", "\"long\"");
     host.call("flowers", "/", wrong).await.problem(422, "invalid_input", Some("petal_length"));
-    host.call("flowers", "/", "[".repeat(1_000)).await.problem(400, "invalid_input", None);
+    host.call("flowers", "/", "{").await.problem(400, "invalid_input", None);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod cpu;
 mod digits;
 mod fresh;
 mod host;
+mod languages;
 mod neighbour;
 mod peers;
 mod report;
@@ -55,6 +56,8 @@ pub enum Benchmark {
     Wake,
     /// A call that finds the function awake, in an instance of its own.
     Fresh,
+    /// The same calls of handlers in Rust, Python and JavaScript.
+    Languages,
     /// Many calls at once, beside the floor and beside FastAPI.
     Digits,
     /// Calls of a function while others attack the host.
@@ -100,6 +103,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         match benchmark {
             Benchmark::Wake => wake::run(&effort, &mut report)?,
             Benchmark::Fresh => fresh::run(&effort, &mut report)?,
+            Benchmark::Languages => languages::run(&effort, &mut report)?,
             Benchmark::Digits => digits::run(&effort, &mut report)?,
             Benchmark::Neighbour => neighbour::run(&effort, &mut report)?,
         }
@@ -123,7 +127,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     let with_fastapi = chosen.contains(&Benchmark::Digits);
     let python = if with_fastapi { Need::PythonForFastApi } else { Need::Python };
-    machine::check(&[Need::CCompiler, python, Need::Wrk])?;
+    let mut needs = vec![Need::CCompiler, python, Need::Wrk];
+    if chosen.contains(&Benchmark::Languages) {
+        needs.push(Need::Node);
+    }
+    machine::check(&needs)?;
     machine::ensure_guest_target()?;
     sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype"]))?;
     sh(&mut command("cargo", ["build", "--release", "-p", "modelet", "-p", "floor"]))?;

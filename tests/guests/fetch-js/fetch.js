@@ -1,5 +1,5 @@
 // A component of `wasi:http/incoming-handler@0.2`, made with componentize-js and nothing of Modelet: what a
-// service worker is written like. `spin` and `http-python` do the same with other tools.
+// service worker is written like. `spinsdk` and `http-python` do the same with other tools.
 
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
 

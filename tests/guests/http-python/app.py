@@ -1,6 +1,6 @@
 """A component of `wasi:http/incoming-handler@0.2`, made with componentize-py and nothing of Modelet.
 
-`spin` and `fetch-js` do the same with other tools.
+`spinsdk` and `fetch-js` do the same with other tools.
 """
 
 import asyncio

@@ -56,7 +56,8 @@ impl Report {
         }
         println!("\n| figure | value | bar |\n|---|---|---|");
         for (key, value) in &self.0 {
-            let single = key.starts_with("wake_") || key.starts_with("fresh_") || key.starts_with("neighbour_") || key.contains("ratio");
+            let prefixes = ["wake_", "fresh_", "languages_", "neighbour_"];
+            let single = prefixes.iter().any(|prefix| key.starts_with(prefix)) || key.contains("ratio");
             if (single && key != "wake_samples") || key.ends_with("_foreign_cores") {
                 println!("| `{key}` | {value} | {} |", bars::bar_of(key).unwrap_or_default());
             }

@@ -1,7 +1,9 @@
 //! Running the programs that build and test projects.
 
 use std::io;
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
+
+use anyhow::Context as _;
 
 use crate::error::Error;
 
@@ -14,14 +16,16 @@ pub fn install(debian: &str, homebrew: &str) -> String {
     }
 }
 
-/// Runs `command` to its end, and says what it is before. Its standard output goes to standard error:
-/// what this program answers is for other programs too.
+/// Runs `command` to its end, and says which it is. Its standard output goes to standard error: what this
+/// program answers is for other programs too.
 ///
 /// # Errors
 /// `missing` if there is no such program, and an error with the command if it fails.
 pub fn run(command: &mut Command, missing: impl FnOnce() -> Error) -> anyhow::Result<()> {
+    let started = command.stdout(io::stderr()).spawn();
+    let mut child = started.map_err(|error| not_started(command, error, missing))?;
     eprintln!("  $ {}", line(command));
-    run_for_person(command.stdout(io::stderr()), missing)
+    ended(child.wait(), command)
 }
 
 /// As [`run`], but what the program prints is the answer.
@@ -29,9 +33,14 @@ pub fn run(command: &mut Command, missing: impl FnOnce() -> Error) -> anyhow::Re
 /// # Errors
 /// As [`run`].
 pub fn run_for_person(command: &mut Command, missing: impl FnOnce() -> Error) -> anyhow::Result<()> {
-    let status = command.status().map_err(|error| not_started(command, error, missing))?;
-    if !status.success() {
-        return Err(Error::Tool(line(command)).into());
+    let mut child = command.spawn().map_err(|error| not_started(command, error, missing))?;
+    ended(child.wait(), command)
+}
+
+fn ended(status: io::Result<ExitStatus>, command: &Command) -> anyhow::Result<()> {
+    let line = line(command);
+    if !status.with_context(|| format!("cannot wait for `{line}`"))?.success() {
+        return Err(Error::Tool(line).into());
     }
     Ok(())
 }
