@@ -22,7 +22,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             std::hint::spin_loop();
         },
         last => {
-            let test = request.headers().get(&"x-test".to_owned()).concat();
+            let test = request.headers().get("x-test").concat();
             let seen = format!("{} {last} {}", request.method(), String::from_utf8_lossy(&test));
             let headers = [("x-seen".to_owned(), seen.into_bytes())];
             answer(out, 202, Fields::from_list(&headers).expect("HTTP allows the header"), Vec::new()).await;
