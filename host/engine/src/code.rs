@@ -190,7 +190,9 @@ impl CodeCache {
         // process that compiled), its content was checked against the sum written with it, and the
         // folder is writable by this host alone.
         let loaded = unsafe { Component::deserialize_file(&self.wasmtime, path) };
-        loaded.map(|component| Some(Code { component, kind })).map_err(|error| internal(&format!("{error:#}")))
+        loaded
+            .map(|component| Some(Code { component, kind }))
+            .map_err(|error| internal(&format!("{error:#}")))
     }
 
     /// Removes the code of `component`. Handlers that use it go on.

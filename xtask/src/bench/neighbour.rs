@@ -136,10 +136,7 @@ fn p99_ms(host: &Server, rate: f64, length: Duration) -> anyhow::Result<f64> {
 }
 
 /// What `measure` gives while every attack runs again and again, and how many attacks there were.
-fn under_attack(
-    host: &Server,
-    measure: impl FnOnce() -> anyhow::Result<f64>,
-) -> anyhow::Result<(f64, u64)> {
+fn under_attack(host: &Server, measure: impl FnOnce() -> anyhow::Result<f64>) -> anyhow::Result<(f64, u64)> {
     let ended = AtomicBool::new(false);
     let count = AtomicU64::new(0);
     let attack = |path: &str| {

@@ -7,8 +7,8 @@
 //! component and model are others. What waking costs a host that has had nothing at all to do is
 //! measured beside it: there the processor's caches have lost the host as well.
 
-use std::{fs, thread};
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;

@@ -46,9 +46,7 @@ pub(super) async fn answer(
         Body::Bytes(bytes) if bytes.len() as u64 > limit => {
             return Err(logged(response_too_large(bytes.len() as u64, limit), &*terms.log));
         }
-        Body::Bytes(bytes) => {
-            (ReplyBody::Bytes(Bytes::from(bytes)), handler.put_back(instance, lease).await)
-        }
+        Body::Bytes(bytes) => (ReplyBody::Bytes(Bytes::from(bytes)), handler.put_back(instance, lease).await),
         Body::Stream(reader) => {
             (ReplyBody::Stream(stream_out(handler, instance, reader, terms, lease)), Rest::default())
         }
