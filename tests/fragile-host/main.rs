@@ -9,9 +9,7 @@ use anyhow::Context as _;
 use modelet_server::{Config, Host};
 
 fn main() -> anyhow::Result<()> {
-    if std::env::args().nth(1).is_some_and(|argument| argument == "compile-worker") {
-        modelet_server::compile_worker(std::env::args_os().skip(2));
-    }
+    modelet_server::compile_worker_if_asked();
     tokio::runtime::Runtime::new()?.block_on(serve())
 }
 

@@ -74,6 +74,9 @@ async fn imports_that_the_host_does_not_offer_are_named() {
         (export "modelet:handler/handler@0.1.0" (instance $empty)))"#;
     let detail = refused_component(&host, text(component)).await;
     assert!(detail.contains("evil:host/files@1.0.0"), "{detail}");
+    for offered in ["wasi:http", "wasi:config", "wasi:keyvalue", "wasi:logging", "modelet:inference"] {
+        assert!(detail.contains(offered), "{offered} is offered: {detail}");
+    }
 }
 
 #[tokio::test]

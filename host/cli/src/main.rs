@@ -1,7 +1,7 @@
 //! `modelet`: the host, and the command line that talks to one.
 //!
 //! `commands` has a file a command; they use `client` (the host's API), `manifest` (`modelet.toml`),
-//! `project` (cargo) and `output`. Only `serve` knows the server, and `main` for the one thing that is
+//! `project` (the tools of each language) and `output`. Only `serve` knows the server, and `main` for the one thing that is
 //! no command; the others know its API alone.
 
 mod cli;
@@ -26,15 +26,10 @@ use output::Output;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a host starts this program with to compile one handler apart from itself. No command for people,
-/// and before everything that makes one, since it is to start fast and have one thread.
-const COMPILE_WORKER: &str = "compile-worker";
-
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|command| command == COMPILE_WORKER) {
-        modelet_server::compile_worker(arguments);
-    }
+    // What a host starts this program for is no command for people, and comes before everything that
+    // makes one, since it is to start fast and have one thread.
+    modelet_server::compile_worker_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the version are for people, whatever stands beside them.

@@ -13,11 +13,9 @@ use modelet_types::manifest::Reuse;
 const ROUNDS: usize = 100;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    modelet_engine::compile_worker_if_asked();
     let mut arguments = std::env::args_os().skip(1);
     let component = arguments.next().ok_or("usage: wake_time COMPONENT [PAUSE_MS]")?;
-    if component == "compile-worker" {
-        modelet_engine::compile_worker(arguments);
-    }
     let pause = arguments.next().map_or(Ok(0), |pause| pause.to_string_lossy().parse())?;
     let pause = Duration::from_millis(pause);
     let component = Path::new(&component);

@@ -33,14 +33,14 @@ use std::process::Stdio;
 use std::thread;
 
 pub use modelet_confinement::Layers;
-use modelet_types::manifest::Reuse;
 use modelet_types::{Code as ErrorCode, Digest, Problem};
 use tokio::sync::oneshot;
 
+use crate::handler::Linked;
 use crate::{Engine, HandlerKind};
 use answer::{Answer, Broken};
 use ending::Ending;
-pub use worker::compile_worker;
+pub use worker::compile_worker_if_asked;
 
 /// `(component (core module (func)))`: exports no handler, but has something to be compiled.
 const SAMPLE: &[u8] =
@@ -75,7 +75,7 @@ impl Engine {
     /// If its code is there but cannot be used.
     pub fn kind_of(&self, component: &Digest) -> Result<Option<HandlerKind>, Problem> {
         let Some(code) = self.code().load(component)? else { return Ok(None) };
-        self.link(&code, Reuse::default())?;
+        Linked::new(self, &code)?;
         code.kind().map(Some)
     }
 

@@ -120,7 +120,8 @@ impl Compiler {
         let kind = HandlerKind::of(&self.wasmtime, &component)?;
         let linked = self.linker.instantiate_pre(&component).map_err(|error| {
             let offered = "; a handler may import wasi 0.2 without sockets, wasi:http 0.2, wasi:config, \
-                           wasi:logging and modelet:inference";
+                           wasi:keyvalue (0.2.0-draft2 and 0.2.0-draft), wasi:logging and \
+                           modelet:inference";
             Failed::with("the component imports what this host does not offer", &error, offered)
         })?;
         check_type(kind, &linked).map_err(|error| {

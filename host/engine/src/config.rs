@@ -24,9 +24,9 @@ pub struct EngineConfig {
 /// The process that compiles one component.
 #[derive(Clone, Debug)]
 pub struct CompileConfig {
-    /// The program, whose `main` gives what follows `compile-worker` to [`compile_worker`].
+    /// The program, whose `main` begins with [`compile_worker_if_asked`].
     ///
-    /// [`compile_worker`]: crate::compile_worker
+    /// [`compile_worker_if_asked`]: crate::compile_worker_if_asked
     pub program: PathBuf,
     /// Memory that it may write to.
     pub memory_bytes: u64,

@@ -50,6 +50,22 @@ pub(crate) enum Linked {
     WasiHttp(ProxyPre<Host>),
 }
 
+impl Linked {
+    /// Links `code`, which shows whether this host can run it.
+    pub(crate) fn new(engine: &Engine, code: &Code) -> Result<Self, Problem> {
+        let unlinkable = |error: wasmtime::Error| {
+            Problem::new(ErrorCode::Internal, format!("cannot link the handler: {error:#}"))
+        };
+        let pre = engine.0.linker.instantiate_pre(&code.component).map_err(unlinkable)?;
+        let linked = match code.kind()? {
+            HandlerKind::Handler => FunctionPre::new(pre).map(Self::Function),
+            HandlerKind::BlockingHandler => BlockingFunctionPre::new(pre).map(Self::Blocking),
+            HandlerKind::WasiHttp => ProxyPre::new(pre).map(Self::WasiHttp),
+        };
+        linked.map_err(unlinkable)
+    }
+}
+
 /// What lives as long as an invocation does: its instance's place, and the ticker that interrupts it.
 struct Lease {
     _place: OwnedSemaphorePermit,
@@ -81,16 +97,7 @@ impl Terms {
 
 impl Handler {
     pub(crate) fn link(engine: &Engine, code: &Code, reuse: Reuse) -> Result<Self, Problem> {
-        let unlinkable = |error: wasmtime::Error| {
-            Problem::new(ErrorCode::Internal, format!("cannot link the handler: {error:#}"))
-        };
-        let pre = engine.0.linker.instantiate_pre(&code.component).map_err(unlinkable)?;
-        let linked = match code.kind()? {
-            HandlerKind::Handler => FunctionPre::new(pre).map(Linked::Function),
-            HandlerKind::BlockingHandler => BlockingFunctionPre::new(pre).map(Linked::Blocking),
-            HandlerKind::WasiHttp => ProxyPre::new(pre).map(Linked::WasiHttp),
-        };
-        let linked = linked.map_err(unlinkable)?;
+        let linked = Linked::new(engine, code)?;
         let idle = Arc::new(IdleInstances::new(reuse, engine.0.idle_places.clone()));
         engine.0.idle.add(&idle);
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -26,7 +26,7 @@ mod ports;
 mod schedule;
 mod ticker;
 
-pub use apart::{Layers, compile_worker};
+pub use apart::{Layers, compile_worker_if_asked};
 pub use code::{Code, CodeCache};
 pub use compile::HandlerKind;
 pub use config::{CompileConfig, EngineConfig};

@@ -86,6 +86,12 @@ pub(crate) struct Measured<F> {
     future: F,
 }
 
+impl<F> Measured<F> {
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+}
+
 impl<F: Future + Unpin> Future for Measured<F> {
     type Output = F::Output;
 

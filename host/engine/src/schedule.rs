@@ -69,7 +69,6 @@ impl Scheduler {
         let handle = self.apart.as_ref().expect("the engine is there as long as it is used").handle();
         let here = Here {
             work: meter.measure(work),
-            meter: meter.clone(),
             tenant: tenant.clone(),
             turns: self.turns.clone(),
             apart: handle.clone(),
@@ -118,7 +117,7 @@ impl<T: Send + 'static> Future for Scheduled<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Self::Here(here) = &mut *self {
             let poll = here.work.poll_unpin(cx);
-            if poll.is_ready() || is_within_first_slice(&here.meter) {
+            if poll.is_ready() || is_within_first_slice(here.work.meter()) {
                 return poll;
             }
             let Self::Here(here) = mem::replace(&mut *self, Self::Ended) else { return Poll::Pending };
@@ -142,7 +141,6 @@ fn stopped() -> Failure {
 /// Work that has not used its first slice.
 pub(crate) struct Here<T> {
     work: Measured<Work<T>>,
-    meter: Arc<Meter>,
     tenant: TenantName,
     turns: Arc<Turns>,
     apart: Handle,
@@ -151,8 +149,8 @@ pub(crate) struct Here<T> {
 impl<T: Send + 'static> Here<T> {
     /// Goes on apart.
     fn go(self) -> AbortOnDropHandle<Result<T, Failure>> {
-        let Self { work, meter, tenant, turns, apart } = self;
-        let work = Apart { work, meter, turn: turns.join(tenant), sockets: Handle::current() };
+        let Self { work, tenant, turns, apart } = self;
+        let work = Apart { work, turn: turns.join(tenant), sockets: Handle::current() };
         AbortOnDropHandle::new(apart.spawn(work))
     }
 }
@@ -160,7 +158,6 @@ impl<T: Send + 'static> Here<T> {
 /// Work that goes on when it is its tenant's turn.
 struct Apart<T> {
     work: Measured<Work<T>>,
-    meter: Arc<Meter>,
     turn: Turn,
     /// Where its timers and connections are.
     sockets: Handle,
@@ -173,9 +170,9 @@ impl<T> Future for Apart<T> {
         let this = &mut *self;
         let slot = ready!(this.turn.poll(cx));
         let _context = this.sockets.enter();
-        let before = this.meter.polled();
+        let before = this.work.meter().polled();
         let poll = this.work.poll_unpin(cx);
-        slot.used(this.meter.polled().saturating_sub(before));
+        slot.used(this.work.meter().polled().saturating_sub(before));
         poll
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use modelet_engine::CompileConfig;
 use modelet_types::manifest::KeyValue;
 use modelet_types::{Ceiling, Limits, StatedLimits};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -120,10 +121,12 @@ pub struct CompileSettings {
 
 impl Default for CompileSettings {
     fn default() -> Self {
+        let engine = CompileConfig::default();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
-            memory_bytes: 2 << 30,
-            cpu_time_ms: 120_000,
-            wall_time_ms: 300_000,
+            memory_bytes: engine.memory_bytes,
+            cpu_time_ms: ms(engine.cpu_time),
+            wall_time_ms: ms(engine.wall_time),
             confinement: Confinement::BestEffort,
             program: None,
         }

@@ -1,5 +1,6 @@
 //! What every controller can reach.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use modelet_control::Control;
@@ -9,6 +10,7 @@ use modelet_keyvalue::KeyValueStores;
 use modelet_observe::{FunctionLogs, Metrics};
 use modelet_runtime::Runtime;
 use modelet_store::Actor;
+use modelet_types::id::InvalidName;
 use modelet_types::{Code, FunctionName, Problem, TenantName};
 use tokio::sync::{Semaphore, watch};
 
@@ -59,7 +61,14 @@ impl std::ops::Deref for Context {
 
 /// Reads a function's name out of an address.
 pub(crate) fn function_name(text: &str) -> Result<FunctionName, Problem> {
-    text.parse().map_err(|error: modelet_types::id::InvalidName| {
-        Problem::new(Code::InvalidInput, error.to_string()).at("function")
-    })
+    name(text, "function")
+}
+
+/// Reads a name out of an address, in which it stands as `parameter`.
+pub(crate) fn name<N>(text: &str, parameter: &'static str) -> Result<N, Problem>
+where
+    N: FromStr<Err = InvalidName>,
+{
+    text.parse()
+        .map_err(|error: InvalidName| Problem::new(Code::InvalidInput, error.to_string()).at(parameter))
 }

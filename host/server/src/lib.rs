@@ -23,4 +23,4 @@ pub use config::{
 };
 pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};
-pub use modelet_engine::compile_worker;
+pub use modelet_engine::compile_worker_if_asked;

@@ -170,8 +170,22 @@ pub(crate) async fn get(
     find(connection, tenant, name).await?.ok_or_else(|| StoreError::NoFunction(name.clone()))
 }
 
+/// The function, which is made if it is not there.
+pub(crate) async fn find_or_create(
+    tx: &mut Tx,
+    actor: &Actor,
+    tenant: &TenantName,
+    name: &FunctionName,
+) -> Result<Function, StoreError> {
+    if let Some(function) = find(tx, tenant, name).await? {
+        return Ok(function);
+    }
+    create(tx, actor, tenant, name).await?;
+    get(tx, tenant, name).await
+}
+
 /// Makes a function without revisions.
-pub(crate) async fn create(
+async fn create(
     tx: &mut Tx,
     actor: &Actor,
     tenant: &TenantName,

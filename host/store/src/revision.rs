@@ -67,9 +67,7 @@ impl Store {
                 return Err(StoreError::NoArtifact { field: field.clone(), digest });
             }
         }
-        if function::find(&mut tx, tenant, function).await?.is_none() {
-            function::create(&mut tx, actor, tenant, function).await?;
-        }
+        function::find_or_create(&mut tx, actor, tenant, function).await?;
         secret::check_set(&mut tx, tenant, function, &new.spec.secrets).await?;
         let number = next_number(&mut tx, tenant, &format!("revisions/{function}")).await?;
         fail::fail_point!("store::revision::numbered");

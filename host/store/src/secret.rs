@@ -63,10 +63,7 @@ impl Store {
         value: &SecretValue,
     ) -> Result<Secret, StoreError> {
         let mut tx = self.database.write().await?;
-        if function::find(&mut tx, tenant, function).await?.is_none() {
-            function::create(&mut tx, actor, tenant, function).await?;
-        }
-        let owner = function::get(&mut tx, tenant, function).await?;
+        let owner = function::find_or_create(&mut tx, actor, tenant, function).await?;
         let before = find(&mut tx, tenant, function, name).await?;
         if before.is_none() && count(&mut tx, tenant, function).await? >= MAX_SECRETS {
             return Err(StoreError::TooManySecrets { function: function.clone(), max: MAX_SECRETS });

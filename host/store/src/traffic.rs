@@ -25,10 +25,7 @@ impl Store {
         if function.traffic == split {
             return Ok(function);
         }
-        for share in split.shares() {
-            let revision = revision::get(&mut tx, tenant, name, share.revision).await?;
-            secret::check_revision(&mut tx, tenant, &revision).await?;
-        }
+        check(&mut tx, tenant, name, &split).await?;
         set(&mut tx, actor, tenant, name, &split).await?;
         commit(tx, tenant, name).await
     }
@@ -51,10 +48,7 @@ impl Store {
         let (id, split) = earlier(&mut tx, tenant, &function)
             .await?
             .ok_or_else(|| StoreError::NothingToRollBack(name.clone()))?;
-        for share in split.shares() {
-            let revision = revision::get(&mut tx, tenant, name, share.revision).await?;
-            secret::check_revision(&mut tx, tenant, &revision).await?;
-        }
+        check(&mut tx, tenant, name, &split).await?;
         let states = States { before: Some(&function.traffic), after: Some(&split) };
         let version =
             change::record(&mut tx, tenant, actor, Action::TrafficRollBack, &subject(name), states).await?;
@@ -62,6 +56,20 @@ impl Store {
         function::set_version(&mut tx, tenant, name, version).await?;
         commit(tx, tenant, name).await
     }
+}
+
+/// Checks that the revisions of a split are there and have their secrets.
+async fn check(
+    tx: &mut Tx,
+    tenant: &TenantName,
+    name: &FunctionName,
+    split: &TrafficSplit,
+) -> Result<(), StoreError> {
+    for share in split.shares() {
+        let revision = revision::get(tx, tenant, name, share.revision).await?;
+        secret::check_revision(tx, tenant, &revision).await?;
+    }
+    Ok(())
 }
 
 /// Gives a function a new traffic split, whose revisions are known to exist.

@@ -64,8 +64,7 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
     match &arguments.action {
         Action::Set { function, name, file } => {
             let value = read(file.as_deref())?;
-            let answer =
-                client.set_secret(function.as_str(), name.as_str(), without_line_end(&value)).await?;
+            let answer = client.set_secret(function.as_str(), name.as_str(), &value).await?;
             output.answer(&answer.raw, || format!("{GREEN}set{GREEN:#} secret {name} of {function}\n"))?;
         }
         Action::Delete { function, name } => {
@@ -101,8 +100,9 @@ fn read(file: Option<&Path>) -> anyhow::Result<String> {
     }
     let text =
         String::from_utf8(bytes).map_err(|_| Error::Invalid("a secret's value is UTF-8 text".into()))?;
-    match without_line_end(&text).len() {
-        1..=MAX_SECRET_BYTES => Ok(text),
+    let value = without_line_end(&text);
+    match value.len() {
+        1..=MAX_SECRET_BYTES => Ok(value.to_owned()),
         0 => Err(Error::Invalid("a secret's value cannot be empty".into()).into()),
         _ => Err(Error::Invalid(format!("a secret's value has at most {MAX_SECRET_BYTES} bytes")).into()),
     }
@@ -124,7 +124,7 @@ mod tests {
         let path = folder.path().join("key");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            read(Some(&path)).map(|text| without_line_end(&text).to_owned())
+            read(Some(&path))
         };
         assert_eq!(read(b"sesame\n").unwrap(), "sesame");
         assert_eq!(read(b"two\r\nlines\r\n").unwrap(), "two\r\nlines");

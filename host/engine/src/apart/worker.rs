@@ -73,12 +73,15 @@ impl Orders {
     }
 }
 
-/// Is the process that compiles one component: the whole of a `main` whose arguments begin with
-/// `compile-worker`; `arguments` are those after it. The component comes on standard input, and the
-/// answer goes to standard output.
+/// Compiles one component and ends the process, if this program's arguments begin with
+/// `compile-worker`. The component comes on standard input, and the answer goes to standard output.
 ///
-/// Must be called before the process has a second thread or opens anything. Ends the process.
-pub fn compile_worker(arguments: impl IntoIterator<Item = OsString>) -> ! {
+/// For the beginning of `main`, before the process has a second thread or opens anything.
+pub fn compile_worker_if_asked() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|argument| argument != ARGUMENT) {
+        return;
+    }
     process::exit(match work(arguments) {
         Ok(()) => 0,
         Err(Failure::OutOfMemory) => OUT_OF_MEMORY,

@@ -69,8 +69,7 @@ impl Host {
         bucket: &Resource<Bucket>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, KeyValueError>> {
-        let values = self.keys_and_values(bucket)?.get(vec![key]).await;
-        Ok(values.map(|values| values.into_iter().next().flatten()))
+        Ok(get_one(&*self.keys_and_values(bucket)?, key).await)
     }
 
     async fn get_several(
@@ -91,6 +90,10 @@ impl Host {
             Err(error) => Ok(Err(error)),
         }
     }
+}
+
+async fn get_one(key_value: &dyn KeyValue, key: String) -> Result<Option<Vec<u8>>, KeyValueError> {
+    Ok(key_value.get(vec![key]).await?.into_iter().next().flatten())
 }
 
 impl store::Host for Host {
@@ -225,8 +228,7 @@ impl atomics::HostCas for Host {
         cas: Resource<Cas>,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, store::Error>> {
         let key = self.table.get(&cas)?.key.clone();
-        let values = self.granted()?.get(vec![key]).await;
-        Ok(values.map(|values| values.into_iter().next().flatten()).map_err(Into::into))
+        Ok(get_one(&*self.granted()?, key).await.map_err(Into::into))
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::context::{Context, function_name};
+use crate::context::{self, Context, function_name};
 use crate::extract::{Path, json_body};
 use crate::problem::{ProblemBody, Result};
 
@@ -89,7 +89,7 @@ pub(crate) async fn set(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<SecretBody>> {
-    let (function, name) = (function_name(&function)?, secret_name(&name)?);
+    let (function, name) = (function_name(&function)?, context::name(&name, "name")?);
     let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
     let value = value_of(&bytes)?;
     let secret =
@@ -105,7 +105,7 @@ pub(crate) async fn delete(
     State(context): State<Context>,
     Path((function, name)): Path<(String, String)>,
 ) -> Result<StatusCode> {
-    let (function, name) = (function_name(&function)?, secret_name(&name)?);
+    let (function, name) = (function_name(&function)?, context::name(&name, "name")?);
     context.control.delete_secret(&context.actor(), &context.tenant(), &function, name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -117,12 +117,6 @@ fn value_of(body: &[u8]) -> std::result::Result<SecretValue, Problem> {
         Problem::new(Code::InvalidInput, detail).at("body")
     })?;
     SecretValue::new(body.value)
-}
-
-fn secret_name(text: &str) -> std::result::Result<SecretName, Problem> {
-    text.parse().map_err(|error: modelet_types::id::InvalidName| {
-        Problem::new(Code::InvalidInput, error.to_string()).at("name")
-    })
 }
 
 #[cfg(test)]
