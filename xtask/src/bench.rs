@@ -3,17 +3,23 @@
 //! One run measures everything on one machine; figures of different runs do not compare. Nothing
 //! here links the host: it is the release build of `modelet serve`, called over HTTP.
 
+mod attacks;
 mod bars;
 mod client;
 mod cpu;
+mod density;
 mod digits;
 mod fresh;
+mod hello;
 mod host;
 mod languages;
+mod memory;
 mod neighbour;
 mod peers;
 mod report;
+mod rounds;
 mod server;
+mod siege;
 mod stats;
 mod verify;
 mod wake;
@@ -30,6 +36,7 @@ use clap::{Args, ValueEnum};
 use crate::machine::{self, Need};
 use crate::shell::{command, run as sh};
 use crate::workspace;
+use peers::Peer;
 use report::Report;
 
 /// What to measure.
@@ -60,8 +67,14 @@ pub enum Benchmark {
     Languages,
     /// Many calls at once, beside the floor and beside FastAPI.
     Digits,
+    /// The same component as under `wasmtime serve`.
+    Hello,
+    /// Ten thousand functions on one host.
+    Density,
     /// Calls of a function while others attack the host.
     Neighbour,
+    /// Attacks for ten minutes, and what is left of them.
+    Siege,
 }
 
 /// How much is measured.
@@ -73,10 +86,26 @@ pub struct Effort {
     pub rounds: usize,
     /// Length of a round.
     pub round: Duration,
+    /// Functions of the host that has many.
+    pub functions: usize,
+    /// Length of the attacks on a host that is watched.
+    pub siege: Duration,
 }
 
-const FULL: Effort = Effort { samples: 200, rounds: 7, round: Duration::from_secs(3) };
-const QUICK: Effort = Effort { samples: 20, rounds: 3, round: Duration::from_secs(1) };
+const FULL: Effort = Effort {
+    samples: 200,
+    rounds: 7,
+    round: Duration::from_secs(3),
+    functions: 10_000,
+    siege: Duration::from_secs(600),
+};
+const QUICK: Effort = Effort {
+    samples: 20,
+    rounds: 3,
+    round: Duration::from_secs(1),
+    functions: 100,
+    siege: Duration::from_secs(20),
+};
 
 /// Set by Ctrl-C. The servers get the signal too, so what is measured afterwards means nothing.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -105,7 +134,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Fresh => fresh::run(&effort, &mut report)?,
             Benchmark::Languages => languages::run(&effort, &mut report)?,
             Benchmark::Digits => digits::run(&effort, &mut report)?,
+            Benchmark::Hello => hello::run(&effort, &mut report)?,
+            Benchmark::Density => density::run(&effort, &mut report)?,
             Benchmark::Neighbour => neighbour::run(&effort, &mut report)?,
+            Benchmark::Siege => siege::run(&effort, &mut report)?,
         }
         check_interrupted()?;
     }
@@ -136,7 +168,10 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype"]))?;
     sh(&mut command("cargo", ["build", "--release", "-p", "modelet", "-p", "floor"]))?;
     if with_fastapi {
-        peers::set_up_fastapi()?;
+        Peer::FastApi.set_up()?;
+    }
+    if chosen.contains(&Benchmark::Hello) {
+        Peer::Wasmtime.set_up()?;
     }
     Ok(())
 }

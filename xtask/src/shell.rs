@@ -14,7 +14,19 @@ pub fn command<S: AsRef<OsStr>>(
 ) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(workspace::root());
+    for (name, _) in std::env::vars_os() {
+        if is_of_this_package(&name) {
+            command.env_remove(name);
+        }
+    }
     command
+}
+
+/// Whether cargo has set a variable for this program alone. Build scripts look at some of them, and
+/// what cargo builds for this program would be built anew when somebody calls cargo themselves.
+fn is_of_this_package(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 /// Runs a command, which prints for itself.

@@ -1,16 +1,15 @@
 //! The folder of compiled code.
 //!
 //! wasmtime runs a compiled file as it is, so only files that this host wrote may be loaded: each
-//! is written with its SHA-256 beside it, checked once per start of the host through the
-//! descriptor that is then mapped, and remembered by its inode. The folder's name has the engine's
-//! compatibility hash, so another version or other settings never see each other's code.
+//! is written with its SHA-256 beside it, checked once per start of the host, and remembered by its
+//! inode. Nobody else writes in the folder; what the check finds is damage. The folder's name has the
+//! engine's compatibility hash, so another version or other settings never see each other's code.
 #![expect(unsafe_code, reason = "wasmtime runs what it maps: that the file is ours is checked here")]
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -32,10 +31,16 @@ const DRAFT: &str = "draft-";
 #[derive(Clone)]
 pub struct Code {
     pub(crate) component: Component,
+    size_bytes: u64,
     kind: Arc<OnceLock<HandlerKind>>,
 }
 
 impl Code {
+    /// Bytes of its file, all of which can be in memory.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
     /// Which contract the handler fulfils: found out once per start of the host, not with each wake.
     ///
     /// # Errors
@@ -74,10 +79,9 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(file: &File) -> io::Result<Self> {
-        let meta = file.metadata()?;
+    fn of(meta: &fs::Metadata) -> Self {
         let changed = (meta.ctime(), meta.ctime_nsec());
-        Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.len(), changed })
+        Self { device: meta.dev(), inode: meta.ino(), size: meta.len(), changed }
     }
 }
 
@@ -172,27 +176,25 @@ impl CodeCache {
         let internal = |error: &dyn std::fmt::Display| {
             Problem::new(ErrorCode::Internal, format!("cannot load compiled code: {error}"))
         };
-        let mut file = match File::open(self.code_path(component)) {
-            Ok(file) => file,
+        let path = self.code_path(component);
+        let Checked { identity, kind } = match self.check(component, &path) {
+            Ok(Some(checked)) => checked,
+            Ok(None) => {
+                tracing::warn!(%component, "compiled code is damaged or incomplete and is removed");
+                self.remove(component).map_err(|error| internal(&error))?;
+                return Ok(None);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(internal(&error)),
         };
-        let Some(kind) = self.check(component, &mut file).map_err(|error| internal(&error))? else {
-            tracing::warn!(%component, "compiled code is damaged or incomplete and is removed");
-            self.remove(component).map_err(|error| internal(&error))?;
-            return Ok(None);
-        };
-        // Through the descriptor that was checked, not through the name, which may point elsewhere
-        // by now.
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         // SAFETY: the file was written by `keep` from the output of this same engine's
         // compatible version (the folder's name has its hash; `apart.rs` says what may be thought of a
         // process that compiled), its content was checked against the sum written with it, and the
-        // folder is writable by this host alone.
-        let loaded = unsafe { Component::deserialize_file(&self.wasmtime, path) };
-        loaded
-            .map(|component| Some(Code { component, kind }))
-            .map_err(|error| internal(&format!("{error:#}")))
+        // folder is writable by this host alone, which never writes to a file that has this name: what
+        // `keep` may have put in its place since is as good.
+        let loaded = unsafe { Component::deserialize_file(&self.wasmtime, &path) };
+        let component = loaded.map_err(|error| internal(&format!("{error:#}")))?;
+        Ok(Some(Code { component, size_bytes: identity.size, kind }))
     }
 
     /// Removes the code of `component`. Handlers that use it go on.
@@ -210,19 +212,21 @@ impl CodeCache {
         Ok(())
     }
 
-    /// What is known of code that fits its sum; `None` if it does not.
-    fn check(&self, component: &Digest, file: &mut File) -> io::Result<Option<Arc<OnceLock<HandlerKind>>>> {
-        let identity = Identity::of(file)?;
+    /// What is known of the code at `path` if it fits its sum; `None` if it does not.
+    fn check(&self, component: &Digest, path: &Path) -> io::Result<Option<Checked>> {
+        let identity = Identity::of(&fs::metadata(path)?);
         if let Some(checked) = self.checked().get(component).filter(|checked| checked.identity == identity) {
-            return Ok(Some(checked.kind.clone()));
+            return Ok(Some(checked.clone()));
         }
+        let mut file = File::open(path)?;
+        let identity = Identity::of(&file.metadata()?);
         let Ok(wanted) = fs::read_to_string(self.sum_path(component)) else { return Ok(None) };
-        if wanted != Digest::of_reader(file)?.to_string() {
+        if wanted != Digest::of_reader(&mut file)?.to_string() {
             return Ok(None);
         }
-        let kind = Arc::default();
-        self.checked().insert(*component, Checked { identity, kind: Arc::clone(&kind) });
-        Ok(Some(kind))
+        let checked = Checked { identity, kind: Arc::default() };
+        self.checked().insert(*component, checked.clone());
+        Ok(Some(checked))
     }
 
     fn checked(&self) -> MutexGuard<'_, HashMap<Digest, Checked>> {

@@ -136,6 +136,10 @@ pub struct HostMetrics {
     pub model_loads: Counter,
     /// Instances that run now.
     pub instances_running: Gauge,
+    /// Revisions of which anything is loaded.
+    pub revisions_awake: Gauge,
+    /// Revisions put to sleep before their time, for want of room.
+    pub evictions: Counter,
     /// Compilations of handlers, with their duration.
     pub compilation: DurationHistogram,
     wakes: [DurationHistogram; Layer::ALL.len()],
@@ -297,6 +301,12 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
     out.counter("modelet_model_loads", "Sessions loaded", |out| out.put(&[], host.model_loads.get()))?;
     out.gauge("modelet_instances_running", "Instances that run now", |out| {
         out.put(&[], host.instances_running.get() as f64)
+    })?;
+    out.gauge("modelet_revisions_awake", "Revisions of which anything is loaded", |out| {
+        out.put(&[], host.revisions_awake.get() as f64)
+    })?;
+    out.counter("modelet_evictions", "Revisions put to sleep before their time, for want of room", |out| {
+        out.put(&[], host.evictions.get())
     })?;
     out.counter("modelet_compilations", "Handlers compiled", |out| out.put(&[], host.compilation.count()))?;
     out.histogram("modelet_compilation_duration_seconds", "Compiling a handler", |out| {

@@ -77,6 +77,11 @@ impl<T> Layer<T> {
         Some(left)
     }
 
+    /// How long nobody has used it.
+    pub(crate) fn idle_time(&self, now: Instant) -> Duration {
+        self.last_used.elapsed(now)
+    }
+
     /// Drops the value.
     pub(crate) fn drop_now(&self) {
         self.value.store(None);

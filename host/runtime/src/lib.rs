@@ -31,3 +31,4 @@ pub use revision::{ModelRow, RevisionRow};
 pub use routing::RouteRow;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use state::{FunctionState, Instances, Layer, RevisionState, Row, SessionLayer, SessionPhase};
+pub use sweep::AwakeBudget;

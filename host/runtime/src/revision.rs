@@ -181,6 +181,29 @@ impl Revision {
         [layer, instance].into_iter().flatten().min()
     }
 
+    /// Drops what is loaded, if no call uses it. A call that comes meanwhile keeps what it has found.
+    pub(crate) fn put_to_sleep(&self) {
+        if self.admission.running() == 0 {
+            self.handler.drop_now();
+            self.code.drop_now();
+        }
+    }
+
+    /// Whether nothing is loaded or about to be.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.admission.running() == 0 && !self.handler.is_resident() && !self.code.is_resident()
+    }
+
+    /// How long no call has used what is loaded; `None` while one does.
+    pub(crate) fn idle_time(&self, now: Instant) -> Option<Duration> {
+        (self.admission.running() == 0).then(|| self.handler.idle_time(now).min(self.code.idle_time(now)))
+    }
+
+    /// Bytes of the code that is loaded.
+    pub(crate) fn code_bytes(&self) -> u64 {
+        self.code.peek().map_or(0, |code| code.size_bytes())
+    }
+
     /// Instances that have answered and wait for the next invocation.
     pub(crate) fn idle_instances(&self) -> usize {
         self.handler.peek().map_or(0, |handler| handler.idle_instances())

@@ -12,7 +12,7 @@ use modelet_types::Code;
 
 use crate::budget::BodyBudget;
 use crate::routing::RoutingTable;
-use crate::sweep::{Residents, Sweeper};
+use crate::sweep::{AwakeBudget, Residents, Sweeper};
 
 /// What the data plane stands on, and its settings.
 pub struct RuntimeConfig {
@@ -35,6 +35,8 @@ pub struct RuntimeConfig {
     /// Bytes of the requests' bodies that are gathered at one time, of all functions together. A
     /// body holds its part until its handler has answered; without any left, calls are refused.
     pub request_body_budget_bytes: u64,
+    /// How much may be awake at one time.
+    pub awake: AwakeBudget,
     /// The status number that the protocol in front gives a code, for the usage record.
     pub status_of: fn(Code) -> u16,
 }
@@ -58,8 +60,12 @@ pub struct Runtime {
 impl Runtime {
     /// Starts the data plane with an empty routing table. Must be called within a tokio runtime.
     pub fn start(config: RuntimeConfig) -> Arc<Self> {
-        let residents = Arc::new(Residents::default());
-        let sweeper = Sweeper::start(residents.clone(), config.inference.clone());
+        let residents = Arc::new(Residents::new(config.awake));
+        let sweeper = Sweeper::start(residents.clone(), config.inference.clone(), config.metrics.clone());
+        let counted = residents.clone();
+        config.metrics.before_scrape(move |host| {
+            host.revisions_awake.set(i64::try_from(counted.count()).unwrap_or(i64::MAX));
+        });
         Arc::new(Self {
             body_budget: BodyBudget::new(config.request_body_budget_bytes),
             config,

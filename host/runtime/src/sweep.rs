@@ -1,10 +1,12 @@
 //! Scaling to zero: what is awake, and the task that lets it sleep again.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use modelet_inference::Inference;
+use modelet_observe::Metrics;
 use modelet_types::{FunctionName, RevisionNumber, TenantName};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -14,18 +16,58 @@ use crate::revision::Revision;
 /// How exactly idle timeouts are kept: the least time between two looks at what is awake.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// How much may be awake at one time. What is over it is put to sleep before its idle time is over,
+/// first what was used the longest ago; what runs is never touched. Kept within [`INTERVAL`], so that
+/// for as long more can be awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AwakeBudget {
+    /// Revisions: each has a file descriptor and several mappings of memory.
+    pub revisions: usize,
+    /// Bytes of their compiled code, which can all be in memory.
+    pub code_bytes: u64,
+}
+
+impl AwakeBudget {
+    fn allows(&self, revisions: usize, code_bytes: u64) -> bool {
+        revisions <= self.revisions && code_bytes <= self.code_bytes
+    }
+
+    /// What is left awake once it was exceeded: a tenth less, so that the next wakes exceed it not at
+    /// once again.
+    fn after_eviction(self) -> Self {
+        Self {
+            revisions: self.revisions - self.revisions / 10,
+            code_bytes: self.code_bytes - self.code_bytes / 10,
+        }
+    }
+}
+
 /// The revisions that have anything loaded. Sweeping costs what is awake, not what is deployed.
-#[derive(Default)]
 pub(crate) struct Residents {
-    revisions: DashMap<(TenantName, FunctionName, RevisionNumber), Arc<Revision>>,
+    revisions: DashMap<Key, Arc<Revision>>,
     changes: Notify,
+    budget: AwakeBudget,
+}
+
+type Key = (TenantName, FunctionName, RevisionNumber);
+
+fn key(revision: &Revision) -> Key {
+    (revision.tenant.clone(), revision.function.clone(), revision.number)
 }
 
 impl Residents {
+    pub(crate) fn new(budget: AwakeBudget) -> Self {
+        Self { revisions: DashMap::new(), changes: Notify::new(), budget }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.revisions.len()
+    }
+
     /// Adds a revision that is about to wake.
     pub(crate) fn add(self: &Arc<Self>, revision: &Arc<Revision>) -> Added {
-        let key = (revision.tenant.clone(), revision.function.clone(), revision.number);
-        self.revisions.insert(key, revision.clone());
+        self.revisions.insert(key(revision), revision.clone());
         Added(self.clone())
     }
 
@@ -35,14 +77,53 @@ impl Residents {
     }
 
     /// Drops what is idle, and says when to look again; `None` if nothing is awake.
-    fn sweep(&self, now: Instant) -> Option<Duration> {
+    fn sweep(&self, now: Instant, metrics: &Metrics) -> Option<Duration> {
+        // Copied out, since instances take time to free, and calls wait for this map.
+        let awake: Vec<Arc<Revision>> = self.revisions.iter().map(|entry| entry.value().clone()).collect();
         let mut due: Option<Duration> = None;
-        self.revisions.retain(|_, revision| {
+        for revision in &awake {
             let next = revision.sweep(now);
             due = [due, next].into_iter().flatten().min();
-            next.is_some()
-        });
+            if next.is_none() {
+                self.remove_if_asleep(revision);
+            }
+        }
+        let evicted = self.keep_within_budget(&awake, now);
+        metrics.host().evictions.add(evicted);
         due
+    }
+
+    /// Puts to sleep what is over the budget, and says how many those were.
+    fn keep_within_budget(&self, awake: &[Arc<Revision>], now: Instant) -> u64 {
+        let mut count = self.revisions.len();
+        let mut code_bytes = awake.iter().map(|revision| revision.code_bytes()).sum();
+        if self.budget.allows(count, code_bytes) {
+            return 0;
+        }
+        let idle = awake.iter().filter_map(|revision| Some((revision.idle_time(now)?, revision)));
+        let mut idle: Vec<_> = idle.filter(|(_, revision)| !revision.is_asleep()).collect();
+        idle.sort_by_key(|(time, _)| Reverse(*time));
+        let target = self.budget.after_eviction();
+        let mut evicted = 0;
+        for (_, revision) in idle {
+            if target.allows(count, code_bytes) {
+                break;
+            }
+            let freed = revision.code_bytes();
+            revision.put_to_sleep();
+            if self.remove_if_asleep(revision) {
+                count = count.saturating_sub(1);
+                code_bytes = code_bytes.saturating_sub(freed);
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+
+    /// Takes a revision out that has nothing loaded, and says whether it was so. A call that comes
+    /// later adds it anew before it loads anything.
+    fn remove_if_asleep(&self, revision: &Revision) -> bool {
+        self.revisions.remove_if(&key(revision), |_, resident| resident.is_asleep()).is_some()
     }
 }
 
@@ -60,11 +141,11 @@ impl Drop for Added {
 pub(crate) struct Sweeper(JoinHandle<()>);
 
 impl Sweeper {
-    pub(crate) fn start(residents: Arc<Residents>, inference: Arc<Inference>) -> Self {
+    pub(crate) fn start(residents: Arc<Residents>, inference: Arc<Inference>, metrics: Arc<Metrics>) -> Self {
         Self(tokio::spawn(async move {
             loop {
                 let now = Instant::now();
-                let revisions = residents.sweep(now);
+                let revisions = residents.sweep(now, &metrics);
                 let sessions = sweep_sessions(&inference, now).await;
                 match [revisions, sessions].into_iter().flatten().min() {
                     Some(due) => {

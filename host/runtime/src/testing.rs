@@ -16,7 +16,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::revision::Revision;
-use crate::{RevisionRow, RouteRow, Runtime, RuntimeConfig};
+use crate::{AwakeBudget, RevisionRow, RouteRow, Runtime, RuntimeConfig};
 
 /// A running data plane, and the folder that goes with it.
 pub(crate) struct TestRuntime {
@@ -42,6 +42,7 @@ impl TestRuntime {
             wake_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
             request_body_budget_bytes: 1 << 20,
+            awake: AwakeBudget { revisions: 10, code_bytes: 1 << 20 },
             status_of: |_| 500,
         };
         Self { runtime: Runtime::start(config), ledger, _folder: folder }

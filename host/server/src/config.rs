@@ -36,6 +36,11 @@ pub struct Config {
     /// Connections that may be open at one time; more wait until one is closed. 0 is as many as the
     /// process may have file descriptors, less a quarter and at least 256 for files.
     pub max_connections: u32,
+    /// Revisions that may be awake at one time. 0 is as many as the process has file descriptors and
+    /// mappings for.
+    pub max_awake_revisions: u32,
+    /// Bytes of their compiled code. 0 is a quarter of the machine's memory.
+    pub max_awake_code_bytes: u64,
     /// The largest artifact that may be uploaded.
     pub max_artifact_bytes: u64,
     /// The longest that a caller waits for a cold function to wake.
@@ -161,6 +166,8 @@ impl Default for Config {
             workers: 0,
             max_instances: 1_000,
             max_connections: 0,
+            max_awake_revisions: 0,
+            max_awake_code_bytes: 0,
             max_artifact_bytes: MAX_ARTIFACT_BYTES,
             wake_timeout_ms: 60_000,
             header_timeout_ms: 10_000,

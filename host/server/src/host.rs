@@ -22,7 +22,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::config::{CompileSettings, Config, Confinement, InvalidSetting};
 use crate::context::{Context, Parts};
 use crate::publisher::ToRuntime;
-use crate::{descriptors, listener, routes, status};
+use crate::{awake, descriptors, listener, routes, status};
 
 /// Deploys that may be under way at one time, from the first byte of the manifest on: each holds
 /// megabytes, and one compiles at a time.
@@ -131,6 +131,7 @@ impl Host {
             wake_timeout: config.wake_timeout(),
             body_idle_timeout: config.body_idle_timeout(),
             request_body_budget_bytes: RuntimeConfig::DEFAULT_REQUEST_BODY_BUDGET_BYTES,
+            awake: awake::budget(&config, connections.max_connections),
             status_of: status::number_of,
         });
         let control_config = ControlConfig {

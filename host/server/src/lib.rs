@@ -3,6 +3,7 @@
 //! The only crate that knows status numbers, headers and addresses. Routes are in `routes.rs`, one
 //! controller file per subject; the status of every error code is in `status.rs`.
 
+mod awake;
 mod config;
 mod context;
 mod controllers;

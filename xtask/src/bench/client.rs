@@ -22,7 +22,7 @@ pub struct Client {
     connection: Option<TcpStream>,
 }
 
-/// An answer with status 200, and what it cost.
+/// An answer of success, and what it cost.
 pub struct Timed {
     /// The answer.
     pub value: Value,
@@ -40,7 +40,7 @@ impl Client {
     /// Gets a JSON answer.
     ///
     /// # Errors
-    /// If there is none, or its status is not 200.
+    /// If there is none, or its status is not one of success.
     pub fn get(&mut self, url: &str) -> anyhow::Result<Value> {
         Ok(self.call("GET", url, &[]).with_context(|| format!("GET {url}"))?.value)
     }
@@ -48,9 +48,17 @@ impl Client {
     /// Posts JSON, and says how long the answer took.
     ///
     /// # Errors
-    /// If there is no answer, or its status is not 200.
+    /// If there is no answer, or its status is not one of success.
     pub fn post(&mut self, url: &str, body: &[u8]) -> anyhow::Result<Timed> {
         self.call("POST", url, body).with_context(|| format!("POST {url}"))
+    }
+
+    /// Puts bytes.
+    ///
+    /// # Errors
+    /// If there is no answer, or its status is not one of success.
+    pub fn put(&mut self, url: &str, body: &[u8]) -> anyhow::Result<Timed> {
+        self.call("PUT", url, body).with_context(|| format!("PUT {url}"))
     }
 
     fn call(&mut self, method: &str, url: &str, body: &[u8]) -> anyhow::Result<Timed> {
@@ -94,7 +102,7 @@ struct Answer {
 impl Answer {
     fn timed(self, took: Duration) -> anyhow::Result<Timed> {
         let text = String::from_utf8_lossy(&self.body);
-        ensure!(self.status == 200, "answered {}: {text}", self.status);
+        ensure!((200..300).contains(&self.status), "answered {}: {text}", self.status);
         Ok(Timed { value: serde_json::from_str(&text)?, took, wake: self.wake })
     }
 }

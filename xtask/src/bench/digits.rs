@@ -1,17 +1,11 @@
 //! Many calls at once: the host with fresh instances and with instances that answer again, the floor
 //! and FastAPI, round by round in turn.
-//!
-//! The four take turns in every round, and the order is reversed in every other one, so that what
-//! else the machine does hits them alike. A ratio is the median of the rounds' own ratios.
-
-use std::array;
 
 use anyhow::Context as _;
 
 use super::report::Report;
-use super::server::Server;
-use super::stats::median;
-use super::wrk::{self, Round};
+use super::rounds;
+use super::wrk::Round;
 use super::{Effort, peers, verify};
 
 /// Connections of the client.
@@ -45,7 +39,7 @@ pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     }
     for connections in CONNECTIONS {
         eprintln!("digits at {connections} connections: {} rounds of each server", effort.rounds);
-        let rounds = measure(&servers, connections, effort)?;
+        let rounds = rounds::take_turns(&servers, connections, effort)?;
         add_figures(&rounds, connections, report)?;
     }
     for server in &servers {
@@ -54,39 +48,10 @@ pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rounds of each server.
-fn measure(
-    servers: &[Server; SERVERS],
-    connections: usize,
-    effort: &Effort,
-) -> anyhow::Result<[Vec<Round>; SERVERS]> {
-    for server in servers {
-        wrk::warm_up(server, connections, effort)?;
-    }
-    let mut rounds: [Vec<Round>; SERVERS] = array::from_fn(|_| Vec::new());
-    for round in 0..effort.rounds {
-        for turn in 0..SERVERS {
-            let server = if round % 2 == 0 { turn } else { SERVERS - 1 - turn };
-            rounds[server].push(wrk::round(&servers[server], connections, effort.round)?);
-        }
-    }
-    Ok(rounds)
-}
-
-fn add_figures(
-    rounds: &[Vec<Round>; SERVERS],
-    connections: usize,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let of = |server: usize, figure: fn(&Round) -> f64| -> anyhow::Result<f64> {
-        let values: Vec<f64> = rounds[server].iter().map(figure).collect();
-        median(&values).context("there are no rounds")
-    };
-    let ratio = |ours: usize, other: usize, figure: fn(&Round) -> f64| -> anyhow::Result<f64> {
-        let pairs = rounds[ours].iter().zip(&rounds[other]);
-        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| figure(ours) / figure(theirs)).collect();
-        median(&ratios).context("there are no rounds")
-    };
+fn add_figures(rounds: &[Vec<Round>], connections: usize, report: &mut Report) -> anyhow::Result<()> {
+    let of = |server: usize, figure| rounds::median_of(&rounds[server], figure);
+    let ratio =
+        |ours: usize, other: usize, figure| rounds::median_ratio(&rounds[ours], &rounds[other], figure);
     let c = connections;
     for (server, (_, prefix)) in NAMES.iter().enumerate() {
         report.add(format!("{prefix}digits_c{c}_rps"), of(server, |round| round.rps)?);
@@ -102,8 +67,8 @@ fn add_figures(
             report.add(format!("digits_c{c}_cpu_ratio_{name}{suffix}"), cpu);
         }
     }
-    let foreign: Vec<f64> = rounds.iter().flatten().map(|round| round.foreign_cores).collect();
-    report.add(format!("digits_c{c}_foreign_cores"), median(&foreign).context("there are no rounds")?);
+    let foreign = rounds::median_of(&rounds.concat(), |round| round.foreign_cores)?;
+    report.add(format!("digits_c{c}_foreign_cores"), foreign);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The host that is measured: `modelet serve` with its defaults and ONNX Runtime, in the release
 //! build.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -12,12 +14,20 @@ use crate::workspace;
 /// Starts a host on an empty data folder.
 pub fn start() -> anyhow::Result<Server> {
     let modelet = program("modelet")?;
-    Server::start("modelet", |address, folder| {
-        let mut command = Command::new(&modelet);
-        command.args(["serve", "--log", "warn", "--listen", &address.to_string(), "--onnxruntime"]);
-        command.arg(library()).arg("--data-dir").arg(folder.path().join("data"));
-        Ok(command)
-    })
+    Server::start("modelet", |address, folder| Ok(serve(&modelet, address, &folder.path().join("data"))))
+}
+
+/// Starts a host on a data folder that outlives it.
+pub fn start_on(data: &Path) -> anyhow::Result<Server> {
+    let modelet = program("modelet")?;
+    Server::start("modelet", |address, _| Ok(serve(&modelet, address, data)))
+}
+
+fn serve(modelet: &Path, address: SocketAddr, data: &Path) -> Command {
+    let mut command = Command::new(modelet);
+    command.args(["serve", "--log", "warn", "--listen", &address.to_string(), "--onnxruntime"]);
+    command.arg(library()).arg("--data-dir").arg(data);
+    command
 }
 
 /// Deploys an example as `function`, with `settings` put over its manifest, and returns the path at

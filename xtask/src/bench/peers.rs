@@ -1,7 +1,7 @@
 //! The servers that do the same work: the host, the floor below it, and what people would write
 //! instead. All run the same model in ONNX Runtime with one thread for a request.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::server::Server;
@@ -9,7 +9,7 @@ use super::{host, library, model, program};
 use crate::shell::{command, run as sh};
 use crate::workspace;
 
-const FASTAPI: &str = "bench/peers/fastapi";
+const PEERS: &str = "bench/peers";
 /// Worker processes of FastAPI: one for each core of the smallest machine worth measuring on.
 const FASTAPI_WORKERS: &str = "2";
 
@@ -42,26 +42,53 @@ pub fn start_floor() -> anyhow::Result<Server> {
     })
 }
 
-/// Makes FastAPI's virtual environment, unless it is there.
-pub fn set_up_fastapi() -> anyhow::Result<()> {
-    let script = workspace::root().join(FASTAPI).join("setup.sh");
-    sh(command("sh", [script]).arg(fastapi_environment()))
+/// Peers that come as packages of Python.
+#[derive(Clone, Copy)]
+pub enum Peer {
+    FastApi,
+    Wasmtime,
+}
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::FastApi => "fastapi",
+            Self::Wasmtime => "wasmtime",
+        }
+    }
+
+    /// Makes the peer's virtual environment, unless it is there.
+    pub fn set_up(self) -> anyhow::Result<()> {
+        let script = workspace::root().join(PEERS).join("setup.sh");
+        sh(command("sh", [script]).arg(self.name()).arg(self.environment()))
+    }
+
+    fn environment(self) -> PathBuf {
+        workspace::root().join(".cache/bench").join(self.name())
+    }
 }
 
 /// Starts FastAPI under uvicorn.
 pub fn start_fastapi() -> anyhow::Result<Server> {
     Server::start("fastapi", |address, _| {
-        let mut command = Command::new(fastapi_environment().join("bin/uvicorn"));
+        let mut command = Command::new(Peer::FastApi.environment().join("bin/uvicorn"));
         command
             .args(["app:app", "--workers", FASTAPI_WORKERS, "--no-access-log", "--log-level", "warning"])
             .args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
-            .current_dir(workspace::root().join(FASTAPI))
+            .current_dir(workspace::root().join(PEERS).join("fastapi"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("MODEL", model());
         Ok(command)
     })
 }
 
-fn fastapi_environment() -> PathBuf {
-    workspace::root().join(".cache/bench/fastapi")
+/// Starts `wasmtime serve` with `component` and the settings that make it fastest: the pooling
+/// allocator, no backtraces' details. An instance answers `requests` of them before it ends.
+pub fn start_wasmtime(component: &Path, requests: u32) -> anyhow::Result<Server> {
+    Server::start("wasmtime serve", |address, _| {
+        let mut command = Command::new(Peer::Wasmtime.environment().join("bin/wasmtime"));
+        command.args(["serve", "-Scli", "-Opooling-allocator=y", "--addr", &address.to_string()]);
+        command.args(["--max-instance-reuse-count", &requests.to_string()]).arg(component);
+        Ok(command)
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::check_interrupted;
+use super::{body, check_interrupted};
 
 /// The longest that a server may take to accept connections, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,9 +22,10 @@ pub struct Server {
     name: &'static str,
     origin: String,
     path: String,
+    body: Option<&'static Path>,
     process: Child,
     // What it keeps goes with it; it is stopped in `drop`, before its folder goes.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -36,7 +38,7 @@ impl Server {
         let folder = tempfile::Builder::new().prefix("modelet-bench-").tempdir();
         let folder = folder.context("cannot make a folder")?;
         let address = free_address()?;
-        let log = folder.path().join("log.txt");
+        let log = log_of(&folder);
         let output = File::create(&log).context("cannot make a log file")?;
         let errors = output.try_clone().context("cannot share a log file")?;
         let process = command(address, &folder)?
@@ -49,8 +51,9 @@ impl Server {
             name,
             origin: format!("http://{address}"),
             path: "/".to_owned(),
+            body: Some(body()),
             process,
-            _folder: folder,
+            folder,
         };
         let begin = Instant::now();
         while TcpStream::connect(address).is_err() {
@@ -75,7 +78,7 @@ impl Server {
         &self.origin
     }
 
-    /// Where it reads digits.
+    /// Where it is called: by default, where it reads digits.
     pub fn url(&self) -> String {
         format!("{}{}", self.origin, self.path)
     }
@@ -83,6 +86,23 @@ impl Server {
     /// Sets where it reads digits, if not at `/`.
     pub fn reads_at(&mut self, path: String) {
         self.path = path;
+    }
+
+    /// Sets where it is called without a body, for those that read no digits.
+    pub fn greets_at(&mut self, path: String) {
+        self.path = path;
+        self.body = None;
+    }
+
+    /// The file that is posted to it; without one it is asked with GET.
+    pub fn body(&self) -> Option<&'static Path> {
+        self.body
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> anyhow::Result<String> {
+        std::fs::read_to_string(log_of(&self.folder))
+            .with_context(|| format!("cannot read the log of {}", self.name))
     }
 
     /// Its process, which may have started others.
@@ -106,6 +126,10 @@ impl Drop for Server {
             let _ = self.process.wait();
         }
     }
+}
+
+fn log_of(folder: &TempDir) -> PathBuf {
+    folder.path().join("log.txt")
 }
 
 /// An address that is free now. Another program could take it first, and the server would say so.

@@ -8,10 +8,10 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use super::server::Server;
-use super::{Effort, body, check_interrupted, cpu};
+use super::{Effort, check_interrupted, cpu};
 use crate::workspace;
 
-const SCRIPT: &str = "xtask/src/bench/post.lua";
+const SCRIPT: &str = "xtask/src/bench/round.lua";
 
 /// What a round showed.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ struct Printed {
 /// If a single request failed: a server that refuses is quick, and its figures mean nothing.
 pub fn round(server: &Server, connections: usize, length: Duration) -> anyhow::Result<Round> {
     let before = Usage::read(server)?;
-    let printed = post(&server.url(), connections, length)?;
+    let printed = load(server, connections, length)?;
     let after = Usage::read(server)?;
     check_interrupted()?;
     ensure!(
@@ -93,15 +93,18 @@ impl Usage {
     }
 }
 
-fn post(url: &str, connections: usize, length: Duration) -> anyhow::Result<Printed> {
+fn load(server: &Server, connections: usize, length: Duration) -> anyhow::Result<Printed> {
     let root = workspace::root();
-    let output = Command::new("wrk")
+    let mut wrk = Command::new("wrk");
+    if let Some(body) = server.body() {
+        wrk.env("BODY", root.join(body));
+    }
+    let output = wrk
         .args(["--threads", "1", "--timeout", "10s", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{}s", length.as_secs().max(1))])
         .arg("--script")
         .arg(root.join(SCRIPT))
-        .arg(url)
-        .env("BODY", root.join(body()))
+        .arg(server.url())
         .output()
         .context("cannot run `wrk`")?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -133,6 +136,6 @@ mod tests {
     #[test]
     fn the_script_and_the_body_are_there() {
         assert!(workspace::root().join(SCRIPT).is_file());
-        assert!(workspace::root().join(body()).is_file());
+        assert!(workspace::root().join(super::super::body()).is_file());
     }
 }

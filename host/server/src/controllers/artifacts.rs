@@ -123,9 +123,8 @@ async fn store(
     let mut bytes = pin!(bytes.and_then(|piece| futures::future::ready(piece.map_err(io::Error::other))));
     let (store, tenant) = (context.control.store(), context.tenant());
     let appended = store.append_upload(&context.actor(), &tenant, digest, range, bytes.as_mut()).await;
-    if appended.is_err() {
-        drain(headers, bytes).await;
-    }
+    // What is refused, or was there already, has not been read to its end.
+    drain(headers, bytes).await;
     match appended {
         Ok(UploadState::Complete { size_bytes }) => {
             Ok((StatusCode::CREATED, Json(ArtifactBody { digest, size: size_bytes })).into_response())
