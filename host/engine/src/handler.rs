@@ -28,7 +28,7 @@ use crate::instance::Instance;
 use crate::invocation::{BodyStream, Invocation, Reply, Rest};
 use crate::meter::Meter;
 use crate::ports::{Level, Log, Source};
-use crate::schedule::is_within_first_slice;
+use crate::schedule::{Pace, is_within_first_slice};
 use crate::ticker::Running;
 use crate::{Code, Engine};
 
@@ -40,6 +40,7 @@ pub struct Handler {
     engine: Engine,
     linked: Linked,
     idle: Arc<IdleInstances>,
+    pace: Arc<Pace>,
     /// Connections that its instances may have at one time.
     connections: Arc<Semaphore>,
 }
@@ -101,7 +102,7 @@ impl Handler {
         let idle = Arc::new(IdleInstances::new(reuse, engine.0.idle_places.clone()));
         engine.0.idle.add(&idle);
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Ok(Self { engine: engine.clone(), linked, idle, connections })
+        Ok(Self { engine: engine.clone(), linked, idle, pace: Arc::default(), connections })
     }
 
     /// Instances that have answered and wait for the next invocation.
@@ -138,7 +139,7 @@ impl Handler {
         terms: &Terms,
         work: BoxFuture<'static, Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let mut work = self.engine.0.scheduler.run(&terms.tenant, &terms.meter, work);
+        let mut work = self.engine.0.scheduler.run(&terms.tenant, &self.pace, &terms.meter, work);
         // Outside the store, because a timer inside it stands still while the guest runs.
         match tokio::time::timeout_at(terms.deadline.into(), &mut work).await {
             Ok(result) => result,

@@ -3,15 +3,18 @@
 //! Most calls end within their first slice of processor time and run where they are: on the threads
 //! that serve connections, without a hand-over. A handler that has used its slice goes on apart, on
 //! threads of lower priority, so that no amount of computing keeps a connection or a short call
-//! waiting. There, tenants take turns by the processor time that they have had ([`turns`]).
+//! waiting. There, tenants take turns by the processor time that they have had ([`turns`]). The calls
+//! of a handler that has just computed for long begin there ([`Pace`]): many first slices of one
+//! handler would keep others waiting as well as one long call.
 
 mod turns;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
 use futures::FutureExt;
@@ -27,6 +30,9 @@ use turns::{Turn, Turns};
 /// Processor time after which a handler goes on apart: a whole tick, and what is left of the one in
 /// which it began.
 const FIRST_SLICE: Duration = Duration::from_millis(2);
+
+/// How long after a call of a handler has computed for long its calls begin apart.
+const LONG_AGAIN: Duration = Duration::from_secs(1);
 
 /// How much the threads for long computing stand back (`nice(2)`): beside a thread of a connection
 /// that has work, one of them gets about a tenth of a processor.
@@ -58,11 +64,12 @@ impl Scheduler {
         Ok(Self { apart: Some(apart), turns: Turns::new(threads) })
     }
 
-    /// Runs `work` for a tenant, measuring it. Dropping the future ends the work: at once, or with the
+    /// Runs `work` of a handler for a tenant, measuring it. Dropping the future ends the work: at once, or with the
     /// end of the slice that is running apart.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         tenant: &TenantName,
+        pace: &Arc<Pace>,
         meter: &Arc<Meter>,
         work: Work<T>,
     ) -> Scheduled<T> {
@@ -70,10 +77,12 @@ impl Scheduler {
         let here = Here {
             work: meter.measure(work),
             tenant: tenant.clone(),
+            pace: pace.clone(),
             turns: self.turns.clone(),
             apart: handle.clone(),
         };
-        if is_within_first_slice(meter) { Scheduled::Here(here) } else { Scheduled::Apart(here.go()) }
+        let stays = is_within_first_slice(meter) && !pace.is_long();
+        if stays { Scheduled::Here(here) } else { Scheduled::Apart(here.go()) }
     }
 }
 
@@ -89,6 +98,32 @@ impl Drop for Scheduler {
 /// Whether an invocation has not computed for long yet.
 pub(crate) fn is_within_first_slice(meter: &Meter) -> bool {
     meter.polled() < FIRST_SLICE
+}
+
+/// Whether the calls of a handler have computed for long lately.
+pub(crate) struct Pace {
+    base: Instant,
+    /// In milliseconds from `base`.
+    long_until_ms: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { base: Instant::now(), long_until_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Pace {
+    fn is_long(&self) -> bool {
+        let until = self.long_until_ms.load(Relaxed);
+        // No handler that answers quickly has its clock read.
+        until > 0 && self.base.elapsed() < Duration::from_millis(until)
+    }
+
+    fn was_long(&self) {
+        let until = (self.base.elapsed() + LONG_AGAIN).as_millis();
+        self.long_until_ms.store(u64::try_from(until).unwrap_or(u64::MAX), Relaxed);
+    }
 }
 
 /// Work under way.
@@ -142,6 +177,7 @@ fn stopped() -> Failure {
 pub(crate) struct Here<T> {
     work: Measured<Work<T>>,
     tenant: TenantName,
+    pace: Arc<Pace>,
     turns: Arc<Turns>,
     apart: Handle,
 }
@@ -149,8 +185,8 @@ pub(crate) struct Here<T> {
 impl<T: Send + 'static> Here<T> {
     /// Goes on apart.
     fn go(self) -> AbortOnDropHandle<Result<T, Failure>> {
-        let Self { work, tenant, turns, apart } = self;
-        let work = Apart { work, turn: turns.join(tenant), sockets: Handle::current() };
+        let Self { work, tenant, pace, turns, apart } = self;
+        let work = Apart { work, pace, turn: turns.join(tenant), sockets: Handle::current() };
         AbortOnDropHandle::new(apart.spawn(work))
     }
 }
@@ -158,6 +194,7 @@ impl<T: Send + 'static> Here<T> {
 /// Work that goes on when it is its tenant's turn.
 struct Apart<T> {
     work: Measured<Work<T>>,
+    pace: Arc<Pace>,
     turn: Turn,
     /// Where its timers and connections are.
     sockets: Handle,
@@ -173,14 +210,15 @@ impl<T> Future for Apart<T> {
         let before = this.work.meter().polled();
         let poll = this.work.poll_unpin(cx);
         slot.used(this.work.meter().polled().saturating_sub(before));
+        if !is_within_first_slice(this.work.meter()) {
+            this.pace.was_long();
+        }
         poll
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     fn spin(time: Duration) {
@@ -191,10 +229,11 @@ mod tests {
     fn run<T: Send + 'static>(
         scheduler: &Scheduler,
         tenant: &str,
+        pace: &Arc<Pace>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Scheduled<T> {
         let work = async { Ok(work.await) };
-        scheduler.run(&tenant.parse().unwrap(), &Arc::default(), work.boxed())
+        scheduler.run(&tenant.parse().unwrap(), pace, &Arc::default(), work.boxed())
     }
 
     fn thread_name() -> String {
@@ -204,12 +243,13 @@ mod tests {
     #[tokio::test]
     async fn only_what_computes_for_long_goes_apart() {
         let scheduler = Scheduler::start().unwrap();
-        let short = run(&scheduler, "a", async {
+        let pace = Arc::default();
+        let short = run(&scheduler, "a", &pace, async {
             tokio::task::yield_now().await;
             thread_name()
         });
         assert_ne!(short.await.unwrap(), "modelet-apart");
-        let long = run(&scheduler, "a", async {
+        let long = run(&scheduler, "a", &pace, async {
             spin(2 * FIRST_SLICE);
             tokio::task::yield_now().await;
             // A timer of the runtime that waits for it, as the threads apart have none.
@@ -217,6 +257,10 @@ mod tests {
             thread_name()
         });
         assert_eq!(long.await.unwrap(), "modelet-apart");
+        let next = run(&scheduler, "a", &pace, async { thread_name() });
+        assert_eq!(next.await.unwrap(), "modelet-apart", "the next call of a handler begins there");
+        let other = run(&scheduler, "a", &Arc::default(), async { thread_name() });
+        assert_ne!(other.await.unwrap(), "modelet-apart", "that of another handler does not");
     }
 
     #[tokio::test]
@@ -230,7 +274,7 @@ mod tests {
         let scheduler = Scheduler::start().unwrap();
         let ended = Arc::new(std::sync::atomic::AtomicBool::default());
         let ending = Ending(ended.clone());
-        let mut endless = run(&scheduler, "a", async move {
+        let mut endless = run(&scheduler, "a", &Arc::default(), async move {
             let _ending = ending;
             loop {
                 spin(Duration::from_millis(1));
