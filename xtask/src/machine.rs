@@ -10,6 +10,10 @@ use crate::workspace::GUEST_TARGET;
 pub enum Need {
     /// A C compiler: SQLite is compiled from its source.
     CCompiler,
+    /// A C++ compiler: libFuzzer is compiled from its source.
+    CxxCompiler,
+    /// cargo-fuzz: it builds and runs the fuzz targets.
+    CargoFuzz,
     /// Python with `venv` and pip: it fetches the models of others.
     Python,
     /// The same, as new as `bench/peers/fastapi/requirements.txt` asks for: it runs FastAPI.
@@ -24,6 +28,8 @@ impl Need {
     fn is_there(self) -> bool {
         match self {
             Self::CCompiler => shell::output(&mut shell::command("cc", ["--version"])).is_some(),
+            Self::CxxCompiler => shell::output(&mut shell::command("c++", ["--version"])).is_some(),
+            Self::CargoFuzz => shell::output(&mut shell::command("cargo", ["fuzz", "--version"])).is_some(),
             // It has no option that only asks: without arguments it prints its usage and fails.
             Self::Wrk => std::process::Command::new("wrk").output().is_ok(),
             Self::Node => is_node_there(),
@@ -35,6 +41,8 @@ impl Need {
     fn what(self) -> &'static str {
         match self {
             Self::CCompiler => "a C compiler (`cc`), which compiles SQLite",
+            Self::CxxCompiler => "a C++ compiler (`c++`), which compiles libFuzzer",
+            Self::CargoFuzz => "cargo-fuzz, which builds and runs the fuzz targets",
             Self::Node => "Node.js 20.19 or newer with npm, which builds handlers in JavaScript",
             Self::Python => {
                 "Python 3.9 or newer with venv and pip, which fetches the examples' models and builds handlers"
@@ -49,7 +57,9 @@ impl Need {
     fn install(self) -> &'static str {
         match (self, cfg!(target_os = "macos")) {
             (Self::CCompiler, false) => "sudo apt-get install gcc libc6-dev",
-            (Self::CCompiler, true) => "xcode-select --install",
+            (Self::CxxCompiler, false) => "sudo apt-get install g++",
+            (Self::CCompiler | Self::CxxCompiler, true) => "xcode-select --install",
+            (Self::CargoFuzz, _) => "cargo install cargo-fuzz --locked",
             (Self::Python | Self::PythonForFastApi, false) => {
                 "sudo apt-get install python3 python3-venv python3-pip"
             }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod languages;
 mod lint;
 mod machine;
@@ -32,6 +33,8 @@ enum Task {
     Test(test::Arguments),
     /// Measure the host beside a bare server and beside FastAPI.
     Bench(bench::Arguments),
+    /// Look for bytes that a decoder does not stand.
+    Fuzz(fuzz::Arguments),
     /// Check the format and the lints.
     Lint,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Lint => lint::run(),
     };
     match done {

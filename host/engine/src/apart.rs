@@ -38,6 +38,8 @@ use tokio::sync::oneshot;
 
 use crate::handler::Linked;
 use crate::{Engine, HandlerKind};
+#[cfg(any(test, fuzzing))]
+pub(crate) use answer::check as check_answer;
 use answer::{Answer, Broken};
 use ending::Ending;
 pub use worker::compile_worker_if_asked;

@@ -14,6 +14,8 @@ mod compile;
 mod config;
 mod engine;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handler;
 mod host;
 mod idle;

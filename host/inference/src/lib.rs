@@ -9,6 +9,8 @@ mod check;
 mod control;
 mod cpu_time;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod golden;
 mod model_file;
 pub mod onnx;

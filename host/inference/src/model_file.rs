@@ -31,6 +31,14 @@ impl ModelFile {
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
         Ok(Self(map))
     }
+
+    /// A file that is in memory only.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of_bytes(bytes: &[u8]) -> std::io::Result<Self> {
+        let mut map = memmap2::MmapMut::map_anon(bytes.len())?;
+        map.copy_from_slice(bytes);
+        map.make_read_only().map(Self)
+    }
 }
 
 impl Deref for ModelFile {

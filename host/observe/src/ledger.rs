@@ -12,6 +12,8 @@
 mod codec;
 mod commit;
 mod frame;
+#[cfg(any(test, fuzzing))]
+mod fuzzed;
 mod reader;
 mod record;
 mod recovery;
@@ -26,6 +28,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 
 pub use commit::Receipt;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzzed::{check_entry, check_segment};
 pub use reader::{Position, Records};
 #[cfg(test)]
 pub(crate) use record::samples;

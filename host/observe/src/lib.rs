@@ -6,6 +6,8 @@
 pub mod error;
 mod folder;
 pub mod function_log;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ledger;
 pub mod metrics;
 mod sync;

@@ -11,6 +11,8 @@ mod descriptors;
 #[cfg(test)]
 mod documented;
 mod extract;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 mod listener;
 mod middleware;

@@ -17,6 +17,7 @@ use hyper::server::conn::{http1, http2 as hyper_http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -138,7 +139,7 @@ impl Complaints {
 }
 
 /// What all connections share.
-struct Server {
+pub(crate) struct Server {
     app: Router,
     http1: http1::Builder,
     http2: hyper_http2::Builder<TokioExecutor>,
@@ -147,10 +148,10 @@ struct Server {
     leaving: CancellationToken,
 }
 
-type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 impl Server {
-    fn new(app: Router, settings: Settings) -> Self {
+    pub(crate) fn new(app: Router, settings: Settings) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -169,6 +170,11 @@ impl Server {
     async fn connection(&self, stream: TcpStream) -> Ended {
         // Answers are written whole; waiting for more to send only adds latency.
         stream.set_nodelay(true)?;
+        self.converse(stream).await
+    }
+
+    /// The same, whatever the bytes come through.
+    pub(crate) async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> Ended {
         let opening = timeout(self.settings.header_timeout, Wire::open(stream, self.settings.write_timeout));
         let (protocol, wire) = match self.leaving.run_until_cancelled(opening).await {
             Some(Ok(opened)) => opened?,
@@ -182,7 +188,7 @@ impl Server {
     }
 
     /// A connection without a request ends at hyper's own timeout for headers.
-    async fn http1(&self, wire: TokioIo<Wire>) -> Ended {
+    async fn http1(&self, wire: TokioIo<Wire<impl AsyncRead + AsyncWrite + Unpin>>) -> Ended {
         let app = self.app.clone().map_request(|request: http::Request<Incoming>| request.map(Body::new));
         let connection = self.http1.serve_connection(wire, TowerToHyperService::new(app));
         let mut connection = pin!(connection);
@@ -196,7 +202,7 @@ impl Server {
         Ok(connection.await?)
     }
 
-    async fn http2(&self, wire: TokioIo<Wire>) -> Ended {
+    async fn http2(&self, wire: TokioIo<Wire<impl AsyncRead + AsyncWrite + Unpin>>) -> Ended {
         let running = Running::new();
         let (app, begun, write_timeout) = (self.app.clone(), running.clone(), self.settings.write_timeout);
         let service = service_fn(move |request: http::Request<Incoming>| {

@@ -46,28 +46,31 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Refuses requests that name another host than this, and those to the API that a page of another
 /// site makes. Functions may be called from anywhere; what they allow is theirs to say.
 pub(crate) async fn allowed(State(context): State<Context>, request: Request, next: Next) -> Response {
-    let allowed_hosts = &context.config.allowed_hosts;
+    match refusal(&request, &context.config.allowed_hosts) {
+        None => next.run(request).await,
+        Some(problem) => ProblemResponse::from(problem).into_response(),
+    }
+}
+
+/// Why a request is refused, if it is.
+pub(crate) fn refusal<B>(request: &http::Request<B>, allowed_hosts: &[String]) -> Option<Problem> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let problem = match authority.or(header) {
+    match authority.or(header) {
         Some(host) if is_allowed(host, allowed_hosts) => {
             let is_foreign = request.uri().path().starts_with("/api/")
                 && is_from_another_site(request.headers(), host, allowed_hosts);
-            if !is_foreign {
-                return next.run(request).await;
-            }
             let detail = "a web page of another site cannot use this host's API: add the page's host to \
                           `allowed_hosts`, or call from its server";
-            Problem::new(Code::OriginNotAllowed, detail)
+            is_foreign.then(|| Problem::new(Code::OriginNotAllowed, detail))
         }
         found => {
             let shown: String = found.unwrap_or("none").chars().take(100).collect();
             let detail =
                 format!("this host does not answer to the name `{shown}`: add it to `allowed_hosts`");
-            Problem::new(Code::HostNotAllowed, detail)
+            Some(Problem::new(Code::HostNotAllowed, detail))
         }
-    };
-    ProblemResponse::from(problem).into_response()
+    }
 }
 
 /// An address cannot be a rebound name, and neither can `localhost`, which browsers resolve

@@ -4,6 +4,8 @@
 
 pub mod digest;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod id;
 pub mod limits;
 pub mod log;

@@ -186,6 +186,22 @@ fn read_exact(from: &mut impl Read, bytes: &mut [u8]) -> Result<(), Broken> {
     })
 }
 
+/// Reads `bytes`, and panics if they are an answer that is written differently; see `crate::fuzzing`.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check(bytes: &[u8]) {
+    let (mut rest, mut code) = (bytes, Vec::new());
+    let answer = read(&mut rest, &mut code);
+    assert!(code.len() <= bytes.len());
+    let mut written = Vec::new();
+    match &answer {
+        Ok(Answer::Code(layers)) => write_code(&mut written, *layers, &code),
+        Ok(Answer::Problem(layers, problem)) => write_problem(&mut written, *layers, problem),
+        Err(_) => return,
+    }
+    .expect("memory can be written");
+    assert_eq!(written, bytes, "{answer:?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

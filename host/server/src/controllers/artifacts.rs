@@ -22,9 +22,9 @@ use crate::problem::{ProblemBody, ProblemResponse, Result};
 
 /// Where the next byte goes, as in the draft for resumable uploads
 /// (draft-ietf-httpbis-resumable-upload).
-const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 /// The length of the whole.
-const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+pub(crate) const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 
 /// An artifact that is there.
 #[derive(Serialize, ToSchema)]
@@ -147,13 +147,13 @@ async fn store(
     }
 }
 
-fn parse(digest: &str) -> std::result::Result<Digest, Problem> {
+pub(crate) fn parse(digest: &str) -> std::result::Result<Digest, Problem> {
     digest.parse().map_err(|error: modelet_types::digest::InvalidDigest| {
         Problem::new(Code::InvalidInput, error.to_string()).at("digest")
     })
 }
 
-fn number(headers: &HeaderMap, name: &HeaderName) -> std::result::Result<u64, Problem> {
+pub(crate) fn number(headers: &HeaderMap, name: &HeaderName) -> std::result::Result<u64, Problem> {
     let value = headers.get(name).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     value.ok_or_else(|| {
         let detail = format!("the header `{name}` is missing or not a number of bytes");

@@ -23,6 +23,11 @@ const WAKE_US: HeaderName = HeaderName::from_static("modelet-wake-us");
 
 /// Hands a request to the function that its address names.
 pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> Response {
+    respond(context.runtime.invoke(call(request)).await)
+}
+
+/// The call that a request is.
+pub(crate) fn call(request: Request) -> Call<Body> {
     let (mut parts, body) = request.into_parts();
     // Credentials are meant for the host; a tenant's code must not see its callers' keys.
     parts.headers.remove(AUTHORIZATION);
@@ -33,7 +38,7 @@ pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> 
         parts.headers.entry(HOST).or_insert(authority);
     }
     let (tenant, function, path) = split_address(parts.uri.path());
-    let call = Call {
+    Call {
         tenant: tenant.to_owned(),
         function: function.to_owned(),
         path: path.to_owned(),
@@ -41,8 +46,7 @@ pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> 
         method: parts.method,
         headers: parts.headers,
         body,
-    };
-    respond(context.runtime.invoke(call).await)
+    }
 }
 
 /// `/f/{tenant}/{function}{path}` in its parts. Names have no character that would need decoding.

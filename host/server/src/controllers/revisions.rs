@@ -247,7 +247,7 @@ async fn traffic_of(context: &Context, name: &FunctionName) -> Result<TrafficSpl
     Ok(function.ok_or_else(|| StoreError::NoFunction(name.clone()))?.traffic)
 }
 
-fn revision_number(text: &str) -> std::result::Result<RevisionNumber, Problem> {
+pub(crate) fn revision_number(text: &str) -> std::result::Result<RevisionNumber, Problem> {
     text.parse().map_err(|_| {
         let shown: String = text.chars().take(40).collect();
         Problem::new(Code::InvalidInput, format!("`{shown}` is not the number of a revision")).at("revision")

@@ -111,7 +111,7 @@ pub(crate) async fn delete(
 }
 
 /// Reads the value. What is wrong with the body is not told in serde's words, which would repeat some of it.
-fn value_of(body: &[u8]) -> std::result::Result<SecretValue, Problem> {
+pub(crate) fn value_of(body: &[u8]) -> std::result::Result<SecretValue, Problem> {
     let body: ValueBody = serde_json::from_slice(body).map_err(|_| {
         let detail = "the body is not of the form {\"value\": TEXT}";
         Problem::new(Code::InvalidInput, detail).at("body")

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// What a client sends first that speaks HTTP/2 (RFC 9113 §3.4).
@@ -25,8 +24,8 @@ pub(super) enum Protocol {
 
 /// A connection. A write fails when the peer has taken nothing for the write timeout, so that an
 /// answer which nobody reads does not stay in memory.
-pub(super) struct Wire {
-    stream: TcpStream,
+pub(super) struct Wire<S> {
+    stream: S,
     /// What was read to find out the protocol, and is still to be read.
     first: Bytes,
     write_timeout: Duration,
@@ -34,9 +33,9 @@ pub(super) struct Wire {
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Wire {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads until it is known what the client speaks.
-    pub(super) async fn open(mut stream: TcpStream, write_timeout: Duration) -> io::Result<(Protocol, Self)> {
+    pub(super) async fn open(mut stream: S, write_timeout: Duration) -> io::Result<(Protocol, Self)> {
         let mut first = BytesMut::with_capacity(FIRST_READ_BYTES);
         let protocol = loop {
             if stream.read_buf(&mut first).await? == 0 {
@@ -70,7 +69,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -90,7 +89,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,0 +1,146 @@
+//! What is promised of manifests and of connections, for any bytes; see docs/fuzzing.md.
+
+use std::time::Duration;
+
+use modelet_types::limits::Limits;
+use modelet_types::outbound::{OutboundRule, OutboundScheme};
+use modelet_types::{Ceiling, Code, Problem, RevisionSpec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::extract::from_json;
+use crate::listener::{Server, Settings};
+
+mod app;
+
+/// Bytes of a refusal for each byte of a manifest: what a control character takes when it is shown.
+const MAX_GROWTH: usize = 10;
+
+/// Reads a manifest as the API does that deploys.
+///
+/// # Panics
+/// If a refusal names no field, a manifest is not read back from what is stored of it, or one that was
+/// accepted would not be when it is settled.
+pub fn manifest(data: &[u8]) {
+    let mut spec: RevisionSpec = match from_json(data, Code::InvalidManifest) {
+        Ok(spec) => spec,
+        Err(problem) => return is_a_refusal(&problem, data),
+    };
+    reads_back(&spec);
+    let low = Ceiling { limits: Limits::default(), key_value_bytes: 1 << 20 };
+    if spec.check(&low).is_ok() {
+        let mut settled = spec.clone();
+        settled.settle_limits(&low);
+        assert_eq!(settled.check(&low), Ok(()));
+    }
+    let ceiling = Ceiling::HIGHEST;
+    if let Err(problem) = spec.check(&ceiling) {
+        return is_a_refusal(&problem, data);
+    }
+    spec.settle_limits(&ceiling);
+    assert_eq!(spec.check(&ceiling), Ok(()));
+    reads_back(&spec);
+    let settled = spec.clone();
+    spec.settle_limits(&ceiling);
+    assert_eq!(spec, settled);
+    spec.outbound.iter().for_each(allows_its_own);
+}
+
+fn is_a_refusal(problem: &Problem, data: &[u8]) {
+    assert_eq!(problem.code, Code::InvalidManifest);
+    assert!(problem.field.as_deref().is_some_and(|field| !field.is_empty()), "no field: {problem}");
+    assert!(problem.detail.len() <= data.len() * MAX_GROWTH + 4096, "{} bytes", problem.detail.len());
+}
+
+fn reads_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+    let written = serde_json::to_vec(value).expect("it can be written");
+    let read: T = serde_json::from_slice(&written).expect("what was written can be read");
+    assert_eq!(&read, value);
+}
+
+/// A rule allows the destination that it is written as, and none of another port or name.
+fn allows_its_own(rule: &OutboundRule) {
+    let text = rule.to_string();
+    let (methods, address) = text.split_once(' ').unwrap_or(("GET", &text));
+    let method = methods.split(',').next().unwrap_or_default();
+    let (scheme, authority) = match address.split_once("://") {
+        Some(("http", authority)) => (OutboundScheme::Http, authority),
+        Some((_, authority)) => (OutboundScheme::Https, authority),
+        None => (OutboundScheme::Https, address),
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().expect("it was written")),
+        _ => (authority, scheme.default_port()),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = if let Some(parent) = host.strip_prefix('*') { format!("a{parent}") } else { host.into() };
+    assert!(rule.allows(method, scheme, &host, port), "{text}: {method} {host} {port}");
+    assert!(!rule.allows(method, scheme, &host, port ^ 1), "{text}");
+    if !text.contains('*') {
+        assert!(!rule.allows(method, scheme, &format!("{host}.evil"), port), "{text}");
+        assert!(!rule.allows(method, scheme, &format!("evil.{host}"), port), "{text}");
+    }
+}
+
+/// What an answer may wait for, in a time that passes at once when everybody waits.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Serves a connection on which these bytes come and no more, in HTTP/1 or HTTP/2, with the addresses
+/// of `app`.
+///
+/// # Panics
+/// If the connection does not end, an answer is not what the host answers, or a controller was handed
+/// what it could not be.
+pub fn http(data: &[u8]) {
+    let settings = Settings {
+        header_timeout: WAIT,
+        write_timeout: WAIT,
+        max_connections: 1,
+        shutdown_grace: Duration::ZERO,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let answer = runtime.expect("a runtime needs nothing of the system").block_on(async {
+        let (client, host) = tokio::io::duplex(16 << 10);
+        let (mut from_host, mut to_host) = tokio::io::split(client);
+        let server = Server::new(app::app(), settings);
+        let serve = async {
+            // How it ended is the client's doing.
+            _ = server.converse(host).await;
+        };
+        let send = async {
+            // The host may have hung up.
+            _ = to_host.write_all(data).await;
+            _ = to_host.shutdown().await;
+        };
+        let mut answer = Vec::new();
+        let receive = from_host.read_to_end(&mut answer);
+        let ended = timeout(100 * WAIT, async { tokio::join!(serve, send, receive) }).await;
+        assert!(ended.is_ok(), "the connection did not end");
+        answer
+    });
+    // HTTP/2 begins with a frame of settings instead, whose length is less than 65536.
+    if answer.first().is_some_and(|&byte| byte != 0) {
+        let status = answer.strip_prefix(b"HTTP/1.1 ").or(answer.strip_prefix(b"HTTP/1.0 "));
+        let status = status.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&answer)));
+        assert!(matches!(status, [b'1' | b'2' | b'4', ..]), "{:?}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use modelet_corpora::replay;
+
+    use super::*;
+
+    #[test]
+    fn manifests_of_the_corpus() {
+        replay("manifest", manifest);
+    }
+
+    #[test]
+    fn connections_of_the_corpus() {
+        replay("http", http);
+    }
+}
