@@ -70,3 +70,41 @@ async fn a_warm_function_does_not_wake() {
     assert_eq!(calls(&host, "digits").await, None);
     assert_eq!(warm(&host, "digits").await, [true; 3]);
 }
+
+/// The budget of what is awake is checked when something wakes, so every timeout here is too long to
+/// be what puts a function to sleep.
+#[tokio::test]
+async fn over_the_budget_what_was_used_the_longest_ago_goes_to_sleep() {
+    let host = TestHost::start_with(&json!({ "max_awake_revisions": 2 })).await;
+    let scale = json!({ "handler_idle_timeout_ms": NEVER, "instance_idle_timeout_ms": NEVER });
+    let functions = ["first", "second", "third", "fourth"];
+    for function in functions {
+        host.deploy_digits(function, &json!({ "scale": scale })).await;
+    }
+    for function in functions {
+        calls(&host, function).await;
+    }
+    until("two of them to be asleep", async || {
+        (host.metric("modelet_revisions_awake", "").await == 2.0).then_some(())
+    })
+    .await;
+    assert_eq!(host.metric("modelet_evictions_total", "").await, 2.0);
+    for (function, awake) in functions.into_iter().zip([false, false, true, true]) {
+        assert_eq!(warm(&host, function).await[..2], [awake; 2], "{function}");
+    }
+    assert!(calls(&host, "first").await.is_some(), "it wakes again");
+}
+
+#[tokio::test]
+async fn code_over_the_budget_of_bytes_is_not_kept() {
+    let host = TestHost::start_with(&json!({ "max_awake_code_bytes": 1 })).await;
+    let scale = json!({ "handler_idle_timeout_ms": NEVER, "instance_idle_timeout_ms": NEVER });
+    host.deploy_digits("digits", &json!({ "scale": scale })).await;
+    for _ in 0..3 {
+        assert!(calls(&host, "digits").await.is_some(), "it is asleep before each call");
+        until("it to be asleep", async || {
+            (warm(&host, "digits").await == [false, false, true]).then_some(())
+        })
+        .await;
+    }
+}

@@ -61,10 +61,13 @@ impl Runtime {
     /// Starts the data plane with an empty routing table. Must be called within a tokio runtime.
     pub fn start(config: RuntimeConfig) -> Arc<Self> {
         let residents = Arc::new(Residents::new(config.awake));
-        let sweeper = Sweeper::start(residents.clone(), config.inference.clone(), config.metrics.clone());
-        let counted = residents.clone();
+        let sweeper = Sweeper::start(residents.clone(), config.inference.clone());
+        // Weak, since what is awake keeps its counters, and they those who show them.
+        let counted = Arc::downgrade(&residents);
         config.metrics.before_scrape(move |host| {
-            host.revisions_awake.set(i64::try_from(counted.count()).unwrap_or(i64::MAX));
+            let Some(residents) = counted.upgrade() else { return };
+            host.revisions_awake.set(i64::try_from(residents.count()).unwrap_or(i64::MAX));
+            host.evictions.set_total(residents.evictions());
         });
         Arc::new(Self {
             body_budget: BodyBudget::new(config.request_body_budget_bytes),

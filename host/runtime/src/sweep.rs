@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use modelet_inference::Inference;
-use modelet_observe::Metrics;
 use modelet_types::{FunctionName, RevisionNumber, TenantName};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -47,6 +47,7 @@ pub(crate) struct Residents {
     revisions: DashMap<Key, Arc<Revision>>,
     changes: Notify,
     budget: AwakeBudget,
+    evictions: AtomicU64,
 }
 
 type Key = (TenantName, FunctionName, RevisionNumber);
@@ -57,12 +58,17 @@ fn key(revision: &Revision) -> Key {
 
 impl Residents {
     pub(crate) fn new(budget: AwakeBudget) -> Self {
-        Self { revisions: DashMap::new(), changes: Notify::new(), budget }
+        Self { revisions: DashMap::new(), changes: Notify::new(), budget, evictions: AtomicU64::new(0) }
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.revisions.len()
+    }
+
+    /// How many were put to sleep before their time.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.load(Relaxed)
     }
 
     /// Adds a revision that is about to wake.
@@ -77,7 +83,7 @@ impl Residents {
     }
 
     /// Drops what is idle, and says when to look again; `None` if nothing is awake.
-    fn sweep(&self, now: Instant, metrics: &Metrics) -> Option<Duration> {
+    fn sweep(&self, now: Instant) -> Option<Duration> {
         // Copied out, since instances take time to free, and calls wait for this map.
         let awake: Vec<Arc<Revision>> = self.revisions.iter().map(|entry| entry.value().clone()).collect();
         let mut due: Option<Duration> = None;
@@ -88,23 +94,21 @@ impl Residents {
                 self.remove_if_asleep(revision);
             }
         }
-        let evicted = self.keep_within_budget(&awake, now);
-        metrics.host().evictions.add(evicted);
+        self.keep_within_budget(&awake, now);
         due
     }
 
-    /// Puts to sleep what is over the budget, and says how many those were.
-    fn keep_within_budget(&self, awake: &[Arc<Revision>], now: Instant) -> u64 {
+    /// Puts to sleep what is over the budget.
+    fn keep_within_budget(&self, awake: &[Arc<Revision>], now: Instant) {
         let mut count = self.revisions.len();
         let mut code_bytes = awake.iter().map(|revision| revision.code_bytes()).sum();
         if self.budget.allows(count, code_bytes) {
-            return 0;
+            return;
         }
         let idle = awake.iter().filter_map(|revision| Some((revision.idle_time(now)?, revision)));
         let mut idle: Vec<_> = idle.filter(|(_, revision)| !revision.is_asleep()).collect();
         idle.sort_by_key(|(time, _)| Reverse(*time));
         let target = self.budget.after_eviction();
-        let mut evicted = 0;
         for (_, revision) in idle {
             if target.allows(count, code_bytes) {
                 break;
@@ -114,10 +118,9 @@ impl Residents {
             if self.remove_if_asleep(revision) {
                 count = count.saturating_sub(1);
                 code_bytes = code_bytes.saturating_sub(freed);
-                evicted += 1;
+                self.evictions.fetch_add(1, Relaxed);
             }
         }
-        evicted
     }
 
     /// Takes a revision out that has nothing loaded, and says whether it was so. A call that comes
@@ -141,11 +144,11 @@ impl Drop for Added {
 pub(crate) struct Sweeper(JoinHandle<()>);
 
 impl Sweeper {
-    pub(crate) fn start(residents: Arc<Residents>, inference: Arc<Inference>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn start(residents: Arc<Residents>, inference: Arc<Inference>) -> Self {
         Self(tokio::spawn(async move {
             loop {
                 let now = Instant::now();
-                let revisions = residents.sweep(now, &metrics);
+                let revisions = residents.sweep(now);
                 let sessions = sweep_sessions(&inference, now).await;
                 match [revisions, sessions].into_iter().flatten().min() {
                     Some(due) => {
