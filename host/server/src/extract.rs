@@ -145,7 +145,8 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8], code: Code) -> Result
 /// message, whose form serde keeps.
 fn refusal<E: std::fmt::Display>(code: Code, error: serde_path_to_error::Error<E>) -> Problem {
     let known = error.path().iter().any(|segment| !matches!(segment, Segment::Unknown));
-    let path = known.then(|| error.path().to_string());
+    // A field without a name is at no place that could be named.
+    let path = known.then(|| error.path().to_string()).filter(|path| !path.is_empty());
     let message = error.into_inner().to_string();
     let missing = message
         .split_once("missing field `")
@@ -177,6 +178,9 @@ mod tests {
         assert_eq!(spec("{}"), "component");
         assert_eq!(spec(r#"{"limits": {"memory": 1}}"#), "limits.memory");
         assert_eq!(spec(r#"{"models": {"m": {"threads": 1}}}"#), "models.m.artifact");
+        let golden = r#"{"models": {"m": {"golden": [{"inputs": {"x": {"shape": [1], "f32": [1e39]}}}]}}}"#;
+        assert_eq!(spec(golden), "models.m.golden[0].inputs.x");
+        assert_eq!(spec(r#"{"": 1}"#), "body");
         let split =
             |text: &str| field(from_json::<TrafficSplit>(text.as_bytes(), Code::InvalidInput).unwrap_err());
         assert_eq!(split(r#"[{"revision": 1, "weight": "all"}]"#), "[0].weight");

@@ -40,6 +40,7 @@ macro_rules! elements_literal {
             fn try_from(fields: Fields) -> Result<Self, Self::Error> {
                 let mut given = [$(fields.$key.map(ElementsLiteral::$variant)),+].into_iter().flatten();
                 match (given.next(), given.next()) {
+                    (Some(elements), None) if !elements.are_finite() => Err(NOT_FINITE),
                     (Some(elements), None) => Ok(Self { shape: fields.shape, elements }),
                     _ => Err(concat!("give exactly one list of elements:" $(, " `", stringify!($key), "`")+)),
                 }
@@ -63,6 +64,22 @@ elements_literal! {
     F32 f32 f32,
     F64 f64 f64,
     Text text String,
+}
+
+const NOT_FINITE: &str = "a number is infinite as an element of this type, or none: JSON has no form for it";
+
+impl ElementsLiteral {
+    /// Whether every number is finite as the element that it stands for. One that is not would be written
+    /// as `null`, which is no number when a revision is read back.
+    fn are_finite(&self) -> bool {
+        match self {
+            Self::F16(v) => v.iter().all(|&x| half::f16::from_f32(x).is_finite()),
+            Self::Bf16(v) => v.iter().all(|&x| half::bf16::from_f32(x).is_finite()),
+            Self::F32(v) => v.iter().all(|x| x.is_finite()),
+            Self::F64(v) => v.iter().all(|x| x.is_finite()),
+            _ => true,
+        }
+    }
 }
 
 impl TensorLiteral {
@@ -103,6 +120,19 @@ mod tests {
         assert_eq!(serde_json::to_string(&literal).unwrap(), text);
         let tensor = literal.to_tensor().unwrap();
         assert_eq!(tensor.as_slice::<half::f16>().unwrap()[0].to_f32(), 0.5);
+    }
+
+    #[test]
+    fn refuses_numbers_that_cannot_be_written_back() {
+        let read =
+            |elements: &str| serde_json::from_str::<TensorLiteral>(&format!(r#"{{"shape":[1],{elements}}}"#));
+        for elements in [r#""f16":[65520]"#, r#""bf16":[3.4e38]"#, r#""f32":[3.41e38]"#, r#""f32":[-1e39]"#] {
+            let error = read(elements).unwrap_err().to_string();
+            assert!(error.contains("infinite"), "{elements}: {error}");
+        }
+        for elements in [r#""f16":[65504]"#, r#""bf16":[3.38e38]"#, r#""f32":[3.4e38]"#, r#""f64":[1e308]"#] {
+            assert!(read(elements).is_ok(), "{elements}");
+        }
     }
 
     #[test]
