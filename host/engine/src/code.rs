@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -184,7 +184,7 @@ impl CodeCache {
                 self.remove(component).map_err(|error| internal(&error))?;
                 return Ok(None);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(internal(&error)),
         };
         // SAFETY: the file was written by `keep` from the output of this same engine's
@@ -205,7 +205,7 @@ impl CodeCache {
         self.checked().remove(component);
         for path in [self.sum_path(component), self.code_path(component)] {
             match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
@@ -220,7 +220,14 @@ impl CodeCache {
         }
         let mut file = File::open(path)?;
         let identity = Identity::of(&file.metadata()?);
-        let Ok(wanted) = fs::read_to_string(self.sum_path(component)) else { return Ok(None) };
+        let wanted = match fs::read_to_string(self.sum_path(component)) {
+            Ok(wanted) => wanted,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => {
+                return Ok(None);
+            }
+            // Such as no descriptor being left, which is nothing against the code.
+            Err(error) => return Err(error),
+        };
         if wanted != Digest::of_reader(&mut file)?.to_string() {
             return Ok(None);
         }
@@ -278,7 +285,7 @@ impl Write for Draft {
 /// Removes the code of other versions and settings of the engine, which nobody will ask for again.
 fn remove_others(dir: &Path, name: &str) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
     for entry in entries {

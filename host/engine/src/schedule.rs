@@ -152,7 +152,11 @@ impl<T: Send + 'static> Future for Scheduled<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Self::Here(here) = &mut *self {
             let poll = here.work.poll_unpin(cx);
-            if poll.is_ready() || is_within_first_slice(here.work.meter()) {
+            if is_within_first_slice(here.work.meter()) {
+                return poll;
+            }
+            here.pace.was_long();
+            if poll.is_ready() {
                 return poll;
             }
             let Self::Here(here) = mem::replace(&mut *self, Self::Ended) else { return Poll::Pending };

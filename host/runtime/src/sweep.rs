@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use modelet_inference::Inference;
-use modelet_types::{FunctionName, RevisionNumber, TenantName};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -44,16 +43,16 @@ impl AwakeBudget {
 
 /// The revisions that have anything loaded. Sweeping costs what is awake, not what is deployed.
 pub(crate) struct Residents {
-    revisions: DashMap<Key, Arc<Revision>>,
+    /// By where they are in memory: a revision that has lost its traffic and has it again is another
+    /// one here, and the one before can still be at a call.
+    revisions: DashMap<usize, Arc<Revision>>,
     changes: Notify,
     budget: AwakeBudget,
     evictions: AtomicU64,
 }
 
-type Key = (TenantName, FunctionName, RevisionNumber);
-
-fn key(revision: &Revision) -> Key {
-    (revision.tenant.clone(), revision.function.clone(), revision.number)
+fn key(revision: &Arc<Revision>) -> usize {
+    Arc::as_ptr(revision).addr()
 }
 
 impl Residents {
@@ -100,13 +99,22 @@ impl Residents {
 
     /// Puts to sleep what is over the budget.
     fn keep_within_budget(&self, awake: &[Arc<Revision>], now: Instant) {
-        let mut count = self.revisions.len();
-        let mut code_bytes = awake.iter().map(|revision| revision.code_bytes()).sum();
+        let (mut idle, mut running) = (Vec::new(), Vec::new());
+        for revision in awake.iter().filter(|revision| !revision.is_asleep()) {
+            match revision.idle_time(now) {
+                Some(time) => idle.push((time, revision)),
+                None => running.push(revision),
+            }
+        }
+        // What runs cannot be put to sleep, and takes at most half of the budget from what is idle:
+        // whoever keeps much running would otherwise keep everybody else asleep.
+        let mut count = idle.len() + running.len().min(self.budget.revisions / 2);
+        let running = running.iter().map(|revision| revision.code_bytes()).sum::<u64>();
+        let idle_bytes = idle.iter().map(|(_, revision)| revision.code_bytes()).sum::<u64>();
+        let mut code_bytes = idle_bytes + running.min(self.budget.code_bytes / 2);
         if self.budget.allows(count, code_bytes) {
             return;
         }
-        let idle = awake.iter().filter_map(|revision| Some((revision.idle_time(now)?, revision)));
-        let mut idle: Vec<_> = idle.filter(|(_, revision)| !revision.is_asleep()).collect();
         idle.sort_by_key(|(time, _)| Reverse(*time));
         let target = self.budget.after_eviction();
         for (_, revision) in idle {
@@ -125,7 +133,7 @@ impl Residents {
 
     /// Takes a revision out that has nothing loaded, and says whether it was so. A call that comes
     /// later adds it anew before it loads anything.
-    fn remove_if_asleep(&self, revision: &Revision) -> bool {
+    fn remove_if_asleep(&self, revision: &Arc<Revision>) -> bool {
         self.revisions.remove_if(&key(revision), |_, resident| resident.is_asleep()).is_some()
     }
 }

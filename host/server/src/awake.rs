@@ -1,6 +1,7 @@
 //! How much may be awake at one time, by what the process may have.
 
 use std::fs;
+use std::path::Path;
 
 use modelet_runtime::AwakeBudget;
 use rustix::process::{Resource, getrlimit};
@@ -11,10 +12,13 @@ use crate::config::Config;
 const MAPPINGS_EACH: u64 = 8;
 /// Mappings that a process may have where the system does not say: Linux's own default.
 const MAPPINGS: u64 = 65_530;
+/// Where control groups are, in the second version of them.
+const GROUPS: &str = "/sys/fs/cgroup";
 /// Memory of a machine that does not say how much it has.
 const MEMORY: u64 = 4 << 30;
-/// Descriptors that are for the store, the ledger, logs and uploads.
-const OTHER_FILES: u64 = 128;
+/// Descriptors of everything else: files of what functions keep, connections that handlers make, the
+/// store, the ledger, logs and uploads. Where there are few, half of what connections leave.
+const OTHER_FILES: u64 = 1_024;
 /// With room for fewer, hosts would do little but wake what they have just put to sleep.
 const FEWEST: u64 = 16;
 /// The part of the machine's memory that code may take: one in so many.
@@ -36,18 +40,22 @@ pub(crate) fn budget(config: &Config, connections: usize) -> AwakeBudget {
 }
 
 fn revisions_within(descriptors: u64, mappings: u64) -> u64 {
-    descriptors.saturating_sub(OTHER_FILES).min(mappings / MAPPINGS_EACH).max(FEWEST)
+    (descriptors - OTHER_FILES.min(descriptors / 2)).min(mappings / MAPPINGS_EACH).max(FEWEST)
 }
 
 fn mappings() -> u64 {
     number_in("/proc/sys/vm/max_map_count").unwrap_or(MAPPINGS)
 }
 
-/// The machine's memory, or what the process's control group may have of it.
+/// The machine's memory, or what the process's control group and those above it may have of it.
 fn memory() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_memory(&text));
-    let group = number_in("/sys/fs/cgroup/memory.max");
-    [machine, group].into_iter().flatten().min().unwrap_or(MEMORY)
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let group = Path::new(GROUPS).join(group);
+    let above = group.ancestors().take_while(|path| path.starts_with(GROUPS));
+    let limits = above.filter_map(|path| number_in(path.join("memory.max")));
+    machine.into_iter().chain(limits).min().unwrap_or(MEMORY)
 }
 
 /// The first line of `/proc/meminfo`.
@@ -57,7 +65,7 @@ fn total_memory(text: &str) -> Option<u64> {
 }
 
 /// The number that is all of a file; `None` if there is no such file, or it says `max`.
-fn number_in(path: &str) -> Option<u64> {
+fn number_in(path: impl AsRef<Path>) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 

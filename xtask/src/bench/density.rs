@@ -34,6 +34,8 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// The longest until all functions are asleep again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(100);
+/// Each function has lines of its own in the metrics.
+const MAX_METRICS_BYTES: u64 = 1 << 30;
 
 /// Deploys the functions, starts a host anew, and calls every one of them.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
@@ -181,7 +183,8 @@ fn wait_until_asleep(host: &Server) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         check_interrupted()?;
-        let metrics = ureq::get(&url).call()?.into_body().read_to_string()?;
+        let metrics = ureq::get(&url).call()?.into_body().into_with_config().limit(MAX_METRICS_BYTES);
+        let metrics = metrics.read_to_string()?;
         let awake = metrics.lines().find_map(|line| line.strip_prefix("modelet_revisions_awake "));
         let awake: f64 = awake.context("the host does not say what is awake")?.trim().parse()?;
         if awake == 0.0 {

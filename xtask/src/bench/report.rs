@@ -30,7 +30,10 @@ impl Report {
 
     /// Adds a figure, rounded to four significant digits: more would only be noise.
     pub fn add(&mut self, key: impl Into<String>, value: f64) {
-        self.0.insert(key.into(), rounded(value).into());
+        let (key, value) = (key.into(), rounded(value));
+        // At once, so that a run of many minutes that breaks off has not been for nothing.
+        eprintln!("  {key} {value}");
+        self.0.insert(key, value.into());
     }
 
     /// A figure that was measured.
