@@ -10,6 +10,7 @@ mod cpu;
 mod density;
 mod digits;
 mod fresh;
+mod guest;
 mod hello;
 mod host;
 mod languages;

@@ -64,8 +64,8 @@ impl Scheduler {
         Ok(Self { apart: Some(apart), turns: Turns::new(threads) })
     }
 
-    /// Runs `work` of a handler for a tenant, measuring it. Dropping the future ends the work: at once, or with the
-    /// end of the slice that is running apart.
+    /// Runs `work` of a handler for a tenant, measuring it. Dropping the future ends the work: at once, or
+    /// with the end of the slice that is running apart.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         tenant: &TenantName,

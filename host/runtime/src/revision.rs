@@ -171,8 +171,7 @@ impl Revision {
             return Some(Duration::ZERO);
         }
         if self.retired.load(Relaxed) {
-            self.handler.drop_now();
-            self.code.drop_now();
+            self.put_to_sleep();
             return None;
         }
         // The linked handler holds the code, so the code cannot go first.
@@ -181,12 +180,10 @@ impl Revision {
         [layer, instance].into_iter().flatten().min()
     }
 
-    /// Drops what is loaded, if no call uses it. A call that comes meanwhile keeps what it has found.
+    /// Drops what is loaded. A call that uses it keeps what it has found.
     pub(crate) fn put_to_sleep(&self) {
-        if self.admission.running() == 0 {
-            self.handler.drop_now();
-            self.code.drop_now();
-        }
+        self.handler.drop_now();
+        self.code.drop_now();
     }
 
     /// Whether nothing is loaded or about to be.

@@ -99,6 +99,9 @@ impl Residents {
 
     /// Puts to sleep what is over the budget.
     fn keep_within_budget(&self, awake: &[Arc<Revision>], now: Instant) {
+        if self.budget.allows(awake.len(), code_bytes_of(awake)) {
+            return;
+        }
         let (mut idle, mut running) = (Vec::new(), Vec::new());
         for revision in awake.iter().filter(|revision| !revision.is_asleep()) {
             match revision.idle_time(now) {
@@ -109,9 +112,8 @@ impl Residents {
         // What runs cannot be put to sleep, and takes at most half of the budget from what is idle:
         // whoever keeps much running would otherwise keep everybody else asleep.
         let mut count = idle.len() + running.len().min(self.budget.revisions / 2);
-        let running = running.iter().map(|revision| revision.code_bytes()).sum::<u64>();
-        let idle_bytes = idle.iter().map(|(_, revision)| revision.code_bytes()).sum::<u64>();
-        let mut code_bytes = idle_bytes + running.min(self.budget.code_bytes / 2);
+        let mut code_bytes = code_bytes_of(idle.iter().map(|(_, revision)| *revision))
+            + code_bytes_of(running).min(self.budget.code_bytes / 2);
         if self.budget.allows(count, code_bytes) {
             return;
         }
@@ -136,6 +138,10 @@ impl Residents {
     fn remove_if_asleep(&self, revision: &Arc<Revision>) -> bool {
         self.revisions.remove_if(&key(revision), |_, resident| resident.is_asleep()).is_some()
     }
+}
+
+fn code_bytes_of<'r>(revisions: impl IntoIterator<Item = &'r Arc<Revision>>) -> u64 {
+    revisions.into_iter().map(|revision| revision.code_bytes()).sum()
 }
 
 /// Tells the sweeper of a new resident when dropped: not while it wakes, when another thread that runs

@@ -6,12 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
-use super::host;
 use super::server::Server;
-use crate::shell::{command, run as sh};
-use crate::workspace::GUEST_TARGET;
+use super::{guest, host, peers, verify};
 
 /// The attacks, as paths of the guest in `tests/guests/hostile`.
 const ATTACKS: [&str; 23] = [
@@ -44,20 +40,17 @@ const NICENESS: i32 = 19;
 /// Ends an attack's connection when nothing more comes on it.
 const ATTACK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Builds the guest, as a component of the end-to-end tests too, and deploys it with a model.
-pub fn deploy(host: &Server) -> anyhow::Result<()> {
-    sh(&mut command("cargo", ["build", "--release", "--target", GUEST_TARGET, "-p", "hostile"]))?;
-    let component = super::target()?.join(GUEST_TARGET).join("release/hostile.wasm");
-    let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let manifest = format!(
-        "name = \"hostile\"\ncomponent = {component:?}\n[models.digits]\nfile = {:?}\n",
-        super::model()
-    );
-    std::fs::write(folder.path().join("modelet.toml"), manifest).context("cannot write a manifest")?;
-    let folder = folder.path().to_str().context("the temporary folder's name is not text")?;
+/// Starts a host with the digits example and its defaults, as [`peers::start_modelet`] does, and the guest
+/// that attacks beside it.
+pub fn start_host() -> anyhow::Result<Server> {
+    let host = peers::start_modelet()?;
+    let model = format!("[models.digits]\nfile = {:?}", super::model());
+    let project = guest::project(&guest::build("hostile")?, &model)?;
     // Short enough that each attack comes around in every round.
     let settings = ["limits.cpu_time_ms=1000", "limits.wall_time_ms=2000"];
-    host::deploy(host, folder, "hostile", &settings).map(|_| ())
+    host::deploy(&host, project.path(), "hostile", &settings)?;
+    verify::all(&host.url())?;
+    Ok(host)
 }
 
 /// What `measure` gives while every attack runs again and again, and how many attacks there were.

@@ -19,9 +19,7 @@ use super::client::Client;
 use super::report::Report;
 use super::server::Server;
 use super::stats::percentile;
-use super::{Effort, check_interrupted, host, memory};
-use crate::shell::{command, run as sh};
-use crate::workspace::GUEST_TARGET;
+use super::{Effort, check_interrupted, guest, host, memory};
 
 /// The number in the guest's code, of `tests/guests/numbered`.
 const NUMBER: u64 = 0x4d4f_4445_4c45_5431;
@@ -40,7 +38,8 @@ const MAX_METRICS_BYTES: u64 = 1 << 30;
 /// Deploys the functions, starts a host anew, and calls every one of them.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     let count = effort.functions;
-    let guest = guest()?;
+    let guest = guest::build("numbered")?;
+    let guest = fs::read(&guest).with_context(|| format!("cannot read `{}`", guest.display()))?;
     let folder = tempfile::Builder::new().prefix("modelet-density-").tempdir()?;
     let deploying = host::start_on(folder.path())?;
     let began = Instant::now();
@@ -73,13 +72,6 @@ pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     // The worse of the two: before the first call, and after all of them.
     report.add("density_idle_rss_mb", before.max(memory::resident_mb(&host)?));
     Ok(())
-}
-
-/// The guest's component, in the release build.
-fn guest() -> anyhow::Result<Vec<u8>> {
-    sh(&mut command("cargo", ["build", "--release", "--target", GUEST_TARGET, "-p", "numbered"]))?;
-    let component = super::target()?.join(GUEST_TARGET).join("release/numbered.wasm");
-    fs::read(&component).with_context(|| format!("cannot read `{}`", component.display()))
 }
 
 /// What number a function answers with. As [`NUMBER`], it is encoded in ten bytes.

@@ -6,9 +6,7 @@ use anyhow::{Context as _, ensure};
 use super::report::Report;
 use super::rounds;
 use super::server::Server;
-use super::{Effort, host, peers};
-use crate::shell::{command, run as sh};
-use crate::workspace::GUEST_TARGET;
+use super::{Effort, guest, host, peers};
 
 const CONNECTIONS: usize = 64;
 /// Requests that one instance answers where instances are reused: more than a round has.
@@ -19,16 +17,12 @@ const NAMES: [&str; 4] = ["hello", "hello_reuse", "wasmtime_serve_hello", "wasmt
 
 /// Measures both, with a fresh instance for each request and with instances that answer again.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
-    sh(&mut command("cargo", ["build", "--release", "--target", GUEST_TARGET, "-p", "standard"]))?;
-    let component = super::target()?.join(GUEST_TARGET).join("release/standard.wasm");
-    let folder = tempfile::tempdir().context("cannot make a folder")?;
-    let manifest = format!("name = \"hello\"\ncomponent = {component:?}\n");
-    std::fs::write(folder.path().join("modelet.toml"), manifest).context("cannot write a manifest")?;
-    let folder = folder.path().to_str().context("the temporary folder's name is not text")?;
+    let component = guest::build("standard")?;
+    let project = guest::project(&component, "")?;
 
     let ours = |settings: &[&str]| -> anyhow::Result<Server> {
         let mut host = host::start()?;
-        let path = host::deploy(&host, folder, "hello", settings)?;
+        let path = host::deploy(&host, project.path(), "hello", settings)?;
         host.greets_at(format!("{path}/hello"));
         Ok(host)
     };

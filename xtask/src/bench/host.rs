@@ -30,11 +30,16 @@ fn serve(modelet: &Path, address: SocketAddr, data: &Path) -> Command {
     command
 }
 
-/// Deploys an example as `function`, with `settings` put over its manifest, and returns the path at
+/// Deploys an example, or another project, as `function`, with `settings` put over its manifest, and returns the path at
 /// which it answers.
-pub fn deploy(host: &Server, example: &str, function: &str, settings: &[&str]) -> anyhow::Result<String> {
+pub fn deploy(
+    host: &Server,
+    project: impl AsRef<Path>,
+    function: &str,
+    settings: &[&str],
+) -> anyhow::Result<String> {
     let mut command = Command::new(program("modelet")?);
-    command.args(["deploy", example, "--name", function]).current_dir(workspace::root());
+    command.arg("deploy").arg(project.as_ref()).args(["--name", function]).current_dir(workspace::root());
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -14,7 +14,7 @@ use super::client::Client;
 use super::report::Report;
 use super::server::Server;
 use super::stats::{median, percentile};
-use super::{Effort, attacks, check_interrupted, host, verify, wrk};
+use super::{Effort, attacks, check_interrupted, verify, wrk};
 
 /// How much of its capacity the function is asked for.
 const SHARE: f64 = 0.3;
@@ -25,11 +25,7 @@ const CLIENTS: usize = 32;
 
 /// Measures the latency with and without attacks, round by round in turn.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
-    let mut host = host::start()?;
-    attacks::deploy(&host)?;
-    let path = host::deploy(&host, "examples/digits", "digits", &["models.digits.backend=onnxruntime"])?;
-    host.reads_at(path);
-    verify::all(&host.url())?;
+    let host = attacks::start_host()?;
     wrk::warm_up(&host, CAPACITY_CONNECTIONS, effort)?;
     let capacity = wrk::round(&host, CAPACITY_CONNECTIONS, effort.round)?.rps;
     let rate = capacity * SHARE;

@@ -75,15 +75,15 @@ pub fn start_fastapi() -> anyhow::Result<Server> {
         command
             .args(["app:app", "--workers", FASTAPI_WORKERS, "--no-access-log", "--log-level", "warning"])
             .args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
-            .current_dir(workspace::root().join(PEERS).join("fastapi"))
+            .current_dir(workspace::root().join(PEERS).join(Peer::FastApi.name()))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("MODEL", model());
         Ok(command)
     })
 }
 
-/// Starts `wasmtime serve` with `component` and the settings that make it fastest: the pooling
-/// allocator, no backtraces' details. An instance answers `requests` of them before it ends.
+/// Starts `wasmtime serve` with `component` and the pooling allocator. An instance answers `requests` of
+/// them before it ends.
 pub fn start_wasmtime(component: &Path, requests: u32) -> anyhow::Result<Server> {
     Server::start("wasmtime serve", |address, _| {
         let mut command = Command::new(Peer::Wasmtime.environment().join("bin/wasmtime"));

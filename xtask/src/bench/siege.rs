@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use super::client::Client;
 use super::report::Report;
 use super::server::Server;
-use super::{Effort, attacks, check_interrupted, host, memory, verify};
+use super::{Effort, attacks, check_interrupted, memory, verify};
 
 /// Between two readings of what the host holds.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -21,11 +21,7 @@ const LEAST_NOISE: f64 = 1.0;
 
 /// Attacks the host while one function is called without pause.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
-    let mut host = host::start()?;
-    attacks::deploy(&host)?;
-    let path = host::deploy(&host, "examples/digits", "digits", &["models.digits.backend=onnxruntime"])?;
-    host.reads_at(path);
-    verify::all(&host.url())?;
+    let host = attacks::start_host()?;
     eprintln!("siege: {} s of every attack", effort.siege.as_secs());
     let (watched, made) = attacks::during(&host, || watch(&host, effort.siege))?;
     verify::all(&host.url())?;
