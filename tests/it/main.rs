@@ -18,6 +18,7 @@ mod languages;
 mod ledger;
 mod lifecycle;
 mod logs;
+mod model_alone;
 mod new_project;
 mod other_tools;
 mod outbound;

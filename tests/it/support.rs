@@ -15,7 +15,7 @@ pub use api::Api;
 pub use artifact::{
     digits_handler, digits_model, example, example_component, foreign_guest, guest, repository, target_dir,
 };
-pub use digits::digits;
+pub use digits::{Digit, digits};
 pub use host::TestHost;
 pub use neighbour::Neighbour;
 pub use process::HostProcess;

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: how fast the host wakes and answers, beside what people would use instead.
 //!
 //! One run measures everything on one machine; figures of different runs do not compare. Nothing
-//! here links the host: it is the release build of `modelet serve`, called over HTTP.
+//! here links the host: it is the `dist` build of `modelet serve`, called over HTTP.
 
 mod attacks;
 mod bars;
@@ -167,7 +167,7 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     machine::check(&needs)?;
     machine::ensure_guest_target()?;
     sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype"]))?;
-    sh(&mut command("cargo", ["build", "--release", "-p", "modelet", "-p", "floor"]))?;
+    sh(&mut command("cargo", ["build", "--profile", PROFILE, "-p", "modelet", "-p", "floor"]))?;
     if with_fastapi {
         Peer::FastApi.set_up()?;
     }
@@ -177,9 +177,12 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program of the release build.
+/// The profile of what is measured.
+const PROFILE: &str = "dist";
+
+/// A program of that build.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
-    Ok(target()?.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    Ok(target()?.join(PROFILE).join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Cargo's target folder: that of this program's profile is in it.

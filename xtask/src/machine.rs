@@ -1,5 +1,7 @@
 //! What tasks need on the machine, and the command that installs what is missing.
 
+use std::path::Path;
+
 use anyhow::bail;
 
 use crate::shell;
@@ -108,7 +110,7 @@ pub fn check(needs: &[Need]) -> anyhow::Result<()> {
 pub fn ensure_guest_target() -> anyhow::Result<()> {
     let query = ["--print", "target-libdir", "--target", GUEST_TARGET];
     let folder = shell::output(&mut shell::command("rustc", query));
-    if folder.is_some_and(|folder| std::path::Path::new(&folder).is_dir()) {
+    if folder.is_some_and(|folder| Path::new(&folder).is_dir()) {
         return Ok(());
     }
     if shell::output(&mut shell::command("rustup", ["--version"])).is_none() {
@@ -118,4 +120,12 @@ pub fn ensure_guest_target() -> anyhow::Result<()> {
         );
     }
     shell::run(&mut shell::command("rustup", ["target", "add", GUEST_TARGET]))
+}
+
+/// Makes a virtual environment of Python with `requirements` in it, unless it is there.
+///
+/// # Errors
+/// If pip cannot install them.
+pub fn make_environment(requirements: &Path, folder: &Path) -> anyhow::Result<()> {
+    shell::run(shell::command("sh", ["xtask/venv.sh"]).arg(requirements).arg(folder))
 }

@@ -25,7 +25,7 @@ pub struct Arguments {
 /// The steps, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// Fetch the models of others, and the ONNX Runtime library.
+    /// Fetch the models of others, the ONNX Runtime library, and others' clients.
     Fetch,
     /// Compile the guests.
     Guests,
@@ -40,7 +40,7 @@ enum Step {
 impl Step {
     fn run(self, filter: &[String]) -> anyhow::Result<()> {
         match self {
-            Self::Fetch => sh(&mut command("python3", ["examples/fetch.py", "all"])),
+            Self::Fetch => fetch(),
             Self::Guests => build_guests(),
             Self::Lint => lint::check(),
             Self::Languages => build_languages(),
@@ -83,6 +83,12 @@ fn summarise(times: &[(String, Duration, bool)], total: Duration) {
         eprintln!("{name:<9} {:>7.1} s  {result}", time.as_secs_f64());
     }
     eprintln!("{:<9} {:>7.1} s", "total", total.as_secs_f64());
+}
+
+fn fetch() -> anyhow::Result<()> {
+    sh(&mut command("python3", ["examples/fetch.py", "all"]))?;
+    let root = workspace::root();
+    machine::make_environment(&root.join("tests/clients/requirements.txt"), &root.join(".cache/clients"))
 }
 
 fn build_guests() -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use modelet_types::id::MAX_NAME_BYTES;
 use modelet_types::manifest::{
     BackendChoice, Ceiling, Concurrency, Golden, KeyValue, ModelSpec, RequestBody, Reuse, Scale,
 };
@@ -23,14 +24,17 @@ use setting::Setting;
 /// The file's name in a project's folder.
 pub const FILE_NAME: &str = "modelet.toml";
 
+/// What the model of a function without a handler is called, if nobody names it.
+const MODEL_ALONE: &str = "model";
+
 /// The entries of `modelet.toml`. Paths are relative to the folder that it stands in.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entries {
     /// The function to deploy to.
     pub name: FunctionName,
-    /// The handler, as it is when built.
-    pub component: PathBuf,
+    /// The handler, as it is when built; none if the function is its one model.
+    pub component: Option<PathBuf>,
     /// The models by the names that the handler loads.
     #[serde(default)]
     pub models: BTreeMap<ModelName, ModelEntry>,
@@ -83,11 +87,15 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Reads `modelet.toml` in `folder`, and puts `settings` over it.
+    /// Reads `modelet.toml` in `folder`, and puts `settings` over it. Instead of a folder it may be a model
+    /// file, which then is a function alone, under its own name.
     ///
     /// # Errors
     /// With file, line and the allowed values, if it is not a manifest.
     pub fn read(folder: &Path, settings: &[Setting]) -> anyhow::Result<Self> {
+        if folder.is_file() {
+            return Ok(Self::of_model(folder, settings)?);
+        }
         let path = folder.join(FILE_NAME);
         if !path.is_file() {
             return Err(Error::FileNotFound { what: "the manifest".into(), path }.into());
@@ -100,6 +108,25 @@ impl Manifest {
             entries = changed(&text, settings).map_err(Error::Usage)?;
         }
         Ok(Self { entries, path, text, settings: settings.to_vec() })
+    }
+
+    /// The manifest of a model file, as if somebody had written it.
+    fn of_model(file: &Path, settings: &[Setting]) -> Result<Self, Error> {
+        if !file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+            let detail = format!(
+                "`{}` is neither a folder with {FILE_NAME} nor a model in a file that ends in `.onnx`",
+                file.display()
+            );
+            return Err(Error::Usage(detail));
+        }
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let mut table = toml::Table::new();
+        table.insert("name".into(), function_name(file).into());
+        let model = toml::Table::from_iter([("file".to_owned(), name.into_owned().into())]);
+        table
+            .insert("models".into(), toml::Table::from_iter([(MODEL_ALONE.to_owned(), model.into())]).into());
+        let entries = with_settings(table, settings).map_err(Error::Usage)?;
+        Ok(Self { entries, path: file.to_owned(), text: String::new(), settings: settings.to_vec() })
     }
 
     fn parse(path: &Path, text: &str) -> Result<Entries, Box<Diagnostic>> {
@@ -118,7 +145,7 @@ impl Manifest {
     /// read.
     pub fn to_spec(
         &self,
-        component: Digest,
+        component: Option<Digest>,
         models: &BTreeMap<ModelName, Digest>,
     ) -> anyhow::Result<RevisionSpec> {
         let entries = &self.entries;
@@ -183,6 +210,9 @@ impl Manifest {
         if self.settings.iter().any(|setting| setting.path == field) {
             return Error::Invalid(format!("--set {field}: {}", message.into()));
         }
+        if self.text.is_empty() {
+            return Error::Invalid(format!("{}: {field}: {}", self.path.display(), message.into()));
+        }
         let span = locate::span_of(&self.text, field).unwrap_or(0..0);
         Box::new(Diagnostic::new(&self.path, &self.text, span, message).of_field(field)).into()
     }
@@ -199,13 +229,28 @@ impl Manifest {
 
 /// The entries of a manifest with `settings` put over them.
 fn changed(text: &str, settings: &[Setting]) -> Result<Entries, String> {
-    let mut table: toml::Table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let table: toml::Table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    with_settings(table, settings)
+}
+
+fn with_settings(mut table: toml::Table, settings: &[Setting]) -> Result<Entries, String> {
     for setting in settings {
         setting.apply(&mut table).map_err(|error| format!("--set {}: {error}", setting.path))?;
     }
     // The manifest itself was valid, so what is wrong came with a setting.
     serde_path_to_error::deserialize(table)
         .map_err(|error| format!("--set: {}: {}", error.path(), error.inner().message()))
+}
+
+/// A function's name from that of a model file: with what a name may have, and nothing else.
+fn function_name(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let fitting = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
+    let name: String = stem.chars().map(fitting).collect();
+    let name = name.trim_matches('-');
+    let prefix = if name.starts_with(|c: char| c.is_ascii_lowercase()) { "" } else { "model-" };
+    let name: String = format!("{prefix}{name}").chars().take(MAX_NAME_BYTES).collect();
+    name.trim_end_matches('-').to_owned()
 }
 
 /// The byte at a line and column, both from 1, as serde_json counts them.

@@ -124,7 +124,11 @@ impl Project {
 
     /// Where the manifest expects the component, from the project's folder.
     fn component(&self) -> anyhow::Result<PathBuf> {
-        Ok(Manifest::read(&self.folder, &[])?.entries.component)
+        let component = Manifest::read(&self.folder, &[])?.entries.component;
+        component.ok_or_else(|| {
+            let detail = format!("{FILE_NAME} names no `component`: say where the build writes it");
+            Error::Invalid(detail).into()
+        })
     }
 
     /// The component's file, if it was made: a script may write to another place than the manifest says.

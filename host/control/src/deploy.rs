@@ -88,21 +88,26 @@ impl Control {
         let mut spec = self.checked(spec).await?;
         // Before anything is compiled; once more when the revision is stored.
         self.store().check_secrets(&tenant, &function, &spec.secrets).await?;
-        let component = self.artifact(&tenant, spec.component, "component").await?;
+        let component = match spec.component {
+            Some(digest) => Some(self.artifact(&tenant, digest, "component").await?),
+            None => None,
+        };
         let mut models = Vec::with_capacity(spec.models.len());
         for (name, model) in &spec.models {
             let artifact = self.artifact(&tenant, model.artifact, &format!("models.{name}.artifact")).await?;
             models.push((name.clone(), artifact));
         }
-        let kind = self.compile(&component, &progress).await?;
-        let request_body = *spec.request_body.get_or_insert(kind.default_request_body());
-        if kind == HandlerKind::BlockingHandler && request_body == RequestBody::Stream {
-            let detail = "a blocking handler takes its request as `bytes`: say so, or export \
-                          `modelet:handler/handler`";
-            return Err(Problem::new(Code::InvalidManifest, detail).at("request_body"));
-        }
+        let kind = match &component {
+            Some(component) => {
+                let kind = self.compile(component, &progress).await?;
+                settle_request_body(&mut spec, kind)?;
+                Some(kind)
+            }
+            None => None,
+        };
         let models = self.check_models(&spec, models, &progress).await?;
-        let details = RevisionDetails { kind, component_bytes: component.size_bytes, models };
+        let component_bytes = component.map(|component| component.size_bytes);
+        let details = RevisionDetails { kind, component_bytes, models };
         let details = serde_json::to_value(details)
             .map_err(|error| Problem::new(Code::Internal, format!("cannot store the details: {error}")))?;
 
@@ -184,6 +189,17 @@ impl Control {
         }
         Ok(checked)
     }
+}
+
+/// States how the handler gets the request's body, if the manifest does not.
+fn settle_request_body(spec: &mut RevisionSpec, kind: HandlerKind) -> Result<(), Problem> {
+    let request_body = *spec.request_body.get_or_insert(kind.default_request_body());
+    if kind == HandlerKind::BlockingHandler && request_body == RequestBody::Stream {
+        let detail = "a blocking handler takes its request as `bytes`: say so, or export \
+                      `modelet:handler/handler`";
+        return Err(Problem::new(Code::InvalidManifest, detail).at("request_body"));
+    }
+    Ok(())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 /// What was found out about a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RevisionDetails {
-    /// Which contract its handler fulfils.
-    pub kind: HandlerKind,
-    /// The size of the component.
-    pub component_bytes: u64,
+    /// Which contract its handler fulfils, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<HandlerKind>,
+    /// The size of its handler's component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_bytes: Option<u64>,
     /// Its models: what runs each, and why.
     pub models: BTreeMap<ModelName, CheckedModel>,
 }

@@ -33,7 +33,7 @@ impl Control {
         let mut seen = BTreeSet::new();
         for route in self.store().all_routes().await? {
             for revision in route.revisions.iter().filter(|revision| seen.insert(revision.spec.component)) {
-                self.compile_if_missing(&route.tenant, revision).await?;
+                self.compile_if_missing(&route.tenant, revision).await;
             }
         }
         Ok(())
@@ -48,24 +48,27 @@ impl Control {
     ) -> Result<(), Problem> {
         for share in function.traffic.shares() {
             if let Some(revision) = self.store().revision(tenant, &function.name, share.revision).await? {
-                self.compile_if_missing(tenant, &revision).await?;
+                self.compile_if_missing(tenant, &revision).await;
             }
         }
         Ok(())
     }
 
-    /// A handler that does not compile is logged, and its function stays as it is.
-    async fn compile_if_missing(&self, tenant: &TenantName, revision: &Revision) -> Result<(), Problem> {
-        let component = revision.spec.component;
+    /// A handler that does not compile is logged, its function stays as it is, and the next one has its
+    /// turn.
+    async fn compile_if_missing(&self, tenant: &TenantName, revision: &Revision) {
+        let Some(component) = revision.spec.component else { return };
         if self.config.engine.code().contains(&component) {
-            return Ok(());
+            return;
         }
-        let artifact = self.artifact(tenant, component, "component").await?;
         tracing::info!(%tenant, function = %revision.function, %component, "compiling for this engine");
-        if let Err(problem) = self.ensure_code(&artifact).await {
+        let compiled = async {
+            let artifact = self.artifact(tenant, component, "component").await?;
+            self.ensure_code(&artifact).await
+        };
+        if let Err(problem) = compiled.await {
             tracing::error!(%tenant, function = %revision.function, %component, %problem, "cannot compile");
         }
-        Ok(())
     }
 
     /// Collects garbage, again and again. Never returns.

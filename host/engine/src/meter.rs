@@ -55,7 +55,8 @@ impl Meter {
         self.memory_peak_bytes.load(Relaxed)
     }
 
-    pub(crate) fn add_inference(&self, cpu_time: Duration, inline: bool) {
+    /// Adds a model's run, which took place inside a poll if `inline`.
+    pub fn add_inference(&self, cpu_time: Duration, inline: bool) {
         let ns = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
         self.inference_ns.fetch_add(ns, Relaxed);
         if inline {

@@ -7,9 +7,9 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 use modelet_engine::Failure;
-use modelet_types::{InvocationId, RevisionNumber};
+use modelet_types::{InvocationId, Problem, RevisionNumber};
 
-/// The outcome of one call. By the time it is there, its usage record is in the ledger.
+/// The outcome of one call, of a handler or of a model alone. By the time it is there, its usage record is in the ledger.
 pub struct Answer {
     /// The invocation.
     pub invocation: InvocationId,
@@ -17,15 +17,22 @@ pub struct Answer {
     pub revision: Option<RevisionNumber>,
     /// How long the caller waited for a cold function to wake; `None` if it was awake.
     pub wake: Option<Duration>,
-    /// The handler's response, or why there is none.
+    /// The response, or why there is none.
     pub result: Result<Reply, Failure>,
 }
 
-/// A handler's response.
+impl Answer {
+    /// That of a call that could not be routed.
+    pub fn refused(problem: Problem) -> Self {
+        Self { invocation: InvocationId::generate(), revision: None, wake: None, result: Err(problem.into()) }
+    }
+}
+
+/// The response.
 pub struct Reply {
     /// From 200 to 599.
     pub status: StatusCode,
-    /// The handler's headers.
+    /// Headers, without those of the connection.
     pub headers: HeaderMap,
     /// The body.
     pub body: AnswerBody,

@@ -2,12 +2,8 @@
 
 use http::{HeaderMap, Method};
 
-/// One call of a function. `B` is the request's body, not yet read.
+/// One call of a handler. `B` is the request's body, not yet read.
 pub struct Call<B> {
-    /// Whose function.
-    pub tenant: String,
-    /// Which function.
-    pub function: String,
     /// The method.
     pub method: Method,
     /// The path below the function's address, with its leading `/`, percent-encoded as it came.

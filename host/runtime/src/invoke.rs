@@ -10,8 +10,8 @@ use http_body::Body;
 use modelet_engine::{
     Failure, Handler, Invocation, KeyValue, Reply as EngineReply, ReplyBody, RequestBody, Rest,
 };
-use modelet_observe::Outcome;
 use modelet_observe::metrics::Layer as MetricLayer;
+use modelet_observe::{LogSink, Outcome};
 use modelet_types::manifest::RequestBody as RequestBodyMode;
 use modelet_types::{Code, InvocationId, Problem};
 
@@ -22,40 +22,26 @@ use crate::body::Bounds;
 use crate::budget::Claim;
 use crate::log::InvocationLog;
 use crate::revision::Revision;
+use crate::routing::Routed;
 use crate::sweep::Added;
 use crate::{Call, Runtime, body, stream};
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Runtime {
-    /// Answers one call. Dropping the future ends the invocation and records that the caller left.
-    pub async fn invoke<B>(&self, call: Call<B>) -> Answer
+    /// Answers one call of a handler. Dropping the future ends the invocation and records that the caller
+    /// left.
+    pub async fn invoke<B>(&self, routed: Routed, call: Call<B>) -> Answer
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        let Routed(revision) = routed;
         let invocation = InvocationId::generate();
-        let revision = match self.find(&call) {
-            Ok(revision) => revision,
-            Err(problem) => {
-                return Answer { invocation, revision: None, wake: None, result: Err(problem.into()) };
-            }
-        };
         let mut account = Account::open(self, &revision, invocation);
         let outcome = self.run(&revision, &mut account, invocation, call).await;
         let wake = account.wake_time;
         let result = settle(account, outcome).await;
         Answer { invocation, revision: Some(revision.number), wake, result }
-    }
-
-    /// Route.
-    fn find<B>(&self, call: &Call<B>) -> Result<Arc<Revision>, Problem> {
-        if self.draining.load(Relaxed) {
-            return Err(Problem::new(
-                Code::ShuttingDown,
-                "the host is shutting down; send the request again",
-            ));
-        }
-        self.route(&call.tenant, &call.function)
     }
 
     async fn run<B>(
@@ -68,27 +54,14 @@ impl Runtime {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let Call { method, path, query, headers, body, .. } = call;
+        let Call { method, path, query, headers, body } = call;
         // Before the looks at whether the function is still there: a sink that was made after the
         // deletion would write into the log of the next function of that name.
-        let log = self.config.logs.sink(
-            &revision.tenant,
-            &revision.function,
-            revision.number,
-            id,
-            revision.limits.log_bytes,
-        );
+        let log = self.sink(revision, id);
 
         // Receive: before a place is taken, so that a slow caller holds none.
         let (body, memory) = self.receive(revision, account, body).await?;
-        revision.check_not_deleted()?;
-
-        // Admit.
-        let waiting = Instant::now();
-        let admitted = revision.admission.enter().await;
-        account.queue_time = waiting.elapsed();
-        let permit = admitted?;
-        revision.check_not_deleted()?;
+        let permit = admit(revision, account).await?;
 
         // Wake.
         let handler = self.wake(revision, account).await?;
@@ -126,6 +99,12 @@ impl Runtime {
         Ok((reply?, permit))
     }
 
+    /// Where an invocation's log lines go.
+    pub(crate) fn sink(&self, revision: &Revision, id: InvocationId) -> LogSink {
+        let Revision { tenant, function, number, limits, .. } = revision;
+        self.config.logs.sink(tenant, function, *number, id, limits.log_bytes)
+    }
+
     async fn receive<B>(
         &self,
         revision: &Revision,
@@ -135,29 +114,59 @@ impl Runtime {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let limit = revision.limits.request_body_bytes;
-        let bounds = Bounds { limit, idle_timeout: self.config.body_idle_timeout };
-        bounds.check_announced(&body)?;
         match revision.request_body {
             RequestBodyMode::Bytes => {
-                let (bytes, memory) = body::gather(body, bounds, &self.body_budget).await?;
-                account.request_bytes.store(bytes.len() as u64, Relaxed);
+                let (bytes, memory) = self.receive_whole(revision, account, body).await?;
                 Ok((RequestBody::Bytes(bytes), memory))
             }
             RequestBodyMode::Stream => {
+                let bounds = self.bounds(revision);
+                bounds.check_announced(&body)?;
                 let stream = body::stream_on(body, bounds, account.request_bytes.clone());
                 Ok((RequestBody::Stream(stream), Claim::default()))
             }
         }
     }
 
-    /// Loads whatever of handler and models is cold, side by side, so that a cold start costs the
-    /// longest of them and not the sum.
+    /// A body all at once, with its part of the memory that bodies may take.
+    pub(crate) async fn receive_whole<B>(
+        &self,
+        revision: &Revision,
+        account: &Account,
+        body: B,
+    ) -> Result<(Bytes, Claim), Problem>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let bounds = self.bounds(revision);
+        bounds.check_announced(&body)?;
+        let (bytes, memory) = body::gather(body, bounds, &self.body_budget).await?;
+        account.request_bytes.store(bytes.len() as u64, Relaxed);
+        Ok((bytes, memory))
+    }
+
+    fn bounds(&self, revision: &Revision) -> Bounds {
+        let limit = revision.limits.request_body_bytes;
+        Bounds { limit, idle_timeout: self.config.body_idle_timeout }
+    }
+
     async fn wake(&self, revision: &Arc<Revision>, account: &mut Account) -> Result<Arc<Handler>, Problem> {
         let warm = revision.handler.get();
         if let (Some(handler), true) = (&warm, revision.models.is_resident()) {
             return Ok(handler.clone());
         }
+        let handler = revision.wake_handler(&self.config.engine, &self.config.metrics);
+        self.wake_beside(revision, account, handler).await
+    }
+
+    /// Waits for `handler` while whatever model is cold is loaded, side by side, so that a cold start
+    /// costs the longest of them and not the sum.
+    pub(crate) async fn wake_beside<T>(
+        &self,
+        revision: &Arc<Revision>,
+        account: &mut Account,
+        handler: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
         let began = Instant::now();
         account.added = Some(self.residents.add(revision));
         let metrics = &self.config.metrics;
@@ -169,7 +178,7 @@ impl Runtime {
                     metrics.host().wake(MetricLayer::Session, began.elapsed());
                 }
             };
-            futures::join!(revision.wake_handler(&self.config.engine, metrics), models).0
+            futures::join!(handler, models).0
         };
         let woken = tokio::time::timeout(self.config.wake_timeout, both).await;
         account.wake_time = Some(began.elapsed());
@@ -180,8 +189,20 @@ impl Runtime {
     }
 }
 
+/// Waits for a place.
+pub(crate) async fn admit(revision: &Revision, account: &mut Account) -> Result<Permit, Problem> {
+    // A caller that was slow with its body may come after the end.
+    revision.check_not_deleted()?;
+    let waiting = Instant::now();
+    let admitted = revision.admission.enter().await;
+    account.queue_time = waiting.elapsed();
+    let permit = admitted?;
+    revision.check_not_deleted()?;
+    Ok(permit)
+}
+
 /// Account, then answer.
-async fn settle(
+pub(crate) async fn settle(
     mut account: Account,
     outcome: Result<(EngineReply, Permit), Failure>,
 ) -> Result<Reply, Failure> {

@@ -1,7 +1,8 @@
 //! The data plane: one invocation, end to end.
 //!
-//! [`Runtime::invoke`] reads as the list of what happens to a request: route, receive, admit,
-//! wake, handle, account, answer. Everything it needs to know of functions is in a routing table
+//! [`Runtime::find`] routes a request, and [`Runtime::invoke`] reads as the list of what happens to it
+//! then: receive, admit, wake, handle, account, answer. [`Runtime::infer`] is the same for a function that
+//! is a model alone. Everything it needs to know of functions is in a routing table
 //! that somebody else publishes: it never sees SQL, and no protocol's status numbers.
 
 mod account;
@@ -10,6 +11,7 @@ mod answer;
 mod body;
 mod budget;
 mod call;
+mod infer;
 mod invoke;
 mod key_value;
 mod layer;
@@ -27,8 +29,9 @@ mod testing;
 
 pub use answer::{Answer, AnswerBody, Reply};
 pub use call::Call;
+pub use infer::{Encoded, TensorCall, TensorCodec, TensorRequest, TensorResponse};
 pub use revision::{ModelRow, RevisionRow};
-pub use routing::RouteRow;
+pub use routing::{RouteRow, Routed};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use state::{FunctionState, Instances, Layer, RevisionState, Row, SessionLayer, SessionPhase};
 pub use sweep::AwakeBudget;

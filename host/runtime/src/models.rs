@@ -8,7 +8,9 @@ use arc_swap::ArcSwapWeak;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use modelet_engine::{InferError, Inferred, Model, Models};
-use modelet_inference::{Inference, InferenceError, ModelSource, RunRequest, Session, SessionKey};
+use modelet_inference::{
+    BackendId, Inference, InferenceError, ModelSource, RunOutput, RunRequest, Session, SessionKey,
+};
 use modelet_observe::metrics::ModelMetrics;
 use modelet_types::{FunctionName, ModelName, Signature, TenantName, Tensor};
 
@@ -22,9 +24,10 @@ pub(crate) struct RevisionModels {
 }
 
 /// One model, loaded or not.
-struct Binding {
+pub(crate) struct Binding {
     key: SessionKey,
     source: ModelSource,
+    signature: Signature,
     metrics: Arc<ModelMetrics>,
     /// The session that was used last, so that a warm call looks nothing up.
     session: ArcSwapWeak<Session>,
@@ -39,11 +42,12 @@ impl RevisionModels {
         idle_timeout: Duration,
     ) -> Self {
         let bind = |(name, row): (ModelName, ModelRow)| {
-            let ModelRow { artifact, path, backend, threads } = row;
+            let ModelRow { artifact, path, backend, threads, signature } = row;
             let metrics = config.metrics.model(tenant, function, &name, backend.as_str());
             let key = SessionKey { tenant: tenant.clone(), model: artifact, backend, threads };
             let source = ModelSource { path, idle_timeout };
-            (name, Arc::new(Binding { key, source, metrics, session: ArcSwapWeak::default() }))
+            let session = ArcSwapWeak::default();
+            (name, Arc::new(Binding { key, source, signature, metrics, session }))
         };
         Self { inference: config.inference.clone(), models: rows.into_iter().map(bind).collect() }
     }
@@ -64,6 +68,35 @@ impl RevisionModels {
         futures::future::join_all(loads).await;
     }
 
+    /// The first model, which is the only one where there is no handler.
+    pub(crate) fn alone(&self) -> Option<&Binding> {
+        self.models.values().next().map(AsRef::as_ref)
+    }
+
+    /// Loads what is cold.
+    ///
+    /// # Errors
+    /// What kept the first from being loaded.
+    pub(crate) async fn preload(&self) -> Result<(), InferenceError> {
+        let loads = self.models.values().map(|binding| binding.session(&self.inference));
+        futures::future::try_join_all(loads).await.map(drop)
+    }
+
+    /// Runs the only model.
+    ///
+    /// # Errors
+    /// What [`Session::run`] or loading it reports.
+    pub(crate) async fn run_alone(&self, request: RunRequest) -> Result<RunOutput, InferenceError> {
+        let binding = self.alone().ok_or_else(|| InferenceError::Host {
+            context: "running a model",
+            reason: "the revision has none".into(),
+        })?;
+        let began = Instant::now();
+        let run = binding.session(&self.inference).await?.run(request).await?;
+        binding.metrics.record(began.elapsed());
+        Ok(run)
+    }
+
     /// What a handler is given for one invocation.
     pub(crate) fn until(self: &Arc<Self>, deadline: Instant) -> Arc<dyn Models> {
         Arc::new(InvocationModels { models: self.clone(), deadline })
@@ -71,6 +104,11 @@ impl RevisionModels {
 }
 
 impl Binding {
+    /// What runs it, and its inputs and outputs, loaded or not.
+    pub(crate) fn described(&self) -> (BackendId, &Signature) {
+        (self.key.backend, &self.signature)
+    }
+
     async fn session(&self, inference: &Inference) -> Result<Arc<Session>, InferenceError> {
         if let Some(session) = self.session.load().upgrade() {
             return Ok(session);

@@ -16,7 +16,7 @@ use modelet_types::manifest::{RequestBody, Reuse};
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
-    Secrets, TenantName,
+    Secrets, Signature, TenantName,
 };
 
 use crate::Runtime;
@@ -48,6 +48,8 @@ pub struct ModelRow {
     pub backend: BackendId,
     /// Threads for one run.
     pub threads: u32,
+    /// Its inputs and outputs.
+    pub signature: Signature,
 }
 
 /// A revision with what of it is loaded. Of its manifest it keeps what calls need: the rest, such as
@@ -56,7 +58,8 @@ pub(crate) struct Revision {
     pub(crate) tenant: TenantName,
     pub(crate) function: FunctionName,
     pub(crate) number: RevisionNumber,
-    component: Digest,
+    /// The handler, unless it is a model alone.
+    pub(crate) component: Option<Digest>,
     pub(crate) request_body: RequestBody,
     reuse: Reuse,
     pub(crate) limits: Arc<Limits>,
@@ -132,7 +135,10 @@ impl Revision {
     }
 
     async fn load_code(&self, engine: &Engine) -> Result<Code, Problem> {
-        let (missing, engine, component) = (engine, engine.clone(), self.component);
+        let Some(component) = self.component else {
+            return Err(Problem::new(ErrorCode::Internal, "a revision without a handler has no code"));
+        };
+        let (missing, engine) = (engine, engine.clone());
         // Mapping what was checked takes less time than handing it to another thread and back.
         let loaded = if engine.code().is_checked(&component) {
             engine.code().load(&component)

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use modelet_inference::BackendId;
 use modelet_keyvalue::Owner;
-use modelet_types::{Code, FunctionName, Problem, TenantName, TrafficSplit};
+use modelet_types::{Code, FunctionName, Problem, RevisionNumber, Signature, TenantName, TrafficSplit};
 
 use crate::Runtime;
 use crate::revision::{Revision, RevisionRow};
@@ -61,7 +62,66 @@ impl RoutingTable {
     }
 }
 
+/// The revision to which a call was routed.
+pub struct Routed(pub(crate) Arc<Revision>);
+
+impl Routed {
+    /// Its number.
+    pub fn revision(&self) -> RevisionNumber {
+        self.0.number
+    }
+
+    /// The function.
+    pub fn function(&self) -> &FunctionName {
+        &self.0.function
+    }
+
+    /// Whether it has a handler. Without one it is a model alone, for [`Runtime::infer`].
+    pub fn has_handler(&self) -> bool {
+        self.0.component.is_some()
+    }
+
+    /// The model of a revision without a handler: what runs it, and its inputs and outputs. Wakes
+    /// nothing.
+    pub fn model(&self) -> Option<(BackendId, &Signature)> {
+        if self.has_handler() { None } else { self.0.models.alone().map(|model| model.described()) }
+    }
+}
+
 impl Runtime {
+    /// Route: the revision that answers a call of the function, or the one that the caller names, if it
+    /// is in the traffic split.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotActive`, or `ShuttingDown`.
+    pub fn find(
+        &self,
+        tenant: &str,
+        function: &str,
+        revision: Option<RevisionNumber>,
+    ) -> Result<Routed, Problem> {
+        if self.draining.load(Relaxed) {
+            let detail = "the host is shutting down; send the request again";
+            return Err(Problem::new(Code::ShuttingDown, detail));
+        }
+        self.route(tenant, function, revision).map(Routed)
+    }
+
+    /// The revisions of a function that can be called, in the order of its traffic split.
+    pub fn active(&self, tenant: &str, function: &str) -> Vec<Routed> {
+        let route = self.routes.find(tenant, function);
+        route.iter().flat_map(|route| &route.revisions).cloned().map(Routed).collect()
+    }
+
+    /// The names of a tenant's functions, in order.
+    pub fn functions(&self, tenant: &str) -> Vec<FunctionName> {
+        let tenants = self.routes.tenants.load();
+        let mut names: Vec<_> =
+            tenants.get(tenant).map(|functions| functions.keys().cloned().collect()).unwrap_or_default();
+        names.sort_unstable();
+        names
+    }
+
     /// Publishes a function in place of what its name meant before. A revision that stays keeps
     /// what it has loaded.
     pub fn publish(&self, row: RouteRow) {
@@ -105,15 +165,24 @@ impl Runtime {
     }
 
     /// The revision that answers the next call.
-    pub(crate) fn route(&self, tenant: &str, function: &str) -> Result<Arc<Revision>, Problem> {
+    pub(crate) fn route(
+        &self,
+        tenant: &str,
+        function: &str,
+        wanted: Option<RevisionNumber>,
+    ) -> Result<Arc<Revision>, Problem> {
         let route = self.routes.find(tenant, function).ok_or_else(|| no_function(function))?;
-        let number = match route.split.shares() {
+        let number = match (wanted, route.split.shares()) {
+            (Some(number), _) => number,
             // The common case needs no random number.
-            [share] => share.revision,
-            _ => route.split.pick(random()).ok_or_else(|| not_active(function))?,
+            (None, [share]) => share.revision,
+            (None, _) => route.split.pick(random()).ok_or_else(|| not_active(function))?,
         };
         let revision = route.revisions.iter().find(|revision| revision.number == number);
-        revision.cloned().ok_or_else(|| not_active(function))
+        revision.cloned().ok_or_else(|| match wanted {
+            Some(number) => no_revision(function, number),
+            None => not_active(function),
+        })
     }
 }
 
@@ -124,6 +193,14 @@ pub(crate) fn no_function(function: &str) -> Problem {
         format!("there is no function `{shown}`: `modelet functions` lists those there are"),
     )
     .at("function")
+}
+
+fn no_revision(function: &str, number: RevisionNumber) -> Problem {
+    let detail = format!(
+        "function `{function}` has no active revision {number}: `modelet revisions {function}` lists those \
+         there are"
+    );
+    Problem::new(Code::NotFound, detail).at("revision")
 }
 
 fn not_active(function: &str) -> Problem {

@@ -16,17 +16,20 @@ pub struct FunctionState {
     pub revisions: Vec<RevisionState>,
 }
 
-/// The layers of a revision, from the one that is always there to the most costly.
+/// The layers of a revision, from the one that is always there to the most costly. Those of a handler are
+/// left out where there is none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RevisionState {
     /// Which revision.
     pub revision: RevisionNumber,
     /// The revision's row in the routing table.
     pub row: Row,
-    /// Compiled code, mapped from its file.
-    pub code: Layer,
+    /// The handler's compiled code, mapped from its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Layer>,
     /// The code linked with the host's functions, ready to make instances.
-    pub handler: Layer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handler: Option<Layer>,
     /// Invocations, and the instances that are kept for the next.
     pub instances: Instances,
     /// The models' sessions.
@@ -94,7 +97,10 @@ impl Runtime {
     }
 
     fn revision_state(&self, revision: &Revision) -> RevisionState {
-        let layer = |resident| if resident { Layer::Resident } else { Layer::Cold };
+        let layer = |resident| {
+            let layer = if resident { Layer::Resident } else { Layer::Cold };
+            revision.component.map(|_| layer)
+        };
         let session = |(name, key): (&ModelName, &modelet_inference::SessionKey)| SessionLayer {
             model: name.clone(),
             backend: key.backend,

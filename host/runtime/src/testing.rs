@@ -74,7 +74,7 @@ impl TestRuntime {
     /// The revision that answers the next call.
     pub(crate) fn revision(&self) -> Arc<Revision> {
         let (tenant, function) = names();
-        self.runtime.route(tenant.as_str(), function.as_str()).unwrap()
+        self.runtime.route(tenant.as_str(), function.as_str(), None).unwrap()
     }
 }
 

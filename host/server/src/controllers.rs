@@ -6,6 +6,7 @@ pub(crate) mod health;
 pub(crate) mod host;
 pub(crate) mod invoke;
 pub(crate) mod logs;
+pub(crate) mod oip;
 pub(crate) mod openapi;
 pub(crate) mod revisions;
 pub(crate) mod secrets;

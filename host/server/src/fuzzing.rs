@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use modelet_runtime::{TensorCodec as _, TensorResponse};
 use modelet_types::limits::Limits;
 use modelet_types::outbound::{OutboundRule, OutboundScheme};
-use modelet_types::{Ceiling, Code, Problem, RevisionSpec};
+use modelet_types::{
+    Ceiling, Code, ElementType, Problem, RevisionNumber, RevisionSpec, Signature, TensorInfo,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::extract::from_json;
 use crate::listener::{Server, Settings};
+use crate::oip::{HEADER_LENGTH, RestCodec};
 
 mod app;
 
@@ -84,6 +90,72 @@ fn allows_its_own(rule: &OutboundRule) {
     }
 }
 
+/// Tensors that one request may have.
+const MAX_TENSOR_BYTES: u64 = 4 << 10;
+
+/// Reads an inference request. The first byte says whether its body is JSON, JSON of so many bytes (the
+/// next two) with binary tensors behind it, or the only input of a model.
+///
+/// # Panics
+/// If a refusal names no field, more is read than the limit allows, or what was read is not read back from
+/// the response that it is written into.
+pub fn oip_request(data: &[u8]) {
+    let (length, body) = match data {
+        [0, body @ ..] => (None, body),
+        [1, low, high, body @ ..] => (Some(u16::from_le_bytes([*low, *high])), body),
+        [2, body @ ..] => (Some(0), body),
+        _ => return,
+    };
+    let info = TensorInfo { name: "x".into(), element_type: ElementType::F32, shape: vec![None, Some(2)] };
+    let signature = Signature { inputs: vec![info], outputs: Vec::new() };
+    let limits = Limits { tensor_bytes: MAX_TENSOR_BYTES, ..Limits::HIGHEST };
+    let read = |headers: &HeaderMap, body: Bytes| {
+        let mut codec = RestCodec::new("m".parse().expect("it is a name"), RevisionNumber(1));
+        codec.decode(headers, body, &signature, &limits).map(|request| (codec, request))
+    };
+    let headers = length.map(|length| (HEADER_LENGTH, HeaderValue::from(length))).into_iter().collect();
+    let (_, request) = match read(&headers, Bytes::copy_from_slice(body)) {
+        Ok(read) => read,
+        Err(problem) => {
+            assert!(matches!(problem.code, Code::InvalidInput | Code::RequestTooLarge), "{problem}");
+            assert!(problem.field.is_some_and(|field| !field.is_empty()), "no field");
+            assert!(problem.detail.len() <= data.len() * MAX_GROWTH + 4096, "{} bytes", problem.detail.len());
+            return;
+        }
+    };
+    let bytes: usize = request.inputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
+    assert!(bytes as u64 <= MAX_TENSOR_BYTES, "{bytes} bytes of tensors");
+    for binary in [false, true] {
+        let asks = serde_json::json!({ "inputs": [], "parameters": { "binary_data_output": binary } });
+        let asks = Bytes::from(serde_json::to_vec(&asks).expect("it can be written"));
+        let (mut codec, _) = read(&HeaderMap::new(), asks).expect("it asks for nothing wrong");
+        let outputs = request.inputs.clone();
+        let written = codec.encode(TensorResponse { outputs }).expect("tensors can be written");
+        // A response has the form of a request, but for the name of its tensors.
+        let length = written.headers.get(HEADER_LENGTH).map(|length| length.to_str().expect("a number"));
+        let length = length.map_or(written.body.len(), |length| length.parse().expect("a number"));
+        let head = std::str::from_utf8(&written.body[..length]).expect("JSON is text");
+        let mut head: serde_json::Value = serde_json::from_str(head).expect("it was written");
+        let outputs = head.as_object_mut().and_then(|head| head.remove("outputs")).expect("outputs");
+        let head = serde_json::to_vec(&serde_json::json!({ "inputs": outputs })).expect("it can be written");
+        let headers = HeaderMap::from_iter([(HEADER_LENGTH, HeaderValue::from(head.len()))]);
+        let body = [&head[..], &written.body[length..]].concat();
+        let (_, again) = match read(&headers, body.into()) {
+            Ok(read) => read,
+            // Bytes may be numbers that JSON does not have.
+            Err(problem) => {
+                assert!(!binary && problem.detail.contains("null"), "{problem}");
+                continue;
+            }
+        };
+        assert_eq!(again.inputs.len(), request.inputs.len());
+        for ((_, read), (_, given)) in again.inputs.iter().zip(&request.inputs) {
+            assert_eq!((read.shape(), read.element_type()), (given.shape(), given.element_type()));
+            assert_eq!((read.as_bytes(), read.as_texts()), (given.as_bytes(), given.as_texts()));
+        }
+    }
+}
+
 /// What an answer may wait for, in a time that passes at once when everybody waits.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -137,6 +209,11 @@ mod tests {
     #[test]
     fn manifests_of_the_corpus() {
         replay("manifest", manifest);
+    }
+
+    #[test]
+    fn inference_requests_of_the_corpus() {
+        replay("oip_request", oip_request);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod host;
 mod listener;
 mod middleware;
+mod oip;
 mod problem;
 mod publisher;
 mod routes;

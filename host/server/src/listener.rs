@@ -4,26 +4,26 @@
 mod http2;
 mod wire;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2 as hyper_http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
+
+use crate::middleware::App;
 
 use http2::Running;
 use wire::{Protocol, Wire};
@@ -62,7 +62,7 @@ pub(crate) struct Settings {
 /// was at, but not longer than the grace.
 pub(crate) async fn serve(
     listener: TcpListener,
-    app: Router,
+    app: App,
     settings: Settings,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -140,7 +140,7 @@ impl Complaints {
 
 /// What all connections share.
 pub(crate) struct Server {
-    app: Router,
+    app: App,
     http1: http1::Builder,
     http2: hyper_http2::Builder<TokioExecutor>,
     settings: Settings,
@@ -151,7 +151,7 @@ pub(crate) struct Server {
 pub(crate) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 impl Server {
-    pub(crate) fn new(app: Router, settings: Settings) -> Self {
+    pub(crate) fn new(app: App, settings: Settings) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -189,8 +189,11 @@ impl Server {
 
     /// A connection without a request ends at hyper's own timeout for headers.
     async fn http1(&self, wire: TokioIo<Wire<impl AsyncRead + AsyncWrite + Unpin>>) -> Ended {
-        let app = self.app.clone().map_request(|request: http::Request<Incoming>| request.map(Body::new));
-        let connection = self.http1.serve_connection(wire, TowerToHyperService::new(app));
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let answer = self.app.clone().answer(request.map(Body::new));
+            async { Ok::<_, Infallible>(answer.await) }
+        });
+        let connection = self.http1.serve_connection(wire, service);
         let mut connection = pin!(connection);
         tokio::select! {
             // First, so that a request which has arrived is taken.

@@ -6,16 +6,17 @@
 //! header, and from its own site, which is then in `Origin` and `Sec-Fetch-Site`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::Router;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use modelet_types::{Code, Problem};
+use tower::Service as _;
 use uuid::Uuid;
 
-use crate::context::Context;
 use crate::problem::ProblemResponse;
 
 /// The header that names a request in answers and logs.
@@ -24,36 +25,53 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The longest request id that is taken over from a client.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Gives every answer the id of its request: the client's own if it sent a sensible one.
-pub(crate) async fn request_id(request: Request, next: Next) -> Response {
-    let given = request.headers().get(&REQUEST_ID).filter(|id| {
+/// Everything that the host answers: its addresses, behind what happens to every request.
+///
+/// Not made of axum's layers: each would put every request into boxes of its own, and there are calls that
+/// take less time than that.
+#[derive(Clone)]
+pub(crate) struct App {
+    router: Router,
+    allowed_hosts: Arc<[String]>,
+}
+
+impl App {
+    /// Puts `router` behind the checks, for requests to this host and to `allowed_hosts`.
+    pub(crate) fn new(router: Router, allowed_hosts: &[String]) -> Self {
+        Self { router, allowed_hosts: allowed_hosts.into() }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(mut self, request: Request) -> Response {
+        let id = request_id(request.headers());
+        let mut response = match refusal(&request, &self.allowed_hosts) {
+            None => self.router.call(request).await.unwrap_or_else(|never| match never {}),
+            Some(problem) => ProblemResponse::from(problem).into_response(),
+        };
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
+}
+
+/// The id of a request: the client's own if it sent a sensible one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(&REQUEST_ID).filter(|id| {
         let fits = (1..=MAX_REQUEST_ID_BYTES).contains(&id.len());
         fits && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
-    let id = given.cloned().unwrap_or_else(|| {
+    given.cloned().unwrap_or_else(|| {
         let mut buffer = Uuid::encode_buffer();
         let text = Uuid::now_v7().as_hyphenated().encode_lower(&mut buffer);
         HeaderValue::from_str(text).expect("a UUID is a header value")
-    });
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
+    })
 }
 
 /// Where browsers say how the page that makes a request is related to whom it asks (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Refuses requests that name another host than this, and those to the API that a page of another
-/// site makes. Functions may be called from anywhere; what they allow is theirs to say.
-pub(crate) async fn allowed(State(context): State<Context>, request: Request, next: Next) -> Response {
-    match refusal(&request, &context.config.allowed_hosts) {
-        None => next.run(request).await,
-        Some(problem) => ProblemResponse::from(problem).into_response(),
-    }
-}
-
-/// Why a request is refused, if it is.
-pub(crate) fn refusal<B>(request: &http::Request<B>, allowed_hosts: &[String]) -> Option<Problem> {
+/// Why a request is refused, if it is: it names another host than this, or it is made to the API by a page
+/// of another site. Functions may be called from anywhere; what they allow is theirs to say.
+fn refusal<B>(request: &http::Request<B>, allowed_hosts: &[String]) -> Option<Problem> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     match authority.or(header) {

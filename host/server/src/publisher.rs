@@ -32,7 +32,13 @@ fn revision_row(published: PublishedRevision) -> RevisionRow {
     let models = details.models.into_iter().filter_map(|(name, checked)| {
         let spec = revision.spec.models.get(&name)?;
         let path = paths.get(&spec.artifact)?.clone();
-        let row = ModelRow { artifact: spec.artifact, path, backend: checked.backend, threads: spec.threads };
+        let row = ModelRow {
+            artifact: spec.artifact,
+            path,
+            backend: checked.backend,
+            threads: spec.threads,
+            signature: checked.signature,
+        };
         Some((name, row))
     });
     RevisionRow { number: revision.number, models: models.collect(), spec: revision.spec, secrets }

@@ -1,7 +1,5 @@
 //! Every address that the host answers.
 
-use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::any;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -9,9 +7,10 @@ use utoipa_axum::routes;
 
 use crate::context::Context;
 use crate::controllers::{
-    artifacts, functions, health, host, invoke, logs, openapi as document, revisions, secrets, state, traffic,
+    artifacts, functions, health, host, invoke, logs, oip, openapi as document, revisions, secrets, state,
+    traffic,
 };
-use crate::middleware;
+use crate::middleware::App;
 
 /// The description around the addresses.
 #[derive(OpenApi)]
@@ -47,15 +46,17 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     api().into_openapi()
 }
 
-pub(crate) fn app(context: Context) -> Router {
+pub(crate) fn app(context: Context) -> App {
     let (router, _) = api().split_for_parts();
-    router
+    let router = router
         .route("/f/{tenant}/{function}", any(invoke::invoke))
         .route("/f/{tenant}/{function}/", any(invoke::invoke))
         .route("/f/{tenant}/{function}/{*path}", any(invoke::invoke))
+        .route("/v2", any(oip::root))
+        .route("/v2/", any(oip::root))
+        .route("/v2/{*path}", any(oip::root))
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::method_not_allowed)
-        .layer(from_fn_with_state(context.clone(), middleware::allowed))
-        .layer(from_fn(middleware::request_id))
-        .with_state(context)
+        .with_state(context.clone());
+    App::new(router, &context.config.allowed_hosts)
 }

@@ -172,7 +172,8 @@ fn subject(function: &FunctionName, number: RevisionNumber) -> String {
 
 /// What the spec names, with the entry that names it; the first if there are several.
 fn artifacts_of(spec: &RevisionSpec) -> BTreeMap<Digest, String> {
-    let mut artifacts = BTreeMap::from([(spec.component, "component".to_owned())]);
+    let component = spec.component.map(|digest| (digest, "component".to_owned()));
+    let mut artifacts: BTreeMap<_, _> = component.into_iter().collect();
     for (name, model) in &spec.models {
         artifacts.entry(model.artifact).or_insert_with(|| format!("models.{name}.artifact"));
     }

@@ -39,9 +39,10 @@ impl Ceiling {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevisionSpec {
-    /// The handler.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub component: Digest,
+    /// The handler. Left out, the revision is its one model, which takes and gives tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub component: Option<Digest>,
     /// The models by the names that the handler uses.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, ModelSpec>))]
@@ -85,6 +86,9 @@ impl RevisionSpec {
     /// # Errors
     /// For the first entry that is wrong, by its path in the manifest.
     pub fn check(&self, ceiling: &Ceiling) -> Result<(), Problem> {
+        if self.component.is_none() {
+            self.check_model_alone()?;
+        }
         self.limits.check(&ceiling.limits)?;
         self.scale.check()?;
         self.reuse.check()?;
@@ -110,6 +114,33 @@ impl RevisionSpec {
             key_value.check(ceiling.key_value_bytes)?;
         }
         self.check_secrets()
+    }
+
+    /// Checks that a revision without a handler is a model, and states nothing that only a handler uses.
+    fn check_model_alone(&self) -> Result<(), Problem> {
+        if self.models.len() != 1 {
+            let detail = format!(
+                "a function without a handler is exactly one model, got {}: name the handler in \
+                 `component`, or one model in `models`",
+                self.models.len()
+            );
+            return Err(invalid("models", detail));
+        }
+        let of_handlers = [
+            ("reuse", self.reuse != Reuse::default()),
+            ("request_body", self.request_body.is_some()),
+            ("config", !self.config.is_empty()),
+            ("outbound", !self.outbound.is_empty()),
+            ("key_value", self.key_value.is_some()),
+            ("secrets", !self.secrets.is_empty()),
+        ];
+        match of_handlers.into_iter().find(|(_, is_stated)| *is_stated) {
+            Some((field, _)) => {
+                let detail = format!("only a handler uses `{field}`: leave it out, or name a `component`");
+                Err(invalid(field, detail))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_secrets(&self) -> Result<(), Problem> {
@@ -437,6 +468,21 @@ mod tests {
         let spec = spec("").unwrap();
         assert_eq!(spec.check(&Ceiling::HIGHEST), Ok(()));
         assert_eq!(spec.concurrency.limit, 64);
+    }
+
+    #[test]
+    fn without_a_handler_there_is_one_model_and_nothing_for_handlers() {
+        let refused = |extra: &str| {
+            let digest = Digest::of(b"m");
+            let text = format!(r#"{{"models":{{"m":{{"artifact":"{digest}"}}}}{extra}}}"#);
+            let spec: RevisionSpec = serde_json::from_str(&text).unwrap();
+            spec.check(&Ceiling::HIGHEST).err().and_then(|problem| problem.field)
+        };
+        assert_eq!(refused(""), None);
+        assert_eq!(refused(r#","config":{"a":"b"}"#).as_deref(), Some("config"));
+        assert_eq!(refused(r#","reuse":{"max_invocations":2}"#).as_deref(), Some("reuse"));
+        let empty: RevisionSpec = serde_json::from_str("{}").unwrap();
+        assert_eq!(empty.check(&Ceiling::HIGHEST).unwrap_err().field.as_deref(), Some("models"));
     }
 
     #[test]

@@ -58,6 +58,19 @@ impl ElementType {
     }
 }
 
+impl ElementType {
+    /// Bytes of one element; `None` for text.
+    pub const fn size_bytes(self) -> Option<usize> {
+        Some(match self {
+            Self::Boolean | Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
+            Self::Text => return None,
+        })
+    }
+}
+
 impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -158,6 +171,33 @@ impl Tensor {
         Ok(Self { shape: shape.into(), element_type: ElementType::Boolean, data: Data::Fixed(data) })
     }
 
+    /// Reads elements from little-endian bytes: without a copy where they are aligned. A truth value is
+    /// one byte, and true unless 0.
+    ///
+    /// # Errors
+    /// If the bytes are not as many as `shape` needs. Text has no such form: it has as many elements as
+    /// the bytes would be texts of no length.
+    pub fn from_le_bytes(
+        shape: &[usize],
+        element_type: ElementType,
+        bytes: Bytes,
+    ) -> Result<Self, InvalidTensor> {
+        const { assert!(cfg!(target_endian = "little"), "the elements of tensors are native-endian") };
+        let size = element_type.size_bytes().unwrap_or(usize::MAX);
+        if bytes.len() % size != 0 {
+            let wanted = element_count(shape)?;
+            return Err(InvalidTensor::Length { shape: shape.into(), wanted, got: bytes.len() / size });
+        }
+        check_length(shape, bytes.len() / size)?;
+        let data = match element_type {
+            ElementType::Boolean => bytes.iter().map(|&b| u8::from(b != 0)).collect::<Vec<_>>().into(),
+            // Every other size is also the alignment.
+            _ if bytes.as_ptr().addr() % size == 0 => bytes,
+            _ => aligned(&bytes),
+        };
+        Ok(Self { shape: shape.into(), element_type, data: Data::Fixed(data) })
+    }
+
     /// A tensor of texts.
     ///
     /// # Errors
@@ -246,6 +286,13 @@ fn check_length(shape: &[usize], got: usize) -> Result<(), InvalidTensor> {
     Err(InvalidTensor::Length { shape: shape.into(), wanted, got })
 }
 
+/// A copy that is aligned for every element type.
+fn aligned(bytes: &[u8]) -> Bytes {
+    let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
+    bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+    Bytes::from_owner(AsBytes(words)).slice(..bytes.len())
+}
+
 /// Lets `Bytes` own a typed vector, so that its alignment is kept.
 struct AsBytes<T>(Vec<T>);
 
@@ -312,6 +359,23 @@ mod tests {
         assert_eq!(tensor.as_slice::<f64>().unwrap()[3], 4.0);
         assert_eq!(tensor.byte_len(), 32);
         assert!(tensor.as_slice::<i64>().is_none());
+    }
+
+    #[test]
+    fn reads_bytes_wherever_they_stand() {
+        let bytes = Bytes::from([&[0_u8][..], bytemuck::cast_slice(&[1.5_f64, -2.0])].concat());
+        for start in 0..8 {
+            let moved = Bytes::from([&vec![0_u8; start][..], &bytes[1..]].concat()).slice(start..);
+            let tensor = Tensor::from_le_bytes(&[2], ElementType::F64, moved).unwrap();
+            assert_eq!(tensor.as_slice::<f64>(), Some(&[1.5, -2.0][..]));
+        }
+        let bools = Tensor::from_le_bytes(&[3], ElementType::Boolean, Bytes::from_static(&[0, 1, 7]));
+        assert_eq!(bools.unwrap().as_bools(), Some(&[0, 1, 1][..]));
+        for (length, element_type) in [(7, ElementType::F32), (12, ElementType::F32), (8, ElementType::Text)]
+        {
+            let bytes = Bytes::from(vec![0; length]);
+            assert!(Tensor::from_le_bytes(&[2], element_type, bytes).is_err(), "{length} {element_type}");
+        }
     }
 
     #[test]

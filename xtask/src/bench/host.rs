@@ -1,4 +1,4 @@
-//! The host that is measured: `modelet serve` with its defaults and ONNX Runtime, in the release
+//! The host that is measured: `modelet serve` with its defaults and ONNX Runtime, in the `dist`
 //! build.
 
 use std::net::SocketAddr;

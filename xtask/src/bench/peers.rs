@@ -6,8 +6,7 @@ use std::process::Command;
 
 use super::server::Server;
 use super::{host, library, model, program};
-use crate::shell::{command, run as sh};
-use crate::workspace;
+use crate::{machine, workspace};
 
 const PEERS: &str = "bench/peers";
 /// Worker processes of FastAPI: one for each core of the smallest machine worth measuring on.
@@ -59,8 +58,8 @@ impl Peer {
 
     /// Makes the peer's virtual environment, unless it is there.
     pub fn set_up(self) -> anyhow::Result<()> {
-        let script = workspace::root().join(PEERS).join("setup.sh");
-        sh(command("sh", [script]).arg(self.name()).arg(self.environment()))
+        let requirements = workspace::root().join(PEERS).join(self.name()).join("requirements.txt");
+        machine::make_environment(&requirements, &self.environment())
     }
 
     fn environment(self) -> PathBuf {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use modelet_types::Signature;
 use modelet_types::split::Share;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,9 @@ pub struct Revision {
 /// What the host found out at deploy.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Details {
+    /// Which contract its handler fulfils; none if there is no handler.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// The models by name.
     #[serde(default)]
     pub models: BTreeMap<String, ModelDetails>,
@@ -71,6 +75,9 @@ pub struct Details {
 pub struct ModelDetails {
     /// The backend that runs it.
     pub backend: String,
+    /// What it takes and gives.
+    #[serde(default)]
+    pub signature: Signature,
 }
 
 /// What happens while a revision is created.
@@ -163,10 +170,12 @@ pub struct KeyValueState {
 pub struct RevisionState {
     /// Its number.
     pub revision: u64,
-    /// The compiled code: `cold` or `resident`.
-    pub code: String,
+    /// The compiled code: `cold` or `resident`; none if there is no handler.
+    #[serde(default)]
+    pub code: Option<String>,
     /// The linked component: `cold` or `resident`.
-    pub handler: String,
+    #[serde(default)]
+    pub handler: Option<String>,
     /// Instances at this moment.
     pub instances: Instances,
     /// The models' sessions.

@@ -5,7 +5,7 @@ mod steps;
 use std::path::PathBuf;
 
 use clap::Args;
-use modelet_types::{FunctionName, TenantName};
+use modelet_types::{FunctionName, TenantName, TensorInfo};
 
 use crate::client::Client;
 use crate::client::answers::Revision;
@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   modelet deploy                         build and deploy the project in this folder
   modelet deploy examples/digits
+  modelet deploy iris.onnx               a model alone, without a handler
   modelet deploy --no-activate           deploy, and let the active revision answer on
   modelet deploy --name digits-canary    under another name than modelet.toml's
   modelet deploy --set limits.memory_bytes=33554432 --set config.mode=strict
@@ -25,11 +26,11 @@ Only files that the host does not have are sent, and an upload that breaks off i
 was. The host compiles the handler, loads the models and runs their golden inputs before it accepts
 the revision; what it refuses is shown with its line in modelet.toml.";
 
-/// Build a function and deploy it.
+/// Build a function and deploy it, or deploy a model alone.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Folder with modelet.toml.
+    /// Folder with modelet.toml, or a model in ONNX format.
     #[arg(default_value = ".")]
     path: PathBuf,
     /// Deploy the component that modelet.toml names without building it.
@@ -69,9 +70,26 @@ fn summary(revision: &Revision, url: &str) -> String {
              {DIM}next:{DIM:#} modelet activate {function} {number}\n"
         );
     }
+    let alone = if revision.details.kind.is_none() { signature(revision) } else { String::new() };
     format!(
         "{GREEN}deployed{GREEN:#} {BOLD}{function}{BOLD:#} revision {number}\n\
-         {BOLD}{url}{BOLD:#}\n\
+         {BOLD}{url}{BOLD:#}\n{alone}\
          {DIM}next:{DIM:#} curl --data @request.json {url}\n"
     )
+}
+
+/// What a model alone takes and gives: with no handler, that is what its callers have to know.
+fn signature(revision: &Revision) -> String {
+    let models = revision.details.models.values();
+    let sides = models.flat_map(|model| {
+        let inputs = model.signature.inputs.iter().map(|info| ("takes", info));
+        inputs.chain(model.signature.outputs.iter().map(|info| ("gives", info)))
+    });
+    let line = |(side, info): (&str, &TensorInfo)| {
+        let dim = |dim: &Option<usize>| dim.map_or_else(|| "any".to_owned(), |dim| dim.to_string());
+        let shape: Vec<_> = info.shape.iter().map(dim).collect();
+        let (name, element_type) = (in_one_line(&info.name), info.element_type);
+        format!("{DIM}{side}{DIM:#} {name}: {element_type} [{}]\n", shape.join(", "))
+    };
+    sides.map(line).collect()
 }

@@ -48,8 +48,8 @@ fn row(state: &RevisionState) -> [String; 7] {
         |s: &crate::client::answers::SessionState| format!("{} ({}): {}", s.model, s.backend, s.state);
     [
         state.revision.to_string(),
-        state.code.clone(),
-        state.handler.clone(),
+        state.code.clone().unwrap_or_else(|| "-".into()),
+        state.handler.clone().unwrap_or_else(|| "-".into()),
         state.instances.running.to_string(),
         state.instances.waiting.to_string(),
         state.instances.idle.to_string(),

@@ -51,6 +51,6 @@ fn the_example_is_a_manifest() {
     let entries = Manifest::parse(&path, example).unwrap();
     let digests = entries.models.keys().map(|name| (name.clone(), Digest::of(b"m"))).collect();
     let manifest = Manifest { entries, path: template, text: example.into(), settings: vec![] };
-    let spec = manifest.to_spec(Digest::of(b"c"), &digests).unwrap();
+    let spec = manifest.to_spec(Some(Digest::of(b"c")), &digests).unwrap();
     assert_eq!(spec.models["iris"].golden.len(), 4);
 }

@@ -28,17 +28,42 @@ fn manifest(text: &str) -> Manifest {
 fn spec(text: &str) -> anyhow::Result<RevisionSpec> {
     let manifest = manifest(text);
     let digests = manifest.entries.models.keys().map(|name| (name.clone(), Digest::of(b"m"))).collect();
-    manifest.to_spec(Digest::of(b"c"), &digests)
+    manifest.to_spec(manifest.entries.component.as_ref().map(|_| Digest::of(b"c")), &digests)
 }
 
 #[test]
 fn becomes_the_hosts_manifest() {
     let spec = spec(GOOD).unwrap();
-    assert_eq!(spec.component, Digest::of(b"c"));
+    assert_eq!(spec.component, Some(Digest::of(b"c")));
     let model = &spec.models["digits"];
     assert_eq!(model.artifact, Digest::of(b"m"));
     assert_eq!(model.golden.len(), 1);
     assert_eq!(spec.limits, StatedLimits::default());
+}
+
+#[test]
+fn a_model_file_is_a_function_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Iris v1.0 (final).ONNX");
+    fs::write(&file, "").unwrap();
+    let threads: Setting = "models.model.threads=2".parse().unwrap();
+    let manifest = Manifest::read(&file, &[threads]).unwrap();
+    assert_eq!(manifest.entries.name.as_str(), "iris-v1-0--final");
+    let model: ModelName = "model".parse().unwrap();
+    assert_eq!(manifest.resolve(&manifest.entries.models[&model].file), file);
+    let digests = BTreeMap::from([(model.clone(), Digest::of(b"m"))]);
+    let spec = manifest.to_spec(None, &digests).unwrap();
+    assert_eq!((spec.component, spec.models[&model].threads), (None, 2));
+
+    let refused = Manifest::read(&file, &["models.model.threads=0".parse().unwrap()]).unwrap();
+    let error = refused.to_spec(None, &digests).unwrap_err().to_string();
+    assert!(error.starts_with("--set models.model.threads: 0 is out of range"), "{error}");
+    for (name, function) in [("3d.onnx", "model-3d"), ("-.onnx", "model"), ("é.onnx", "model")] {
+        assert_eq!(function_name(Path::new(name)), function);
+    }
+    let other = folder.path().join("handler.wasm");
+    fs::write(&other, "").unwrap();
+    assert!(Manifest::read(&other, &[]).unwrap_err().to_string().contains("`.onnx`"));
 }
 
 #[test]
@@ -89,22 +114,22 @@ fn golden_answers_come_from_a_file_too() {
     let digests = [("digits".parse().unwrap(), Digest::of(b"m"))].into();
     let file = folder.path().join("golden.json");
 
-    let missing = manifest.to_spec(Digest::of(b"c"), &digests).unwrap_err().to_string();
+    let missing = manifest.to_spec(Some(Digest::of(b"c")), &digests).unwrap_err().to_string();
     assert!(missing.contains("cannot read") && missing.contains("modelet.toml:7:15"), "{missing}");
 
     fs::write(&file, r#"[{"inputs": {}, "outputs": {"p": {"shape": [1], "f32": [1]}}}]"#).unwrap();
-    let spec = manifest.to_spec(Digest::of(b"c"), &digests).unwrap();
+    let spec = manifest.to_spec(Some(Digest::of(b"c")), &digests).unwrap();
     assert_eq!(spec.models["digits"].golden.len(), 2);
 
     fs::write(&file, "[{\"inputs\": {},\n \"output\": {}}]").unwrap();
-    let error = manifest.to_spec(Digest::of(b"c"), &digests).unwrap_err();
+    let error = manifest.to_spec(Some(Digest::of(b"c")), &digests).unwrap_err();
     let shown = error.to_string();
     assert!(shown.contains("unknown field `output`") && shown.contains("golden.json:2:"), "{shown}");
     let hint = crate::error::foreseen(&error).unwrap().hint();
     assert_eq!(hint.as_deref(), Some("did you mean `outputs`?"));
 
     fs::write(&file, "[]\n] more").unwrap();
-    let error = manifest.to_spec(Digest::of(b"c"), &digests).unwrap_err();
+    let error = manifest.to_spec(Some(Digest::of(b"c")), &digests).unwrap_err();
     let shown = error.to_string();
     assert!(shown.contains("trailing characters") && shown.contains("golden.json:2:1"), "{shown}");
     assert_eq!(crate::error::exit_of(&error), crate::error::Exit::Invalid);
@@ -121,7 +146,7 @@ fn settings_go_over_the_file() {
     assert!(error.to_string().contains("unknown field `idle`"), "{error}");
     let manifest = read("limits.handles=1").unwrap();
     let shown = manifest
-        .to_spec(Digest::of(b"c"), &[("digits".parse().unwrap(), Digest::of(b"m"))].into())
+        .to_spec(Some(Digest::of(b"c")), &[("digits".parse().unwrap(), Digest::of(b"m"))].into())
         .unwrap_err();
     assert!(shown.to_string().starts_with("--set limits.handles: 1 is out of range"), "{shown}");
 }

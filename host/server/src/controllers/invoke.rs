@@ -1,6 +1,7 @@
 //! Calls of functions.
 
 use std::io;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,9 +10,11 @@ use futures::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::StreamBody;
-use modelet_runtime::{Answer, AnswerBody, Call};
+use modelet_runtime::{Answer, AnswerBody, Call, Reply};
+use modelet_types::{InvocationId, RevisionNumber};
 
 use crate::context::Context;
+use crate::controllers::oip;
 use crate::problem::ProblemResponse;
 
 /// Names the invocation in an answer.
@@ -23,11 +26,19 @@ const WAKE_US: HeaderName = HeaderName::from_static("modelet-wake-us");
 
 /// Hands a request to the function that its address names.
 pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> Response {
-    respond(context.runtime.invoke(call(request)).await)
+    let path = request.uri().path().to_owned();
+    let (tenant, function, path) = split_address(&path);
+    match context.runtime.find(tenant, function, None) {
+        Err(problem) => respond(Answer::refused(problem)),
+        Ok(routed) if routed.has_handler() => {
+            respond(context.runtime.invoke(routed, call(request, path.to_owned())).await)
+        }
+        Ok(routed) => oip::of_function(&context, &context.tenant(), routed, path, request).await,
+    }
 }
 
-/// The call that a request is.
-pub(crate) fn call(request: Request) -> Call<Body> {
+/// The call that a request is; `path` is what of its address is below the function's.
+pub(crate) fn call(request: Request, path: String) -> Call<Body> {
     let (mut parts, body) = request.into_parts();
     // Credentials are meant for the host; a tenant's code must not see its callers' keys.
     parts.headers.remove(AUTHORIZATION);
@@ -37,11 +48,8 @@ pub(crate) fn call(request: Request) -> Call<Body> {
     {
         parts.headers.entry(HOST).or_insert(authority);
     }
-    let (tenant, function, path) = split_address(parts.uri.path());
     Call {
-        tenant: tenant.to_owned(),
-        function: function.to_owned(),
-        path: path.to_owned(),
+        path,
         query: parts.uri.query().map(str::to_owned),
         method: parts.method,
         headers: parts.headers,
@@ -50,7 +58,7 @@ pub(crate) fn call(request: Request) -> Call<Body> {
 }
 
 /// `/f/{tenant}/{function}{path}` in its parts. Names have no character that would need decoding.
-fn split_address(address: &str) -> (&str, &str, &str) {
+pub(crate) fn split_address(address: &str) -> (&str, &str, &str) {
     let rest = address.strip_prefix("/f/").unwrap_or_default();
     let (tenant, rest) = rest.split_once('/').unwrap_or((rest, ""));
     match rest.find('/') {
@@ -62,23 +70,36 @@ fn split_address(address: &str) -> (&str, &str, &str) {
 fn respond(answer: Answer) -> Response {
     let Answer { invocation, revision, wake, result } = answer;
     let mut response = match result {
-        Ok(reply) => {
-            let body = match reply.body {
-                AnswerBody::Bytes(bytes) => Body::from(bytes),
-                // An error here makes hyper break the connection off.
-                AnswerBody::Stream(frames) => {
-                    Body::new(StreamBody::new(frames.map(|frame| frame.map_err(io::Error::other))))
-                }
-            };
-            let mut response = Response::new(body);
-            *response.status_mut() = reply.status;
-            *response.headers_mut() = reply.headers;
-            response
-        }
+        Ok(reply) => self::response(reply),
         Err(failure) => ProblemResponse::of_invocation(failure, invocation, revision).into_response(),
     };
-    let headers = response.headers_mut();
-    put_in_sandbox(headers);
+    put_in_sandbox(response.headers_mut());
+    describe(response.headers_mut(), invocation, revision, wake);
+    response
+}
+
+/// What a function has answered.
+pub(crate) fn response(reply: Reply) -> Response {
+    let body = match reply.body {
+        AnswerBody::Bytes(bytes) => Body::from(bytes),
+        // An error here makes hyper break the connection off.
+        AnswerBody::Stream(frames) => {
+            Body::new(StreamBody::new(frames.map(|frame| frame.map_err(io::Error::other))))
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
+}
+
+/// Says in an answer's headers which invocation it was, and what answered.
+pub(crate) fn describe(
+    headers: &mut HeaderMap,
+    invocation: InvocationId,
+    revision: Option<RevisionNumber>,
+    wake: Option<Duration>,
+) {
     headers.insert(INVOCATION_ID, text_value(&invocation.to_string()));
     if let Some(revision) = revision {
         headers.insert(REVISION, HeaderValue::from(revision.0));
@@ -86,7 +107,6 @@ fn respond(answer: Answer) -> Response {
     if let Some(wake) = wake {
         headers.insert(WAKE_US, HeaderValue::from(u64::try_from(wake.as_micros()).unwrap_or(u64::MAX)));
     }
-    response
 }
 
 /// A function's page has the same origin as the API, and with it the right to use it; in a sandbox

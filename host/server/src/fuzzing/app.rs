@@ -4,8 +4,8 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn, map_response};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{any, get, patch, post, put};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, PROXY_AUTHORIZATION};
@@ -20,13 +20,13 @@ use crate::controllers::revisions::{CreateParams, revision_number};
 use crate::controllers::secrets::value_of;
 use crate::controllers::{health, invoke};
 use crate::extract::{Path, Query, drain, from_json, json_body};
-use crate::middleware;
-use crate::problem::{ProblemResponse, Result};
+use crate::middleware::App;
+use crate::problem::Result;
 
 const MAX_BODY_BYTES: usize = 4 << 10;
 
-pub(super) fn app() -> Router {
-    Router::new()
+pub(super) fn app() -> App {
+    let router = Router::new()
         .route("/api/v1/artifacts/{digest}", patch(append))
         .route("/api/v1/functions/{function}/revisions", post(create))
         .route("/api/v1/functions/{function}/revisions/{revision}", get(show))
@@ -38,23 +38,14 @@ pub(super) fn app() -> Router {
         .route("/f/{tenant}/{function}/{*path}", any(call))
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::method_not_allowed)
-        .layer(from_fn(allowed))
-        .layer(from_fn(middleware::request_id))
-        .layer(map_response(is_an_answer))
-}
-
-async fn allowed(request: Request, next: Next) -> Response {
-    match middleware::refusal(&request, &["models.example.com".into()]) {
-        None => next.run(request).await,
-        Some(problem) => ProblemResponse::from(problem).into_response(),
-    }
+        .layer(map_response(is_an_answer));
+    App::new(router, &["models.example.com".into()])
 }
 
 /// What leaves the host says what it is, and that the host is not at fault.
 async fn is_an_answer(response: Response) -> Response {
     let status = response.status();
     assert!(!status.is_server_error(), "{status}");
-    assert!(response.headers().contains_key(middleware::REQUEST_ID));
     let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|is| is == "application/problem+json");
     assert_eq!(status.is_client_error(), is_problem, "{response:?}");
     response
@@ -120,10 +111,11 @@ async fn read_logs(Path(name): Path<String>, Query(_): Query<LogParams>) -> Resu
 /// What a handler gets is the address in its parts, and nobody's credentials.
 async fn call(request: Request) -> Bytes {
     let address = request.uri().path().to_owned();
-    let call = invoke::call(request);
-    let whole = format!("/f/{}/{}{}", call.tenant, call.function, call.path);
+    let (tenant, function, path) = invoke::split_address(&address);
+    let whole = format!("/f/{tenant}/{function}{path}");
     assert!(whole == address || whole.strip_suffix('/') == Some(&address), "{address} became {whole}");
-    assert!(!call.tenant.contains('/') && !call.function.contains('/') && call.path.starts_with('/'));
+    assert!(!tenant.contains('/') && !function.contains('/') && path.starts_with('/'));
+    let call = invoke::call(request, path.to_owned());
     assert!(!call.headers.contains_key(AUTHORIZATION) && !call.headers.contains_key(PROXY_AUTHORIZATION));
     axum::body::to_bytes(call.body, MAX_BODY_BYTES).await.unwrap_or_default()
 }

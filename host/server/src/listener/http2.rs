@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -13,7 +12,8 @@ use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tower::ServiceExt as _;
+
+use crate::middleware::App;
 
 /// The most of an answer that is handed to hyper at once, and the largest that is handed over whole.
 const PIECE_BYTES: usize = 64 << 10;
@@ -59,13 +59,13 @@ impl Drop for RunningRequest {
 
 /// Answers a request, with a body that waits for the peer for at most `write_timeout` at a time.
 pub(super) async fn answer(
-    app: Router,
+    app: App,
     request: http::Request<Body>,
     running: Running,
     write_timeout: Duration,
 ) -> Result<Response, Infallible> {
     let request_runs = running.begin();
-    let response = app.oneshot(request).await?;
+    let response = app.answer(request).await;
     Ok(response.map(|body| paced(body, request_runs, write_timeout)))
 }
 

@@ -1,3 +1,4 @@
+use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,7 +28,8 @@ fn settings() -> Settings {
     }
 }
 
-async fn serving(app: Router, settings: Settings) -> Serving {
+async fn serving(router: Router, settings: Settings) -> Serving {
+    let app = App::new(router, &[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stopping, stopped) = watch::channel(false);
@@ -208,8 +210,10 @@ async fn an_http2_answer_whose_window_stays_shut_is_given_up() {
 async fn an_http2_answer_arrives_whole() {
     let body = Bytes::from((0..1_000_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<u8>>());
     let expected = body.clone();
-    let app = Router::new().route("/", get(async move || body));
-    let answer = http2::answer(app, http::Request::new(Body::empty()), Running::new(), DEADLINE);
+    let app = App::new(Router::new().route("/", get(async move || body)), &[]);
+    let mut request = http::Request::new(Body::empty());
+    request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
+    let answer = http2::answer(app, request, Running::new(), DEADLINE);
     let response = answer.await.unwrap();
     assert_eq!(response.headers()["content-length"], expected.len().to_string());
     assert_eq!(axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap(), expected);

@@ -207,7 +207,7 @@ async fn check_whole(store: &Arc<Store>, owner: &TenantName, case: &str) {
     for route in store.all_routes().await.unwrap() {
         assert_eq!(route.revisions.len(), route.function.traffic.shares().len(), "{case}");
         for revision in store.revisions(owner, &route.function.name).await.unwrap() {
-            let artifact = store.artifact(owner, revision.spec.component).await.unwrap();
+            let artifact = store.artifact(owner, revision.spec.component.unwrap()).await.unwrap();
             assert!(artifact.is_some(), "{case}: revision {} has no component", revision.number);
         }
     }

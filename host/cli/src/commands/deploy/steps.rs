@@ -36,14 +36,16 @@ pub async fn deploy(
 ) -> anyhow::Result<(serde_json::Value, Revision)> {
     let manifest = Manifest::read(&arguments.path, &arguments.set)?;
     let progress = Progress::new(output);
-    let component = component(arguments, &manifest, output)?;
-    let artifacts = artifacts(&manifest, component).await?;
-    let (handler, models) = artifacts.split_first().expect("the handler is the first artifact");
+    let handler = match component(arguments, &manifest, output)? {
+        Some(path) => Some(artifact("handler".into(), path).await?),
+        None => None,
+    };
+    let models = models(&manifest).await?;
     let names = manifest.entries.models.keys().cloned();
     let digests: BTreeMap<_, _> = names.zip(models.iter().map(|model| model.digest)).collect();
     // Before the uploads, so that a mistake does not cost their time.
-    let spec = manifest.to_spec(handler.digest, &digests)?;
-    for artifact in &artifacts {
+    let spec = manifest.to_spec(handler.as_ref().map(|handler| handler.digest), &digests)?;
+    for artifact in handler.iter().chain(&models) {
         upload(artifact, client, &progress).await?;
     }
     let function = arguments.name.as_ref().unwrap_or(&manifest.entries.name);
@@ -57,18 +59,20 @@ pub async fn deploy(
     Ok((raw, revision))
 }
 
-/// The component's file: what the project builds, or what the manifest names.
-fn component(arguments: &Arguments, manifest: &Manifest, output: Output) -> anyhow::Result<PathBuf> {
+/// The component's file: what the project builds, or what the manifest names. None if the function is a
+/// model alone.
+fn component(arguments: &Arguments, manifest: &Manifest, output: Output) -> anyhow::Result<Option<PathBuf>> {
+    let Some(component) = &manifest.entries.component else { return Ok(None) };
     if !arguments.no_build
         && let Some(project) = Project::find(&arguments.path)
     {
         // Cargo knows where its target folder is; the manifest's path is for other builds.
         let component = project.build()?;
         output.note(format!("component {} ({})", component.path.display(), bytes(component.bytes)));
-        return Ok(component.path);
+        return Ok(Some(component.path));
     }
-    let path = manifest.resolve(&manifest.entries.component);
-    present(manifest, "component", path, "build it with `modelet build`")
+    let path = manifest.resolve(component);
+    present(manifest, "component", path, "build it with `modelet build`").map(Some)
 }
 
 /// `path`, if there is a file.
@@ -79,9 +83,9 @@ fn present(manifest: &Manifest, field: &str, path: PathBuf, fix: &str) -> anyhow
     Err(manifest.at(field, format!("there is no file `{}`: {fix}", path.display())).into())
 }
 
-/// The handler, and then the models in the order of their names.
-async fn artifacts(manifest: &Manifest, component: PathBuf) -> anyhow::Result<Vec<Artifact>> {
-    let mut artifacts = vec![artifact("handler".into(), component).await?];
+/// The models in the order of their names.
+async fn models(manifest: &Manifest) -> anyhow::Result<Vec<Artifact>> {
+    let mut artifacts = Vec::new();
     for (name, entry) in &manifest.entries.models {
         let field = format!("models.{name}.file");
         let path =

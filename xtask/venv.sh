@@ -1,8 +1,7 @@
 #!/bin/sh
-# Makes the virtual environment of a peer: setup.sh PEER FOLDER. Does nothing if it is up to date.
+# Makes a virtual environment of Python: venv.sh REQUIREMENTS FOLDER. Does nothing if it is up to date.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-requirements=$here/$1/requirements.txt
+requirements=$1
 folder=$2
 if cmp -s "$requirements" "$folder/installed.txt"; then
     exit 0

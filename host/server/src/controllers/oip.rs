@@ -1,0 +1,336 @@
+//! The addresses of the Open Inference Protocol: at the root, where a model is a function of the
+//! caller's tenant and a version is a revision, and below the address of a function that is a model
+//! alone.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{Method, StatusCode};
+use modelet_engine::Failure;
+use modelet_runtime::{Routed, TensorCall};
+use modelet_types::{Code, FunctionName, Problem, TenantName};
+use serde::Serialize;
+
+use crate::context::{Context, function_name};
+use crate::controllers::invoke::{self, describe};
+use crate::controllers::revisions::revision_number;
+use crate::oip::{self, EXTENSIONS, RestCodec, TensorMetadata};
+
+/// What an address asks for.
+#[derive(Debug, PartialEq)]
+enum Endpoint<'p> {
+    Server,
+    Live,
+    Ready,
+    Index,
+    Load { model: &'p str },
+    Unload { model: &'p str },
+    Model { model: &'p str, version: Option<&'p str>, ask: Ask },
+}
+
+/// What is asked of a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ask {
+    Metadata,
+    Ready,
+    Infer,
+}
+
+impl<'p> Endpoint<'p> {
+    /// What `path` names, which begins after `/v2`.
+    fn parse(method: &Method, path: &'p str) -> Result<Self, Problem> {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let (wanted, endpoint) = match segments[..] {
+            [] => (Method::GET, Self::Server),
+            ["health", "live"] => (Method::GET, Self::Live),
+            ["health", "ready"] => (Method::GET, Self::Ready),
+            ["repository", "index"] => (Method::POST, Self::Index),
+            ["repository", "models", model, "load"] => (Method::POST, Self::Load { model }),
+            ["repository", "models", model, "unload"] => (Method::POST, Self::Unload { model }),
+            ["models", model, ref rest @ ..] => {
+                let (version, rest) = match *rest {
+                    ["versions", version, ref rest @ ..] => (Some(version), rest),
+                    ref rest => (None, rest),
+                };
+                let (method, ask) = match rest {
+                    [] => (Method::GET, Ask::Metadata),
+                    ["ready"] => (Method::GET, Ask::Ready),
+                    ["infer"] => (Method::POST, Ask::Infer),
+                    _ => return Err(unknown(path)),
+                };
+                (method, Self::Model { model, version, ask })
+            }
+            _ => return Err(unknown(path)),
+        };
+        if *method == wanted || (wanted == Method::GET && *method == Method::HEAD) {
+            return Ok(endpoint);
+        }
+        let shown: String = path.chars().take(200).collect();
+        Err(Problem::new(Code::MethodNotAllowed, format!("/v2{shown} takes {wanted}, not {method}")))
+    }
+}
+
+fn unknown(path: &str) -> Problem {
+    let shown: String = path.chars().take(200).collect();
+    let detail = format!(
+        "there is nothing at /v2{shown}: the Open Inference Protocol has /v2/models/MODEL[/versions/VERSION] \
+         and below it /ready and /infer"
+    );
+    Problem::new(Code::NotFound, detail)
+}
+
+/// Answers at the root.
+pub(crate) async fn root(State(context): State<Context>, request: Request) -> Response {
+    let tenant = context.tenant();
+    let path = request.uri().path().to_owned();
+    let path = path.strip_prefix("/v2").unwrap_or_default();
+    let answer = async {
+        match Endpoint::parse(request.method(), path)? {
+            Endpoint::Server => Ok(Json(Server::here()).into_response()),
+            Endpoint::Live => Ok(Json(Live { live: true }).into_response()),
+            Endpoint::Ready => Ok(server_ready(&context)),
+            Endpoint::Index => Ok(index(&context, &tenant)),
+            Endpoint::Load { model } => load(&context, &tenant, model).await,
+            Endpoint::Unload { model } => unload(&context, &tenant, model),
+            Endpoint::Model { model, version, ask } => {
+                let routed = find(&context, &tenant, model, version)?;
+                answer(&context, &tenant, routed, ask, request).await
+            }
+        }
+    };
+    answer.await.unwrap_or_else(|problem: Problem| oip::error(&problem))
+}
+
+/// Answers below the address of a function that is a model alone: `path` follows that address. What is
+/// posted to the address itself is inference too.
+pub(crate) async fn of_function(
+    context: &Context,
+    tenant: &TenantName,
+    routed: Routed,
+    path: &str,
+    request: Request,
+) -> Response {
+    let answer = async {
+        let Some(path) = path.strip_prefix("/v2") else {
+            let ask = match *request.method() {
+                Method::POST if path == "/" => Ask::Infer,
+                Method::GET if path == "/" => Ask::Metadata,
+                _ => return Err(not_here(path)),
+            };
+            return answer(context, tenant, routed, ask, request).await;
+        };
+        match Endpoint::parse(request.method(), path)? {
+            Endpoint::Server => Ok(Json(Server::here()).into_response()),
+            Endpoint::Live => Ok(Json(Live { live: true }).into_response()),
+            Endpoint::Ready => Ok(server_ready(context)),
+            Endpoint::Model { model, version, ask } if model == routed.function().as_str() => {
+                let routed = match version {
+                    Some(version) => find(context, tenant, model, Some(version))?,
+                    None => routed,
+                };
+                answer(context, tenant, routed, ask, request).await
+            }
+            _ => Err(not_here(&format!("/v2{path}"))),
+        }
+    };
+    answer.await.unwrap_or_else(|problem: Problem| oip::error(&problem))
+}
+
+fn not_here(path: &str) -> Problem {
+    let shown: String = path.chars().take(200).collect();
+    let detail = format!(
+        "there is no {shown} here: this function is a model without a handler, which takes POST of an \
+         inference request, or what the Open Inference Protocol has below v2/"
+    );
+    Problem::new(Code::NotFound, detail)
+}
+
+fn find(
+    context: &Context,
+    tenant: &TenantName,
+    model: &str,
+    version: Option<&str>,
+) -> Result<Routed, Problem> {
+    let version = version.map(revision_number).transpose()?;
+    context.runtime.find(tenant.as_str(), model, version)
+}
+
+async fn answer(
+    context: &Context,
+    tenant: &TenantName,
+    routed: Routed,
+    ask: Ask,
+    request: Request,
+) -> Result<Response, Problem> {
+    match ask {
+        Ask::Metadata => Ok(Json(metadata(context, tenant, &routed)?).into_response()),
+        Ask::Ready => {
+            model_of(&routed)?;
+            // What sleeps wakes with a request, so all that is active is ready.
+            Ok(Json(ModelReady { name: routed.function().as_str(), ready: true }).into_response())
+        }
+        Ask::Infer => {
+            model_of(&routed)?;
+            Ok(infer(context, routed, request).await)
+        }
+    }
+}
+
+async fn infer(context: &Context, routed: Routed, request: Request) -> Response {
+    let codec = RestCodec::new(routed.function().clone(), routed.revision());
+    let (parts, body): (_, Body) = request.into_parts();
+    let call = TensorCall { headers: parts.headers, body };
+    let answer = context.runtime.infer(routed, call, codec).await;
+    let mut response = match answer.result {
+        Ok(reply) => invoke::response(reply),
+        Err(Failure::Host(problem)) => oip::error(&problem),
+        Err(Failure::Handler(error)) => oip::error(&Problem::new(Code::HandlerError, error.detail)),
+    };
+    describe(response.headers_mut(), answer.invocation, answer.revision, answer.wake);
+    response
+}
+
+/// The model of a function without a handler.
+fn model_of(routed: &Routed) -> Result<(&'static str, &modelet_types::Signature), Problem> {
+    match routed.model() {
+        Some((backend, signature)) => Ok((backend.as_str(), signature)),
+        None => {
+            let name = routed.function();
+            let detail = format!(
+                "function `{name}` has a handler, which takes HTTP requests at its own address and no tensors"
+            );
+            Err(Problem::new(Code::InvalidInput, detail).at("model_name"))
+        }
+    }
+}
+
+/// What the server is.
+#[derive(Serialize)]
+struct Server {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; EXTENSIONS.len()],
+}
+
+impl Server {
+    fn here() -> Self {
+        Self { name: "modelet", version: env!("CARGO_PKG_VERSION"), extensions: EXTENSIONS }
+    }
+}
+
+#[derive(Serialize)]
+struct Live {
+    live: bool,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+}
+
+#[derive(Serialize)]
+struct ModelReady<'a> {
+    name: &'a str,
+    ready: bool,
+}
+
+fn server_ready(context: &Context) -> Response {
+    let ready = !*context.stopping.borrow();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Ready { ready })).into_response()
+}
+
+/// What a model takes and gives.
+#[derive(Serialize)]
+struct Metadata {
+    name: FunctionName,
+    /// The revisions that can be called.
+    versions: Vec<String>,
+    platform: String,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
+}
+
+fn metadata(context: &Context, tenant: &TenantName, routed: &Routed) -> Result<Metadata, Problem> {
+    let (backend, signature) = model_of(routed)?;
+    let name = routed.function().clone();
+    let versions = context.runtime.active(tenant.as_str(), name.as_str());
+    Ok(Metadata {
+        versions: versions.into_iter().map(|routed| routed.revision().to_string()).collect(),
+        platform: format!("{backend}_onnx"),
+        inputs: signature.inputs.iter().map(TensorMetadata::from).collect(),
+        outputs: signature.outputs.iter().map(TensorMetadata::from).collect(),
+        name,
+    })
+}
+
+/// A line of the list of models.
+#[derive(Serialize)]
+struct IndexEntry {
+    name: FunctionName,
+    version: String,
+    state: &'static str,
+    reason: &'static str,
+}
+
+/// The active revisions of every function that is a model alone. All of them are ready, so that what a
+/// request for only those says makes no difference.
+fn index(context: &Context, tenant: &TenantName) -> Response {
+    let entry = |routed: Routed| {
+        routed.model().is_some().then(|| IndexEntry {
+            name: routed.function().clone(),
+            version: routed.revision().to_string(),
+            state: "READY",
+            reason: "",
+        })
+    };
+    let names = context.runtime.functions(tenant.as_str());
+    let active = names.iter().flat_map(|name| context.runtime.active(tenant.as_str(), name.as_str()));
+    Json(active.filter_map(entry).collect::<Vec<_>>()).into_response()
+}
+
+/// The revisions of a model alone that can be called.
+fn active(context: &Context, tenant: &TenantName, model: &str) -> Result<Vec<Routed>, Problem> {
+    let name = function_name(model)?;
+    let first = context.runtime.find(tenant.as_str(), name.as_str(), None)?;
+    model_of(&first)?;
+    let all = context.runtime.active(tenant.as_str(), name.as_str());
+    Ok(all.into_iter().filter(|routed| !routed.has_handler()).collect())
+}
+
+/// Loads a model into memory before its first request.
+async fn load(context: &Context, tenant: &TenantName, model: &str) -> Result<Response, Problem> {
+    for routed in active(context, tenant, model)? {
+        context.runtime.preload(&routed).await?;
+    }
+    Ok(Json(serde_json::Map::new()).into_response())
+}
+
+/// Drops a model from memory. It stays callable: the next request loads it again.
+fn unload(context: &Context, tenant: &TenantName, model: &str) -> Result<Response, Problem> {
+    for routed in active(context, tenant, model)? {
+        context.runtime.unload(&routed);
+    }
+    Ok(Json(serde_json::Map::new()).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_of_the_protocol() {
+        let parse = |method, path| Endpoint::parse(&method, path).map_err(|problem| problem.code);
+        let model = |version, ask| Ok(Endpoint::Model { model: "m", version, ask });
+        assert_eq!(parse(Method::GET, ""), Ok(Endpoint::Server));
+        assert_eq!(parse(Method::GET, "/models/m"), model(None, Ask::Metadata));
+        assert_eq!(parse(Method::HEAD, "/models/m/ready"), model(None, Ask::Ready));
+        assert_eq!(parse(Method::POST, "/models/m/versions/3/infer"), model(Some("3"), Ask::Infer));
+        assert_eq!(parse(Method::GET, "/models/m/versions/3"), model(Some("3"), Ask::Metadata));
+        assert_eq!(parse(Method::POST, "/repository/models/m/load"), Ok(Endpoint::Load { model: "m" }));
+        assert_eq!(parse(Method::GET, "/models/m/infer"), Err(Code::MethodNotAllowed));
+        assert_eq!(parse(Method::POST, "/models/m/explain"), Err(Code::NotFound));
+        assert_eq!(parse(Method::GET, "/models"), Err(Code::NotFound));
+    }
+}

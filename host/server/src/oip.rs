@@ -1,0 +1,98 @@
+//! The Open Inference Protocol, version 2, over HTTP: how it writes tensors and errors.
+//!
+//! After the specification (github.com/kserve/open-inference-protocol, `inference_rest.md`) and, for
+//! binary tensors and compression, Triton's extensions
+//! (`docs/protocol/extension_binary_data.md` of triton-inference-server/server), which clients use
+//! where a server names them. Knows no addresses; those are in `controllers/oip.rs`.
+
+mod binary;
+mod codec;
+mod compression;
+mod data;
+mod message;
+
+pub(crate) use codec::RestCodec;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue};
+use modelet_types::{Code, ElementType, Problem, TensorInfo};
+use serde::Serialize;
+
+use crate::status;
+
+/// The extensions that this host has, by the names that Triton gave them.
+pub(crate) const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
+
+/// Bytes of JSON at the beginning of a body that goes on with binary tensors.
+pub(crate) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// Element types, by the names of the protocol.
+const DATATYPES: [(ElementType, &str); 14] = [
+    (ElementType::Boolean, "BOOL"),
+    (ElementType::U8, "UINT8"),
+    (ElementType::U16, "UINT16"),
+    (ElementType::U32, "UINT32"),
+    (ElementType::U64, "UINT64"),
+    (ElementType::I8, "INT8"),
+    (ElementType::I16, "INT16"),
+    (ElementType::I32, "INT32"),
+    (ElementType::I64, "INT64"),
+    (ElementType::F16, "FP16"),
+    (ElementType::Bf16, "BF16"),
+    (ElementType::F32, "FP32"),
+    (ElementType::F64, "FP64"),
+    (ElementType::Text, "BYTES"),
+];
+
+/// What the protocol calls an element type.
+pub(crate) fn datatype(element_type: ElementType) -> &'static str {
+    let found = DATATYPES.iter().find(|(known, _)| *known == element_type);
+    found.map_or("BYTES", |(_, name)| name)
+}
+
+/// The element type that the protocol calls so.
+fn element_type(datatype: &str) -> Option<ElementType> {
+    DATATYPES.iter().find(|(_, name)| *name == datatype).map(|(element_type, _)| *element_type)
+}
+
+/// An input or output of a model, as its metadata has it.
+#[derive(Serialize)]
+pub(crate) struct TensorMetadata {
+    name: String,
+    datatype: &'static str,
+    /// -1 where each call chooses.
+    shape: Vec<i64>,
+}
+
+impl From<&TensorInfo> for TensorMetadata {
+    fn from(info: &TensorInfo) -> Self {
+        let dim = |dim: &Option<usize>| dim.map_or(-1, |dim| i64::try_from(dim).unwrap_or(i64::MAX));
+        Self {
+            name: info.name.clone(),
+            datatype: datatype(info.element_type),
+            shape: info.shape.iter().map(dim).collect(),
+        }
+    }
+}
+
+/// An error, as the protocol writes it: `{"error": "…"}`.
+pub(crate) fn error(problem: &Problem) -> Response {
+    #[derive(Serialize)]
+    struct ErrorBody<'a> {
+        error: &'a str,
+    }
+    // The text is all that these clients show, so it names the field too.
+    let text = match &problem.field {
+        Some(field) if !problem.detail.contains(&**field) => format!("{field}: {}", problem.detail),
+        _ => problem.detail.to_string(),
+    };
+    let body = serde_json::to_vec(&ErrorBody { error: &text }).expect("text can be written");
+    let mut response = (status::of(problem.code), body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if matches!(problem.code, Code::Overloaded | Code::ShuttingDown) {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

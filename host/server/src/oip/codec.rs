@@ -1,0 +1,245 @@
+//! A request read, and its response written.
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use modelet_runtime::{Encoded, TensorCodec, TensorRequest, TensorResponse};
+use modelet_types::tensor::element_count;
+use modelet_types::{Code, ElementType, FunctionName, Limits, Problem, RevisionNumber, Signature, Tensor};
+
+use crate::extract::from_json;
+
+use super::compression::{Coding, plain};
+use super::data::{self, Elements};
+use super::message::{BinarySize, Input, Output, OutputTensor, Request, Response};
+use super::{DATATYPES, HEADER_LENGTH, binary, datatype, element_type};
+
+/// The protocol over HTTP, for one request to a model.
+pub(crate) struct RestCodec {
+    model: FunctionName,
+    version: RevisionNumber,
+    /// What of the request its response needs.
+    asked: Asked,
+}
+
+#[derive(Default)]
+struct Asked {
+    id: Option<String>,
+    coding: Option<Coding>,
+    /// Whether outputs follow the JSON in binary: those named here as they say, the others as the second
+    /// says.
+    binary: (Vec<(String, bool)>, bool),
+}
+
+impl RestCodec {
+    pub(crate) fn new(model: FunctionName, version: RevisionNumber) -> Self {
+        Self { model, version, asked: Asked::default() }
+    }
+
+    fn read(&mut self, json: &[u8], binary: Bytes, limits: &Limits) -> Result<TensorRequest, Problem> {
+        let request: Request<'_> = from_json(json, Code::InvalidInput)?;
+        let mut inputs = Inputs { binary, left: limits.tensor_bytes, limit: limits.tensor_bytes };
+        let read = |(index, input)| inputs.read(&format!("inputs[{index}]"), input);
+        let tensors: Vec<_> =
+            request.inputs.into_iter().enumerate().map(read).collect::<Result<_, Problem>>()?;
+        if !inputs.binary.is_empty() {
+            let detail = format!("{} bytes of the body belong to no input", inputs.binary.len());
+            return Err(Problem::new(Code::InvalidInput, detail).at("body"));
+        }
+        let mut outputs = Vec::with_capacity(request.outputs.len());
+        let all_binary = request.parameters.binary_data_output.unwrap_or_default();
+        for (index, Output { name, parameters }) in request.outputs.into_iter().enumerate() {
+            parameters.check(&format!("outputs[{index}]"))?;
+            self.asked.binary.0.push((name.clone(), parameters.binary_data.unwrap_or(all_binary)));
+            outputs.push(name);
+        }
+        self.asked.binary.1 = all_binary;
+        self.asked.id = request.id;
+        Ok(TensorRequest { inputs: tensors, outputs })
+    }
+
+    fn is_binary(&self, output: &str) -> bool {
+        let (named, others) = &self.asked.binary;
+        named.iter().find(|(name, _)| name == output).map_or(*others, |(_, is_binary)| *is_binary)
+    }
+}
+
+impl TensorCodec for RestCodec {
+    fn decode(
+        &mut self,
+        headers: &HeaderMap,
+        body: Bytes,
+        signature: &Signature,
+        limits: &Limits,
+    ) -> Result<TensorRequest, Problem> {
+        self.asked.coding = Coding::accepted(headers);
+        let body = plain(headers, body, limits.request_body_bytes)?;
+        match json_length(headers)? {
+            None => self.read(&body, Bytes::new(), limits),
+            Some(0) => {
+                // The body is the only input, and the response all binary.
+                self.asked.binary.1 = true;
+                raw_input(signature, body, limits)
+            }
+            Some(length) if length <= body.len() => self.read(&body[..length], body.slice(length..), limits),
+            Some(length) => {
+                let detail = format!("it says {length}, but the body has {} bytes", body.len());
+                Err(Problem::new(Code::InvalidInput, detail).at(HEADER_LENGTH.as_str()))
+            }
+        }
+    }
+
+    fn encode(&mut self, response: TensorResponse) -> Result<Encoded, Problem> {
+        let mut binary_part = Vec::new();
+        let mut any_binary = false;
+        let outputs = response.outputs.iter().map(|(name, tensor)| {
+            let is_binary = self.is_binary(name);
+            any_binary |= is_binary;
+            OutputTensor {
+                name,
+                datatype: datatype(tensor.element_type()),
+                shape: tensor.shape(),
+                parameters: is_binary
+                    .then(|| BinarySize { binary_data_size: binary::write(tensor, &mut binary_part) }),
+                data: (!is_binary).then_some(Elements(tensor)),
+            }
+        });
+        let outputs = outputs.collect();
+        let head = Response {
+            model_name: self.model.as_str(),
+            model_version: self.version.to_string(),
+            id: self.asked.id.as_deref(),
+            outputs,
+        };
+        let failed =
+            |error: String| Problem::new(Code::Internal, format!("the response cannot be written: {error}"));
+        let mut body = serde_json::to_vec(&head).map_err(|error| failed(error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        let content_type = if any_binary {
+            headers.insert(HEADER_LENGTH, HeaderValue::from(body.len()));
+            body.append(&mut binary_part);
+            "application/octet-stream"
+        } else {
+            "application/json"
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(coding) = self.asked.coding {
+            body = coding.compress(&body).map_err(|error| failed(error.to_string()))?;
+            headers.insert(CONTENT_ENCODING, coding.header());
+        }
+        Ok(Encoded { headers, body: body.into() })
+    }
+}
+
+/// Reads inputs one after another.
+struct Inputs {
+    /// What of the body follows the JSON and was not read yet.
+    binary: Bytes,
+    /// Bytes that the tensors to come may take.
+    left: u64,
+    limit: u64,
+}
+
+impl Inputs {
+    fn read(&mut self, field: &str, input: Input<'_>) -> Result<(String, Tensor), Problem> {
+        let invalid = |part: &str, detail: String| {
+            Problem::new(Code::InvalidInput, detail).at(format!("{field}{part}"))
+        };
+        input.parameters.check(field)?;
+        let element_type = element_type(&input.datatype).ok_or_else(|| {
+            let names: Vec<_> = DATATYPES.iter().map(|(_, name)| *name).collect();
+            let shown: String = input.datatype.chars().take(40).collect();
+            invalid(".datatype", format!("`{shown}` is no datatype: use one of {}", names.join(", ")))
+        })?;
+        let shape: Vec<usize> = input
+            .shape
+            .iter()
+            .map(|&dim| usize::try_from(dim).map_err(|_| invalid(".shape", format!("{dim} is negative"))))
+            .collect::<Result<_, _>>()?;
+        let bytes = self.check_size(&shape, element_type).map_err(|problem| problem.at(field))?;
+        let tensor = match (input.data, input.parameters.binary_data_size) {
+            (Some(json), None) => {
+                data::read(&shape, element_type, json).map_err(|detail| invalid(".data", detail))?
+            }
+            (None, Some(size)) => {
+                let part = ".parameters.binary_data_size";
+                let size = usize::try_from(size).ok().filter(|size| *size <= self.binary.len());
+                let size = size.ok_or_else(|| {
+                    let left = self.binary.len();
+                    invalid(part, format!("only {left} bytes of the body are left for it"))
+                })?;
+                let bytes = self.binary.split_to(size);
+                binary::read(&shape, element_type, bytes).map_err(|detail| invalid(part, detail))?
+            }
+            (Some(_), Some(_)) => {
+                return Err(invalid("", "give `data` or `binary_data_size`, not both".into()));
+            }
+            (None, None) => return Err(invalid(".data", "it is missing".into())),
+        };
+        // Of texts it was not known before.
+        let more = (tensor.byte_len() as u64).saturating_sub(bytes);
+        self.left = self.left.checked_sub(more).ok_or_else(|| self.too_large().at(field))?;
+        Ok((input.name, tensor))
+    }
+
+    /// Takes what a tensor is going to need out of what is left, before any memory is taken for it.
+    fn check_size(&mut self, shape: &[usize], element_type: ElementType) -> Result<u64, Problem> {
+        let count =
+            element_count(shape).map_err(|error| Problem::new(Code::InvalidInput, error.to_string()))?;
+        let each = element_type.size_bytes().unwrap_or(size_of::<Box<str>>());
+        let bytes = (count as u64).saturating_mul(each as u64);
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| self.too_large())?;
+        Ok(bytes)
+    }
+
+    fn too_large(&self) -> Problem {
+        let detail =
+            format!("the inputs have more bytes than the limit of {} (limits.tensor_bytes)", self.limit);
+        Problem::new(Code::RequestTooLarge, detail)
+    }
+}
+
+/// How much of the body is JSON; `None` if all of it is.
+fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
+    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    let detail = "it is not a number of bytes";
+    length.map(Some).ok_or_else(|| Problem::new(Code::InvalidInput, detail).at(HEADER_LENGTH.as_str()))
+}
+
+/// A body without JSON: the elements of the model's only input, in the one shape that they fit.
+fn raw_input(signature: &Signature, body: Bytes, limits: &Limits) -> Result<TensorRequest, Problem> {
+    let invalid = |detail: String| Problem::new(Code::InvalidInput, detail).at("body");
+    let [input] = &signature.inputs[..] else {
+        let count = signature.inputs.len();
+        let detail = format!("a body without JSON is for models with one input; this one has {count}");
+        return Err(invalid(detail));
+    };
+    if body.len() as u64 > limits.tensor_bytes {
+        let detail = format!("the input is over the limit of {} (limits.tensor_bytes)", limits.tensor_bytes);
+        return Err(Problem::new(Code::RequestTooLarge, detail).at("body"));
+    }
+    let open = input.shape.iter().filter(|dim| dim.is_none()).count();
+    let fixed: usize = input.shape.iter().flatten().product();
+    let tensor = match input.element_type.size_bytes() {
+        Some(_) if open > 1 || fixed == 0 => {
+            let detail = "a body without JSON does not say which shape the input has: send it with one";
+            return Err(invalid(detail.into()));
+        }
+        Some(size) => {
+            let dim = body.len() / size / fixed;
+            let shape: Vec<usize> = input.shape.iter().map(|known| known.unwrap_or(dim)).collect();
+            binary::read(&shape, input.element_type, body).map_err(invalid)?
+        }
+        // One text, without its length.
+        None => {
+            let shape: Vec<usize> = input.shape.iter().map(|known| known.unwrap_or(1)).collect();
+            let text = std::str::from_utf8(&body).map_err(|_| invalid("it is not UTF-8".into()))?;
+            Tensor::from_texts(&shape, vec![text.into()]).map_err(|error| invalid(error.to_string()))?
+        }
+    };
+    Ok(TensorRequest { inputs: vec![(input.name.clone(), tensor)], outputs: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests;
