@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(spec(r#"{"limits": {"memory": 1}}"#), "limits.memory");
         assert_eq!(spec(r#"{"models": {"m": {"threads": 1}}}"#), "models.m.artifact");
         let golden = r#"{"models": {"m": {"golden": [{"inputs": {"x": {"shape": [1], "f32": [1e39]}}}]}}}"#;
-        assert_eq!(spec(golden), "models.m.golden[0].inputs.x");
+        assert_eq!(spec(golden), "models.m.golden[0].inputs.x.f32[0]");
         assert_eq!(spec(r#"{"": 1}"#), "body");
         let split =
             |text: &str| field(from_json::<TrafficSplit>(text.as_bytes(), Code::InvalidInput).unwrap_err());
