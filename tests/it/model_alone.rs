@@ -187,4 +187,5 @@ async fn tritons_own_clients_work() {
     let host = TestHost::start().await;
     deploy(&host, "auto").await;
     client("oip_http.py", &host).await;
+    client("oip_grpc.py", &host).await;
 }

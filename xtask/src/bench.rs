@@ -5,6 +5,7 @@
 
 mod attacks;
 mod bars;
+mod batching;
 mod client;
 mod cpu;
 mod density;
@@ -70,6 +71,8 @@ pub enum Benchmark {
     Digits,
     /// The same component as under `wasmtime serve`.
     Hello,
+    /// Requests that run together.
+    Batching,
     /// Ten thousand functions on one host.
     Density,
     /// Calls of a function while others attack the host.
@@ -136,6 +139,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Languages => languages::run(&effort, &mut report)?,
             Benchmark::Digits => digits::run(&effort, &mut report)?,
             Benchmark::Hello => hello::run(&effort, &mut report)?,
+            Benchmark::Batching => batching::run(&effort, &mut report)?,
             Benchmark::Density => density::run(&effort, &mut report)?,
             Benchmark::Neighbour => neighbour::run(&effort, &mut report)?,
             Benchmark::Siege => siege::run(&effort, &mut report)?,
@@ -166,7 +170,7 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     }
     machine::check(&needs)?;
     machine::ensure_guest_target()?;
-    sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype"]))?;
+    sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype", "embed"]))?;
     sh(&mut command("cargo", ["build", "--profile", PROFILE, "-p", "modelet", "-p", "floor"]))?;
     if with_fastapi {
         Peer::FastApi.set_up()?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use modelet_types::id::MAX_NAME_BYTES;
 use modelet_types::manifest::{
-    BackendChoice, Ceiling, Concurrency, Golden, KeyValue, ModelSpec, RequestBody, Reuse, Scale,
+    BackendChoice, Batching, Ceiling, Concurrency, Golden, KeyValue, ModelSpec, RequestBody, Reuse, Scale,
 };
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{Digest, FunctionName, ModelName, Problem, RevisionSpec, SecretName, StatedLimits};
@@ -66,6 +66,7 @@ pub struct ModelEntry {
     backend: BackendChoice,
     #[serde(default = "one")]
     threads: u32,
+    batching: Option<Batching>,
     #[serde(default)]
     golden: Vec<Golden>,
     /// A JSON list of more golden answers, for those too long to read in a manifest.
@@ -155,7 +156,9 @@ impl Manifest {
             if let Some(file) = &entry.golden_file {
                 golden.extend(self.golden_file(name, file)?);
             }
-            let spec = ModelSpec { artifact, backend: entry.backend, threads: entry.threads, golden };
+            let ModelEntry { backend, threads, batching, .. } = entry;
+            let (backend, threads, batching) = (*backend, *threads, batching.clone());
+            let spec = ModelSpec { artifact, backend, threads, batching, golden };
             Ok((name.clone(), spec))
         };
         let spec = RevisionSpec {

@@ -105,7 +105,7 @@ impl Control {
             }
             None => None,
         };
-        let models = self.check_models(&spec, models, &progress).await?;
+        let models = self.check_models(&tenant, &spec, models, &progress).await?;
         let component_bytes = component.map(|component| component.size_bytes);
         let details = RevisionDetails { kind, component_bytes, models };
         let details = serde_json::to_value(details)
@@ -169,6 +169,7 @@ impl Control {
 
     async fn check_models(
         &self,
+        tenant: &TenantName,
         spec: &RevisionSpec,
         artifacts: Vec<(ModelName, Artifact)>,
         progress: &Progress,
@@ -178,7 +179,8 @@ impl Control {
             let began = Instant::now();
             progress(DeployEvent::CheckingModel { model: name.clone() });
             let field = format!("models.{name}");
-            let model = self.config.inference.check(&artifact.path, &spec.models[&name], &field).await?;
+            let model =
+                self.config.inference.check(tenant, &artifact.path, &spec.models[&name], &field).await?;
             progress(DeployEvent::CheckedModel {
                 model: name.clone(),
                 backend: model.backend.as_str(),

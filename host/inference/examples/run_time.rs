@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let inference = Inference::start(config)?;
         for backend in [BackendId::Rten, BackendId::Onnxruntime] {
             let tenant = TenantName::default_tenant();
-            let key = SessionKey { tenant, model: digest, backend, threads: 1 };
+            let key = SessionKey { tenant, model: digest, backend, threads: 1, batching: None };
             let source = ModelSource { path: model.clone().into(), idle_timeout: Duration::MAX };
             let begin = Instant::now();
             let session = match inference.session(&key, &source).await {

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use modelet_types::manifest::{BackendChoice, Golden, ModelSpec};
-use modelet_types::{Code, Problem, Signature};
+use modelet_types::manifest::{BackendChoice, Batching, DEFAULT_TOLERANCE, Golden, ModelSpec};
+use modelet_types::{Code, Problem, Signature, Tensor, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, BackendId, BackendSession, LoadRequest};
+use crate::batch::{self, Rule};
 use crate::service::Backends;
 use crate::session::plan::{Names, Plan};
 use crate::{Control, InferenceError, ModelFile, golden, onnx};
@@ -27,6 +28,9 @@ pub struct CheckedModel {
     /// The fastest run over the golden inputs, in microseconds.
     pub run_time_us: Option<u64>,
 }
+
+/// The most requests that are tried together.
+const MOST_TOGETHER: usize = 16;
 
 /// A golden output, ready to run.
 struct Trial<'a> {
@@ -47,6 +51,10 @@ pub(crate) fn check(
     let at = |error: InferenceError| Problem::from(error).at(field);
     let facts = onnx::read(file).map_err(at)?;
     let trials = trials(&facts.signature, &spec.golden, field)?;
+    let batching = match &spec.batching {
+        Some(batching) => Some(Together::new(batching, &facts.signature, &trials, field)?),
+        None => None,
+    };
     let mut failures: Vec<(BackendId, Problem)> = Vec::new();
     for &backend in BackendId::candidates(spec.backend) {
         let request = LoadRequest {
@@ -55,7 +63,7 @@ pub(crate) fn check(
             threads: usize::try_from(spec.threads).unwrap_or(1),
             may_narrow: spec.backend != BackendChoice::Auto,
         };
-        match attempt(backends.get(backend), &request, &trials, field, control) {
+        match attempt(backends.get(backend), &request, &trials, batching.as_ref(), field, control) {
             Ok((load_time, run_time)) => {
                 return Ok(CheckedModel {
                     backend,
@@ -77,6 +85,7 @@ fn attempt(
     backend: &dyn Backend,
     request: &LoadRequest<'_>,
     trials: &[Trial<'_>],
+    batching: Option<&Together>,
     field: &str,
     control: &Control,
 ) -> Result<(Duration, Option<Duration>), Problem> {
@@ -90,7 +99,112 @@ fn attempt(
         let second = try_golden(&*session, &request.facts.signature, trial, control)?;
         fastest = Some(fastest.unwrap_or(first).min(first).min(second));
     }
+    if let Some(batching) = batching {
+        batching.check(&*session, &request.facts.signature, control)?;
+    }
     Ok((load_time, fastest))
+}
+
+/// Requests that are run one by one and together, which must give the same answers.
+struct Together {
+    rule: Rule,
+    plans: Vec<Plan>,
+    tolerance: f64,
+    /// The path of `batching` in the manifest.
+    field: String,
+}
+
+impl Together {
+    fn new(
+        batching: &Batching,
+        signature: &Signature,
+        trials: &[Trial<'_>],
+        field: &str,
+    ) -> Result<Self, Problem> {
+        let field = format!("{field}.batching");
+        let rule = Rule::new(batching, signature).map_err(|(part, detail)| {
+            let at = if part.is_empty() { field.clone() } else { format!("{field}.{part}") };
+            Problem::new(Code::InvalidManifest, detail).at(at)
+        })?;
+        let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
+        let mut plans: Vec<Plan> = Vec::new();
+        for trial in trials {
+            let plan = Plan { inputs: trial.plan.inputs.clone(), outputs: outputs.clone() };
+            if plans.first().is_none_or(|first| rule.fits(first, &plan)) {
+                plans.push(plan);
+            }
+        }
+        if plans.is_empty() {
+            plans = [0, 1]
+                .map(|start| Plan { inputs: made_up(signature, start), outputs: outputs.clone() })
+                .into();
+        }
+        // One after another, so that rows stand beside others and at every place.
+        plans = plans.iter().chain(plans.iter().rev()).cloned().collect();
+        plans.truncate(MOST_TOGETHER);
+        let tolerance = trials.iter().map(|trial| trial.golden.tolerance).fold(DEFAULT_TOLERANCE, f64::max);
+        Ok(Self { rule, plans, tolerance, field })
+    }
+
+    fn check(
+        &self,
+        session: &dyn BackendSession,
+        signature: &Signature,
+        control: &Control,
+    ) -> Result<(), Problem> {
+        let failed = |error: InferenceError| {
+            let detail = format!(
+                "trying requests together failed, with golden inputs or, without any, made up ones: {error}"
+            );
+            Problem::new(error.code(), detail).at(&self.field)
+        };
+        let mismatch = |detail: String| Problem::new(Code::GoldenMismatch, detail).at(&self.field);
+        let mut single = Vec::with_capacity(self.plans.len());
+        for plan in &self.plans {
+            single.push(session.run(&plan.inputs, &plan.outputs, control).map_err(failed)?);
+        }
+        let plans: Vec<&Plan> = self.plans.iter().collect();
+        let rows = plans.iter().map(|plan| batch::rows(plan)).collect::<Option<Vec<_>>>();
+        let (Some(rows), Some(all)) = (rows, self.rule.concat(&plans)) else {
+            let detail = "the golden inputs of one entry do not have the same number of rows";
+            return Err(Problem::new(Code::InvalidManifest, detail).at(&self.field));
+        };
+        let run = session.run(&all.inputs, &all.outputs, control).map_err(failed)?;
+        let total = rows.iter().sum();
+        let mut first = 0;
+        for (single, rows) in single.iter().zip(rows) {
+            let part = batch::part(&run, first..first + rows, total).map_err(mismatch)?;
+            first += rows;
+            for ((alone, beside), info) in single.outputs.iter().zip(&part.outputs).zip(&signature.outputs) {
+                if let Some(difference) = golden::difference(alone, beside, self.tolerance) {
+                    let name = &info.name;
+                    return Err(mismatch(format!(
+                        "output `{name}` of a request differs when others run with it: {difference}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Inputs of one row with small numbers in them, where nobody gave golden ones.
+fn made_up(signature: &Signature, start: i64) -> Vec<Tensor> {
+    let input = |info: &TensorInfo| {
+        let shape: Vec<usize> = info.shape.iter().map(|dim| dim.unwrap_or(1)).collect();
+        let count: usize = shape.iter().product();
+        let numbers = (0..count as i64).map(|index| (start + index) % 2);
+        match info.element_type.size_bytes() {
+            Some(_) => {
+                let bytes: Vec<u8> =
+                    numbers.flat_map(|n| info.element_type.le_bytes(n).unwrap_or_default()).collect();
+                Tensor::from_le_bytes(&shape, info.element_type, bytes.into())
+            }
+            None => Tensor::from_texts(&shape, numbers.map(|n| n.to_string().into()).collect()),
+        }
+    };
+    // Shapes come from a file that was read within limits, and as many elements were made.
+    signature.inputs.iter().map(input).collect::<Result<_, _>>().unwrap_or_default()
 }
 
 fn try_golden(

@@ -5,6 +5,7 @@
 //! It knows nothing of HTTP, SQL or wasm: models are files, and requests are tensors.
 
 pub mod backend;
+mod batch;
 mod check;
 mod control;
 mod cpu_time;

@@ -1,10 +1,15 @@
-//! A fixed number of plain threads and one bounded queue.
+//! A fixed number of plain threads, and a bounded queue for each tenant.
 //!
 //! Knows nothing of models. What waits can be taken out again at no cost, so a caller that leaves
-//! does not hold a place in the queue.
+//! does not hold a place in the queue. Whose job is next is decided by start-time fair queueing (Goyal, Vin,
+//! Cheng, 1996) over the time that jobs took, as for handlers in `host/engine/src/schedule/turns.rs`: a
+//! tenant with a thousand jobs does not make another's first one wait for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use modelet_types::TenantName;
 
 use crate::InferenceError;
 
@@ -26,15 +31,48 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// By number, so that the first is the oldest and any can be taken out.
-    waiting: BTreeMap<u64, Job>,
+    lines: HashMap<TenantName, Line>,
+    /// The clock of the tenant that was served last.
+    now: Duration,
+    waiting: usize,
     next: u64,
     busy: usize,
     closed: bool,
 }
 
+/// The jobs of one tenant.
+#[derive(Default)]
+struct Line {
+    /// By number, so that the first is the oldest and any can be taken out.
+    jobs: BTreeMap<u64, Job>,
+    /// Time that its jobs took, and would have taken if it had always had some.
+    clock: Duration,
+}
+
+impl Queue {
+    /// Takes the first job of the tenant whose clock is furthest behind.
+    fn pop(&mut self) -> Option<(TenantName, Job)> {
+        let lines = self.lines.iter_mut().filter(|(_, line)| !line.jobs.is_empty());
+        let (tenant, line) = lines
+            .min_by_key(|(_, line)| (line.clock, line.jobs.first_key_value().map(|(number, _)| *number)))?;
+        let (_, job) = line.jobs.pop_first()?;
+        self.now = self.now.max(line.clock);
+        self.waiting -= 1;
+        Some((tenant.clone(), job))
+    }
+
+    /// Moves on the clock of a tenant whose job took so long.
+    fn charge(&mut self, tenant: &TenantName, took: Duration) {
+        let now = self.now;
+        let line = self.lines.entry(tenant.clone());
+        line.or_insert_with(|| Line { clock: now, ..Line::default() }).clock += took;
+        // Whoever has nothing to do and no debt is the same as one who was never here.
+        self.lines.retain(|_, line| !line.jobs.is_empty() || line.clock > now);
+    }
+}
+
 impl Pool {
-    /// Starts `workers` threads. At most `capacity` jobs wait; more are refused.
+    /// Starts `workers` threads. At most `capacity` jobs of each tenant wait; more are refused.
     ///
     /// # Errors
     /// If a thread cannot be started.
@@ -57,27 +95,31 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Adds a job. Dropping the ticket takes it out if it has not begun.
+    /// Adds a tenant's job. Dropping the ticket takes it out if it has not begun.
     ///
     /// # Errors
-    /// `Overloaded` if the queue is full.
-    pub fn submit(&self, job: Job) -> Result<Ticket, InferenceError> {
+    /// `Overloaded` if the tenant's queue is full.
+    pub fn submit(&self, tenant: &TenantName, job: Job) -> Result<Ticket, InferenceError> {
         let mut queue = self.shared.queue();
-        if queue.waiting.len() >= self.capacity {
-            return Err(InferenceError::Overloaded { waiting: queue.waiting.len() });
+        let (now, number) = (queue.now, queue.next);
+        let line = queue.lines.entry(tenant.clone()).or_default();
+        if line.jobs.len() >= self.capacity {
+            return Err(InferenceError::Overloaded { waiting: line.jobs.len() });
         }
-        let number = queue.next;
+        // Having been idle is no credit.
+        line.clock = line.clock.max(now);
+        line.jobs.insert(number, job);
         queue.next += 1;
-        queue.waiting.insert(number, job);
+        queue.waiting += 1;
         drop(queue);
         self.shared.ready.notify_one();
-        Ok(Ticket { shared: Arc::clone(&self.shared), number: Some(number) })
+        Ok(Ticket { shared: Arc::clone(&self.shared), place: Some((tenant.clone(), number)) })
     }
 
     /// The number of jobs that wait and of those that run.
     pub fn load(&self) -> (usize, usize) {
         let queue = self.shared.queue();
-        (queue.waiting.len(), queue.busy)
+        (queue.waiting, queue.busy)
     }
 }
 
@@ -85,7 +127,8 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut queue = self.shared.queue();
         queue.closed = true;
-        let dropped = std::mem::take(&mut queue.waiting);
+        let dropped = std::mem::take(&mut queue.lines);
+        queue.waiting = 0;
         drop(queue);
         self.shared.ready.notify_all();
         // Outside the lock: what a job owns may come back here when it is dropped.
@@ -96,29 +139,34 @@ impl Drop for Pool {
 /// A place in the queue.
 pub struct Ticket {
     shared: Arc<Shared>,
-    number: Option<u64>,
+    place: Option<(TenantName, u64)>,
 }
 
 impl Ticket {
     /// Lets the job keep its place, whatever becomes of the caller.
     pub fn detach(mut self) {
-        self.number = None;
+        self.place = None;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(number) = self.number else { return };
+        let Some((tenant, number)) = self.place.take() else { return };
+        let mut queue = self.shared.queue();
+        let job = queue.lines.get_mut(&tenant).and_then(|line| line.jobs.remove(&number));
+        if job.is_some() {
+            queue.waiting -= 1;
+        }
         // Dropped after the lock is released: what a job owns may come back here.
-        let job = self.shared.queue().waiting.remove(&number);
+        drop(queue);
         drop(job);
     }
 }
 
 impl Shared {
     fn work(&self) {
-        while let Some(job) = self.next_job() {
-            let done = Done(self);
+        while let Some((tenant, job)) = self.next_job() {
+            let done = Done { shared: self, tenant, began: Instant::now() };
             // Jobs report their own panics; one that does not must not cost the pool a thread.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a job of the pool panicked");
@@ -127,12 +175,12 @@ impl Shared {
         }
     }
 
-    fn next_job(&self) -> Option<Job> {
+    fn next_job(&self) -> Option<(TenantName, Job)> {
         let mut queue = self.queue();
         loop {
-            if let Some((_, job)) = queue.waiting.pop_first() {
+            if let Some(next) = queue.pop() {
                 queue.busy += 1;
-                return Some(job);
+                return Some(next);
             }
             if queue.closed {
                 return None;
@@ -147,11 +195,18 @@ impl Shared {
     }
 }
 
-struct Done<'a>(&'a Shared);
+struct Done<'a> {
+    shared: &'a Shared,
+    tenant: TenantName,
+    began: Instant,
+}
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.0.queue().busy -= 1;
+        let took = self.began.elapsed();
+        let mut queue = self.shared.queue();
+        queue.busy -= 1;
+        queue.charge(&self.tenant, took);
     }
 }
 
@@ -160,6 +215,10 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    fn tenant(name: &str) -> TenantName {
+        name.parse().unwrap()
+    }
 
     fn pool(capacity: usize) -> Pool {
         Pool::start("test", 1, capacity, |work| work()).unwrap()
@@ -173,7 +232,7 @@ mod tests {
             begun.send(()).unwrap();
             _ = wait.recv();
         };
-        let ticket = pool.submit(Box::new(job)).unwrap();
+        let ticket = pool.submit(&tenant("first"), Box::new(job)).unwrap();
         begins.recv().unwrap();
         (ticket, release)
     }
@@ -183,16 +242,16 @@ mod tests {
         let pool = pool(1);
         let (_running, release) = block(&pool);
         let (sender, receiver) = mpsc::channel();
-        let waiting = pool.submit(Box::new(move || sender.send(()).unwrap())).unwrap();
+        let waiting = pool.submit(&tenant("first"), Box::new(move || sender.send(()).unwrap())).unwrap();
         assert!(matches!(
-            pool.submit(Box::new(|| ())).err(),
+            pool.submit(&tenant("first"), Box::new(|| ())).err(),
             Some(InferenceError::Overloaded { waiting: 1 })
         ));
         assert_eq!(pool.load(), (1, 1));
         drop(waiting);
         assert!(receiver.recv().is_err(), "what the job owned is dropped with the ticket");
         let (sender, receiver) = mpsc::channel();
-        let _last = pool.submit(Box::new(move || sender.send(()).unwrap())).unwrap();
+        let _last = pool.submit(&tenant("first"), Box::new(move || sender.send(()).unwrap())).unwrap();
         drop(release);
         receiver.recv().unwrap();
     }
@@ -200,9 +259,44 @@ mod tests {
     #[test]
     fn a_panic_costs_no_thread() {
         let pool = pool(8);
-        let _first = pool.submit(Box::new(|| panic!("on purpose"))).unwrap();
+        let _first = pool.submit(&tenant("first"), Box::new(|| panic!("on purpose"))).unwrap();
         let (sender, receiver) = mpsc::channel();
-        let _second = pool.submit(Box::new(move || sender.send(()).unwrap())).unwrap();
+        let _second = pool.submit(&tenant("first"), Box::new(move || sender.send(()).unwrap())).unwrap();
         receiver.recv().unwrap();
+    }
+
+    #[test]
+    fn a_tenant_with_much_to_do_does_not_keep_another_waiting() {
+        let pool = pool(100);
+        let (_running, release) = block(&pool);
+        let (sender, order) = mpsc::channel();
+        let submit = |name: &'static str| {
+            let sender = sender.clone();
+            let job = move || {
+                std::thread::sleep(Duration::from_millis(2));
+                sender.send(name).unwrap();
+            };
+            pool.submit(&tenant(name), Box::new(job)).unwrap()
+        };
+        let mut tickets: Vec<_> = (0..20).map(|_| submit("first")).collect();
+        tickets.extend((0..3).map(|_| submit("second")));
+        drop(release);
+        let order: Vec<_> = order.iter().take(23).collect();
+        let last = order.iter().rposition(|name| *name == "second").unwrap();
+        assert!(last < 10, "{order:?}");
+        for ticket in tickets {
+            drop(ticket);
+        }
+        assert_eq!(pool.load(), (0, 0));
+    }
+
+    #[test]
+    fn each_tenant_has_its_own_room() {
+        let pool = pool(1);
+        let (_running, release) = block(&pool);
+        let full = |name: &str| pool.submit(&tenant(name), Box::new(|| ()));
+        let _waits = [full("first").unwrap(), full("second").unwrap()];
+        assert!(matches!(full("first").err(), Some(InferenceError::Overloaded { waiting: 1 })));
+        drop(release);
     }
 }

@@ -11,6 +11,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use modelet_types::manifest::Batching;
 use modelet_types::{Digest, TenantName};
 use tokio::sync::oneshot;
 
@@ -28,6 +29,8 @@ pub struct SessionKey {
     pub backend: BackendId,
     /// Threads for one run.
     pub threads: u32,
+    /// What goes together into one run, if anything does.
+    pub batching: Option<Batching>,
 }
 
 /// Where a session comes from, when it has to be loaded.

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use modelet_types::manifest::ModelSpec;
-use modelet_types::{Code, Problem};
+use modelet_types::{Code, Problem, TenantName};
 use tokio::sync::oneshot;
 
 use crate::backend::onnxruntime::OnnxRuntime;
 use crate::backend::rten::{self, Rten};
 use crate::backend::{Backend, BackendId, BackendStatus, LoadRequest};
+use crate::batch::Rule;
 use crate::check::{self, CheckedModel};
 use crate::pool::Pool;
 use crate::residency::{Landing, ModelSource, Residency, SessionKey, SessionState};
@@ -24,7 +25,7 @@ use crate::{Control, InferenceError, ModelFile, Session, onnx};
 pub struct InferenceConfig {
     /// Threads that run models.
     pub workers: usize,
-    /// Runs that may wait for a worker; more are refused with `Overloaded`.
+    /// Runs of one tenant that may wait for a worker; more are refused with `Overloaded`.
     pub queue: usize,
     /// The most threads for one run; a manifest that asks for more is refused.
     pub max_threads_per_session: usize,
@@ -32,7 +33,7 @@ pub struct InferenceConfig {
     pub onnxruntime: Option<PathBuf>,
     /// Runs that are expected to be shorter take place on the caller's thread. Zero: none do.
     pub inline_threshold: Duration,
-    /// Models that may wait to be loaded or checked; more are refused with `Overloaded`.
+    /// Models of one tenant that may wait to be loaded or checked; more are refused with `Overloaded`.
     pub load_queue: usize,
     /// The longest check of a model at deploy.
     pub check_timeout: Duration,
@@ -96,7 +97,13 @@ impl Inference {
     /// `InvalidModel`, `InvalidManifest`, `GoldenMismatch` or `BackendUnavailable`, at the field;
     /// `InvalidManifest` for more threads than [`InferenceConfig::max_threads_per_session`].
     /// `WallTimeExceeded` after [`InferenceConfig::check_timeout`]; `Overloaded`.
-    pub async fn check(&self, file: &Path, spec: &ModelSpec, field: &str) -> Result<CheckedModel, Problem> {
+    pub async fn check(
+        &self,
+        tenant: &TenantName,
+        file: &Path,
+        spec: &ModelSpec,
+        field: &str,
+    ) -> Result<CheckedModel, Problem> {
         let most = self.max_threads();
         if spec.threads > most {
             let detail = format!("{} is out of range: use 1 to {most} on this host", spec.threads);
@@ -120,7 +127,7 @@ impl Inference {
                 _ = sender.send(result);
             }
         };
-        let _ticket = self.loads.submit(Box::new(job)).map_err(Problem::from)?;
+        let _ticket = self.loads.submit(tenant, Box::new(job)).map_err(Problem::from)?;
         let _stop = StopOnDrop(&control);
         match tokio::time::timeout_at(deadline.into(), receiver).await {
             Ok(Ok(result)) => result,
@@ -158,7 +165,7 @@ impl Inference {
                 max_threads: self.max_threads(),
             };
             let path = source.path.clone();
-            self.loads.submit(Box::new(move || loader.load(&path, landing)))?.detach();
+            self.loads.submit(&key.tenant, Box::new(move || loader.load(&path, landing)))?.detach();
             Ok(())
         })?;
         flight.await
@@ -206,6 +213,8 @@ impl Inference {
             failed_loads: read(&self.counters.failed_loads),
             inline_runs: read(&self.counters.inline_runs),
             pooled_runs: read(&self.counters.pooled_runs),
+            batches: read(&self.counters.batches),
+            batched_runs: read(&self.counters.batched_runs),
             failed_runs: read(&self.counters.failed_runs),
             overloaded: read(&self.counters.overloaded),
             abandoned: read(&self.counters.abandoned),
@@ -240,6 +249,8 @@ pub(crate) struct Counters {
     pub failed_loads: AtomicU64,
     pub inline_runs: AtomicU64,
     pub pooled_runs: AtomicU64,
+    pub batches: AtomicU64,
+    pub batched_runs: AtomicU64,
     pub failed_runs: AtomicU64,
     pub overloaded: AtomicU64,
     pub abandoned: AtomicU64,
@@ -254,8 +265,12 @@ pub struct Stats {
     pub failed_loads: u64,
     /// Runs on the caller's thread.
     pub inline_runs: u64,
-    /// Runs given to the pool.
+    /// Runs on the pool, each alone.
     pub pooled_runs: u64,
+    /// Runs on the pool of several requests together.
+    pub batches: u64,
+    /// The requests of those.
+    pub batched_runs: u64,
     /// Runs that ended in an error.
     pub failed_runs: u64,
     /// Runs refused because the queue was full.
@@ -314,7 +329,12 @@ impl Loader {
             may_narrow: true,
         })?;
         let (residency, poisoned) = (Arc::downgrade(&self.residency), key.clone());
+        let rule = key.batching.as_ref().map(|batching| Rule::new(batching, &facts.signature)).transpose();
+        let rule = rule
+            .map_err(|(field, detail)| InferenceError::InvalidModel(format!("batching.{field}: {detail}")))?;
         let settings = Settings {
+            tenant: key.tenant.clone(),
+            rule,
             pool: self.runs,
             counters: self.counters,
             inline_threshold: if facts.cost_follows_shapes && loaded.runs_on_caller() {

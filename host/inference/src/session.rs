@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use modelet_types::{Signature, Tensor};
+use modelet_types::{Signature, TenantName, Tensor};
 use tokio::sync::oneshot;
 
 use crate::backend::{BackendId, BackendRun, BackendSession};
+use crate::batch::{self, Place, Queue, Rule};
 use crate::pace::Pace;
 use crate::pool::{Pool, Ticket};
 use crate::service::Counters;
@@ -51,6 +52,9 @@ pub struct Session {
     signature: Signature,
     names: Names,
     loaded: Box<dyn BackendSession>,
+    /// What goes together, if anything does.
+    rule: Option<Rule>,
+    queue: Queue,
     pace: Pace,
     made: Instant,
     /// When a run last ended, in microseconds since the session was made.
@@ -62,6 +66,10 @@ pub struct Session {
 /// What a session takes from the service.
 pub(crate) struct Settings {
     pub pool: Arc<Pool>,
+    /// Whose session it is.
+    pub tenant: TenantName,
+    /// What goes together, if anything does.
+    pub rule: Option<Rule>,
     pub counters: Arc<Counters>,
     /// Runs expected to be shorter than this are inline. Zero if none may be.
     pub inline_threshold: Duration,
@@ -74,9 +82,11 @@ impl Session {
         backend: BackendId,
         signature: Signature,
         loaded: Box<dyn BackendSession>,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Self {
         Self {
+            rule: settings.rule.take(),
+            queue: Queue::default(),
             backend,
             names: Names::of(&signature),
             signature,
@@ -105,7 +115,8 @@ impl Session {
     /// A run that is expected to take less than the threshold takes place inside this future's first
     /// poll, if the backend can run on the caller's thread and every operator of the model does the
     /// same work whatever the values. It blocks that thread and cannot be stopped, which is why it must be short.
-    /// Others wait for a worker, at most until the deadline. Dropping the future takes a
+    /// Others wait for a worker, at most until the deadline, and where the manifest says so run together
+    /// with those that wait too. Dropping the future takes a
     /// waiting run out of the queue and stops a running one, if the backend can be stopped; if it
     /// cannot (rten), the answer is given up and the run keeps its worker until it ends.
     ///
@@ -135,38 +146,113 @@ impl Session {
         control.check()?;
         let progress = Arc::new(AtomicU8::new(WAITING));
         let (sender, receiver) = oneshot::channel();
-        let job = {
-            let (session, control, progress) =
-                (Arc::clone(self), Arc::clone(&control), Arc::clone(&progress));
-            let submitted = Instant::now();
-            move || {
-                let queue_time = submitted.elapsed();
-                progress.store(RUNNING, Ordering::Release);
-                let result =
-                    session.run_here(&plan, &control).map(|run| session.output(&plan, run, queue_time));
-                if progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
-                    session.settings.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
-                }
-                // Nobody to send to is the caller having left, and then there is no more to do.
-                _ = sender.send(result);
-            }
+        let waiter = Waiter {
+            // What has no rows, or not the same number everywhere, is a run of its own.
+            rows: batch::rows(&plan).unwrap_or(u32::MAX),
+            plan,
+            control: Arc::clone(&control),
+            progress: Arc::clone(&progress),
+            submitted: Instant::now(),
+            sender,
         };
-        let ticket = self.settings.pool.submit(Box::new(job)).inspect_err(|_| {
-            self.settings.counters.overloaded.fetch_add(1, Ordering::Relaxed);
-        })?;
-        self.settings.counters.pooled_runs.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting { _ticket: ticket, control, progress, counters: &self.settings.counters };
-        match tokio::time::timeout_at(deadline.into(), receiver).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(InferenceError::Host {
-                context: "waiting for a run",
-                reason: "the service is shutting down".into(),
-            }),
+        let (place, rows_waiting) = self.queue.push(waiter);
+        let mut waiting = Waiting { session: self, place, ticket: None, control, progress };
+        let served = self.served(&mut waiting, rows_waiting, receiver);
+        match tokio::time::timeout_at(deadline.into(), served).await {
+            Ok(result) => result,
             Err(_) => {
                 waiting.control.expire();
                 Err(InferenceError::DeadlineExceeded)
             }
         }
+    }
+
+    /// Waits until the run at hand has been served.
+    async fn served(
+        self: &Arc<Self>,
+        waiting: &mut Waiting<'_>,
+        rows_waiting: u64,
+        mut result: oneshot::Receiver<Served>,
+    ) -> Served {
+        let ended = |result: Result<Served, oneshot::error::RecvError>| {
+            result.unwrap_or_else(|_| {
+                let reason = "the service is shutting down".into();
+                Err(InferenceError::Host { context: "waiting for a run", reason })
+            })
+        };
+        let delay = self.rule.as_ref().filter(|rule| !rule.is_full(rows_waiting)).map(|rule| rule.delay);
+        if let Some(delay) = delay.filter(|delay| !delay.is_zero())
+            && let Ok(result) = tokio::time::timeout(delay, &mut result).await
+        {
+            return ended(result);
+        }
+        // Each run has a job of its own, which serves what is first by then, so that none is forgotten when
+        // another leaves.
+        if self.queue.contains(waiting.place) {
+            waiting.ticket = Some(self.submit()?);
+        }
+        ended(result.await)
+    }
+
+    fn submit(self: &Arc<Self>) -> Result<Ticket, InferenceError> {
+        let session = Arc::clone(self);
+        let Settings { pool, counters, tenant, .. } = &self.settings;
+        let ticket = pool.submit(tenant, Box::new(move || session.serve())).inspect_err(|_| {
+            counters.overloaded.fetch_add(1, Ordering::Relaxed);
+        })?;
+        Ok(ticket)
+    }
+
+    /// Runs what waits: the first, and what goes together with it.
+    fn serve(&self) {
+        let batch = self.queue.take(self.rule.as_ref());
+        let mut batch: Vec<Waiter> = batch.into_iter().filter_map(Waiter::begin).collect();
+        if batch.len() > 1 {
+            batch = self.serve_together(batch);
+        }
+        for waiter in batch {
+            self.settings.counters.pooled_runs.fetch_add(1, Ordering::Relaxed);
+            let queue_time = waiter.submitted.elapsed();
+            let result = self.run_here(&waiter.plan, &waiter.control);
+            let result = result.map(|run| self.output(&waiter.plan, run, queue_time));
+            self.end(waiter, result);
+        }
+    }
+
+    /// Runs several at once, and gives back those that this did not serve: if the run fails, each is to run
+    /// alone, so that what is wrong with one of them is its own.
+    fn serve_together(&self, batch: Vec<Waiter>) -> Vec<Waiter> {
+        let plans: Vec<&Plan> = batch.iter().map(|waiter| &waiter.plan).collect();
+        let Some(plan) = self.rule.as_ref().and_then(|rule| rule.concat(&plans)) else { return batch };
+        let queue_times: Vec<_> = batch.iter().map(|waiter| waiter.submitted.elapsed()).collect();
+        let controls: Vec<&Control> = batch.iter().map(|waiter| &*waiter.control).collect();
+        let Ok(run) = batch::together(&controls, |control| self.run_here(&plan, control)) else {
+            return batch;
+        };
+        let all = batch.iter().map(|waiter| waiter.rows).sum();
+        let mut first = 0;
+        let parts = batch.iter().map(|waiter| {
+            let range = first..first + waiter.rows;
+            first = range.end;
+            batch::part(&run, range, all)
+        });
+        let Ok(parts) = parts.collect::<Result<Vec<_>, _>>() else { return batch };
+        let counters = &self.settings.counters;
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        counters.batched_runs.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        for ((waiter, part), queue_time) in batch.into_iter().zip(parts).zip(queue_times) {
+            let output = self.output(&waiter.plan, part, queue_time);
+            self.end(waiter, Ok(output));
+        }
+        Vec::new()
+    }
+
+    fn end(&self, waiter: Waiter, result: Served) {
+        if waiter.progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
+            self.settings.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
+        }
+        // Nobody to send to is the caller having left, and then there is no more to do.
+        _ = waiter.sender.send(result);
     }
 
     /// Runs on the calling thread.
@@ -218,24 +304,58 @@ const RUNNING: u8 = 1;
 const ENDED: u8 = 2;
 const ABANDONED: u8 = 3;
 
+/// What a run came to.
+type Served = Result<RunOutput, InferenceError>;
+
+/// A run that waits for a worker.
+pub(crate) struct Waiter {
+    pub(crate) plan: Plan,
+    /// Rows along the first dimension.
+    pub(crate) rows: u32,
+    pub(crate) control: Arc<Control>,
+    progress: Arc<AtomicU8>,
+    submitted: Instant,
+    sender: oneshot::Sender<Served>,
+}
+
+impl Waiter {
+    /// Says that it runs now, unless its caller has left or its time is over.
+    fn begin(self) -> Option<Self> {
+        match self.control.check() {
+            Ok(()) => {
+                self.progress.store(RUNNING, Ordering::Release);
+                Some(self)
+            }
+            Err(error) => {
+                _ = self.sender.send(Err(error));
+                None
+            }
+        }
+    }
+}
+
 /// A caller that waits. Dropping it takes the run out of the queue, or stops it.
 struct Waiting<'a> {
-    _ticket: Ticket,
+    session: &'a Session,
+    place: Place,
+    ticket: Option<Ticket>,
     control: Arc<Control>,
     progress: Arc<AtomicU8>,
-    counters: &'a Counters,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // Stopped first: a run that still begins after this finds out before its backend does.
         self.control.cancel();
+        drop(self.session.queue.remove(self.place));
+        drop(self.ticket.take());
+        let abandoned = &self.session.settings.counters.abandoned;
         // Counted before it is certain, so that a run that ends now cannot be taken off first.
-        self.counters.abandoned.fetch_add(1, Ordering::Relaxed);
-        let abandoned =
+        abandoned.fetch_add(1, Ordering::Relaxed);
+        let is_abandoned =
             self.progress.compare_exchange(RUNNING, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if !abandoned {
-            self.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
+        if !is_abandoned {
+            abandoned.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -40,10 +40,19 @@ async fn rten_works_and_the_rest_says_what_helps() {
     let check = async |bytes: &[u8], backend| {
         let file = folder.path().join("model");
         std::fs::write(&file, bytes).unwrap();
-        let spec = ModelSpec { artifact: Digest::of(bytes), backend, threads: 1, golden: Vec::new() };
-        tokio::time::timeout(Duration::from_secs(60), inference.check(&file, &spec, "models.m"))
-            .await
-            .unwrap()
+        let spec = ModelSpec {
+            artifact: Digest::of(bytes),
+            backend,
+            threads: 1,
+            batching: None,
+            golden: Vec::new(),
+        };
+        tokio::time::timeout(
+            Duration::from_secs(60),
+            inference.check(&modelet_types::TenantName::default_tenant(), &file, &spec, "models.m"),
+        )
+        .await
+        .unwrap()
     };
     let affine = models::affine();
     assert_eq!(check(&affine, BackendChoice::Auto).await.unwrap().backend, BackendId::Rten);

@@ -87,6 +87,18 @@ labels! {
     }
 }
 
+labels! {
+    /// How a request to a model is run.
+    ModelRun {
+        /// On the thread that asked.
+        Inline => "inline",
+        /// By a worker.
+        Alone => "alone",
+        /// By a worker, with others.
+        Together => "together",
+    }
+}
+
 /// Something that only grows.
 #[derive(Default, Debug)]
 pub struct Counter(AtomicU64);
@@ -134,6 +146,10 @@ impl Gauge {
 pub struct HostMetrics {
     /// Sessions loaded.
     pub model_loads: Counter,
+    /// Runs of several requests together.
+    pub model_batches: Counter,
+    /// Requests to models that wait for a worker.
+    pub model_runs_waiting: Gauge,
     /// Instances that run now.
     pub instances_running: Gauge,
     /// Revisions of which anything is loaded.
@@ -144,6 +160,7 @@ pub struct HostMetrics {
     pub compilation: DurationHistogram,
     wakes: [DurationHistogram; Layer::ALL.len()],
     sessions: [Gauge; SessionState::ALL.len()],
+    model_runs: [Counter; ModelRun::ALL.len()],
 }
 
 impl HostMetrics {
@@ -155,6 +172,11 @@ impl HostMetrics {
     /// How many sessions are in a state.
     pub fn sessions(&self, state: SessionState) -> &Gauge {
         &self.sessions[state as usize]
+    }
+
+    /// Requests to models that were run in a way.
+    pub fn model_runs(&self, how: ModelRun) -> &Counter {
+        &self.model_runs[how as usize]
     }
 }
 
@@ -299,6 +321,17 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
             .try_for_each(|state| out.put(&[("state", state.as_str())], host.sessions(*state).get() as f64))
     })?;
     out.counter("modelet_model_loads", "Sessions loaded", |out| out.put(&[], host.model_loads.get()))?;
+    out.counter("modelet_model_runs", "Requests to models that were run", |out| {
+        ModelRun::ALL
+            .iter()
+            .try_for_each(|how| out.put(&[("how", how.as_str())], host.model_runs(*how).get()))
+    })?;
+    out.counter("modelet_model_batches", "Runs of several requests together", |out| {
+        out.put(&[], host.model_batches.get())
+    })?;
+    out.gauge("modelet_model_runs_waiting", "Requests to models that wait for a worker", |out| {
+        out.put(&[], host.model_runs_waiting.get() as f64)
+    })?;
     out.gauge("modelet_instances_running", "Instances that run now", |out| {
         out.put(&[], host.instances_running.get() as f64)
     })?;

@@ -1,11 +1,13 @@
 //! One call of a function that is a model alone, in order: tensors in, tensors out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
+use http_body_util::Full;
 use modelet_engine::{Failure, Level, Reply as EngineReply, ReplyBody, Rest, Source};
 use modelet_inference::RunRequest;
 use modelet_types::{Code, InvocationId, Limits, Problem, Signature, Tensor};
@@ -14,6 +16,8 @@ use crate::Runtime;
 use crate::account::Account;
 use crate::admission::Permit;
 use crate::answer::Answer;
+use crate::body::{self, Bounds};
+use crate::budget::Claim;
 use crate::invoke::{BoxError, admit, settle};
 use crate::revision::Revision;
 use crate::routing::Routed;
@@ -26,7 +30,22 @@ pub struct TensorCall<B> {
     /// The request's headers.
     pub headers: HeaderMap,
     /// The body, from which the codec reads the tensors.
-    pub body: B,
+    pub body: TensorBody<B>,
+}
+
+/// The body of a call in tensors.
+pub enum TensorBody<B> {
+    /// Not yet read.
+    Coming(B),
+    /// Read already, since it was not known before whose it is.
+    Arrived(ArrivedBody),
+}
+
+/// A body that has arrived whole, and its part of the memory that the host has for bodies.
+pub struct ArrivedBody {
+    /// The body.
+    pub bytes: Bytes,
+    memory: Claim,
 }
 
 /// How a protocol writes tensors. It is asked once to read, and once to write.
@@ -76,6 +95,14 @@ pub struct Encoded {
     pub body: Bytes,
 }
 
+impl ArrivedBody {
+    /// The same memory for a part of the body.
+    #[must_use]
+    pub fn with(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
 impl Runtime {
     /// Answers one call of a model alone. Dropping the future ends the invocation and records that the
     /// caller left.
@@ -98,6 +125,20 @@ impl Runtime {
         let wake = account.wake_time;
         let result = settle(account, outcome).await;
         Answer { invocation, revision: Some(revision.number), wake, result }
+    }
+
+    /// Receives a body of at most `limit` bytes, where it is not known yet whose it is.
+    ///
+    /// # Errors
+    /// If it is larger, comes too slowly, breaks off, or if there is no memory for it.
+    pub async fn receive_ahead<B>(&self, body: B, limit: u64) -> Result<ArrivedBody, Problem>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let bounds = Bounds { limit, idle_timeout: self.config.body_idle_timeout };
+        bounds.check_announced(&body)?;
+        let (bytes, memory) = body::gather(body, bounds, &self.body_budget).await?;
+        Ok(ArrivedBody { bytes, memory })
     }
 
     /// Loads the model of a revision that has no handler, if it is cold.
@@ -131,7 +172,14 @@ impl Runtime {
         let TensorCall { headers, body } = call;
 
         // Receive: before a place is taken, so that a slow caller holds none.
-        let (body, memory) = self.receive_whole(revision, account, body).await?;
+        let (body, memory) = match body {
+            TensorBody::Coming(body) => self.receive_whole(revision, account, body).await?,
+            TensorBody::Arrived(ArrivedBody { bytes, memory }) => {
+                account.request_bytes.store(bytes.len() as u64, Relaxed);
+                self.bounds(revision).check_announced(&Full::new(bytes.clone()))?;
+                (bytes, memory)
+            }
+        };
         let permit = admit(revision, account).await?;
         let deadline = Instant::now() + revision.limits.wall_time();
 

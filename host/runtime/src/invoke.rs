@@ -145,7 +145,7 @@ impl Runtime {
         Ok((bytes, memory))
     }
 
-    fn bounds(&self, revision: &Revision) -> Bounds {
+    pub(crate) fn bounds(&self, revision: &Revision) -> Bounds {
         let limit = revision.limits.request_body_bytes;
         Bounds { limit, idle_timeout: self.config.body_idle_timeout }
     }

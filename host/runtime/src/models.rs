@@ -42,9 +42,9 @@ impl RevisionModels {
         idle_timeout: Duration,
     ) -> Self {
         let bind = |(name, row): (ModelName, ModelRow)| {
-            let ModelRow { artifact, path, backend, threads, signature } = row;
+            let ModelRow { artifact, path, backend, threads, batching, signature } = row;
             let metrics = config.metrics.model(tenant, function, &name, backend.as_str());
-            let key = SessionKey { tenant: tenant.clone(), model: artifact, backend, threads };
+            let key = SessionKey { tenant: tenant.clone(), model: artifact, backend, threads, batching };
             let source = ModelSource { path, idle_timeout };
             let session = ArcSwapWeak::default();
             (name, Arc::new(Binding { key, source, signature, metrics, session }))

@@ -12,7 +12,7 @@ use modelet_inference::{BackendId, SessionKey};
 use modelet_keyvalue::Owner;
 use modelet_observe::Metrics;
 use modelet_observe::metrics::{Layer as MetricLayer, RevisionMetrics};
-use modelet_types::manifest::{RequestBody, Reuse};
+use modelet_types::manifest::{Batching, RequestBody, Reuse};
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
@@ -48,6 +48,8 @@ pub struct ModelRow {
     pub backend: BackendId,
     /// Threads for one run.
     pub threads: u32,
+    /// What goes together into one run, if anything does.
+    pub batching: Option<Batching>,
     /// Its inputs and outputs.
     pub signature: Signature,
 }

@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod invoke;
 pub(crate) mod logs;
 pub(crate) mod oip;
+pub(crate) mod oip_grpc;
 pub(crate) mod openapi;
 pub(crate) mod revisions;
 pub(crate) mod secrets;

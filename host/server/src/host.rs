@@ -11,7 +11,7 @@ use modelet_inference::{Inference, InferenceConfig};
 use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
 use modelet_observe::function_log::FunctionLogsConfig;
 use modelet_observe::ledger::LedgerConfig;
-use modelet_observe::metrics::{MetricsConfig, SessionState};
+use modelet_observe::metrics::{MetricsConfig, ModelRun, SessionState};
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_runtime::{Runtime, RuntimeConfig};
 use modelet_store::Store;
@@ -292,6 +292,11 @@ fn metrics(
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         host.sessions(SessionState::Ready).set(gauge(stats.sessions));
         host.sessions(SessionState::Loading).set(gauge(stats.sessions_loading));
+        host.model_runs(ModelRun::Inline).set_total(stats.inline_runs);
+        host.model_runs(ModelRun::Alone).set_total(stats.pooled_runs);
+        host.model_runs(ModelRun::Together).set_total(stats.batched_runs);
+        host.model_batches.set_total(stats.batches);
+        host.model_runs_waiting.set(gauge(stats.runs_waiting));
         host.instances_running.set(gauge(engine.running_instances()));
     });
     metrics

@@ -6,9 +6,11 @@
 //! where a server names them. Knows no addresses; those are in `controllers/oip.rs`.
 
 mod binary;
+mod budget;
 mod codec;
 mod compression;
 mod data;
+pub(crate) mod grpc;
 mod message;
 
 pub(crate) use codec::RestCodec;
@@ -51,18 +53,42 @@ pub(crate) fn datatype(element_type: ElementType) -> &'static str {
     found.map_or("BYTES", |(_, name)| name)
 }
 
-/// The element type that the protocol calls so.
-fn element_type(datatype: &str) -> Option<ElementType> {
-    DATATYPES.iter().find(|(_, name)| *name == datatype).map(|(element_type, _)| *element_type)
+/// The element type that the protocol calls so, of the input at `field`.
+fn element_type_of(datatype: &str, field: &str) -> Result<ElementType, Problem> {
+    let found = DATATYPES.iter().find(|(_, name)| *name == datatype);
+    found.map(|(element_type, _)| *element_type).ok_or_else(|| {
+        let names: Vec<_> = DATATYPES.iter().map(|(_, name)| *name).collect();
+        let shown: String = datatype.chars().take(40).collect();
+        let detail = format!("`{shown}` is no datatype: use one of {}", names.join(", "));
+        Problem::new(Code::InvalidInput, detail).at(format!("{field}.datatype"))
+    })
+}
+
+/// The shape of the input at `field`.
+fn shape_of(shape: &[i64], field: &str) -> Result<Vec<usize>, Problem> {
+    let dim = |&dim: &i64| {
+        usize::try_from(dim).map_err(|_| {
+            Problem::new(Code::InvalidInput, format!("{dim} is negative")).at(format!("{field}.shape"))
+        })
+    };
+    shape.iter().map(dim).collect()
+}
+
+/// An error's text: all that these clients show, so it names the field too.
+fn text_of(problem: &Problem) -> String {
+    match &problem.field {
+        Some(field) if !problem.detail.contains(&**field) => format!("{field}: {}", problem.detail),
+        _ => problem.detail.to_string(),
+    }
 }
 
 /// An input or output of a model, as its metadata has it.
 #[derive(Serialize)]
 pub(crate) struct TensorMetadata {
-    name: String,
-    datatype: &'static str,
+    pub(crate) name: String,
+    pub(crate) datatype: &'static str,
     /// -1 where each call chooses.
-    shape: Vec<i64>,
+    pub(crate) shape: Vec<i64>,
 }
 
 impl From<&TensorInfo> for TensorMetadata {
@@ -82,12 +108,7 @@ pub(crate) fn error(problem: &Problem) -> Response {
     struct ErrorBody<'a> {
         error: &'a str,
     }
-    // The text is all that these clients show, so it names the field too.
-    let text = match &problem.field {
-        Some(field) if !problem.detail.contains(&**field) => format!("{field}: {}", problem.detail),
-        _ => problem.detail.to_string(),
-    };
-    let body = serde_json::to_vec(&ErrorBody { error: &text }).expect("text can be written");
+    let body = serde_json::to_vec(&ErrorBody { error: &text_of(problem) }).expect("text can be written");
     let mut response = (status::of(problem.code), body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

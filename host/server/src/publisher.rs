@@ -37,6 +37,7 @@ fn revision_row(published: PublishedRevision) -> RevisionRow {
             path,
             backend: checked.backend,
             threads: spec.threads,
+            batching: spec.batching.clone(),
             signature: checked.signature,
         };
         Some((name, row))

@@ -1,14 +1,14 @@
 //! Every address that the host answers.
 
-use axum::routing::any;
+use axum::routing::{any, post};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::context::Context;
 use crate::controllers::{
-    artifacts, functions, health, host, invoke, logs, oip, openapi as document, revisions, secrets, state,
-    traffic,
+    artifacts, functions, health, host, invoke, logs, oip, oip_grpc, openapi as document, revisions, secrets,
+    state, traffic,
 };
 use crate::middleware::App;
 
@@ -52,6 +52,7 @@ pub(crate) fn app(context: Context) -> App {
         .route("/f/{tenant}/{function}", any(invoke::invoke))
         .route("/f/{tenant}/{function}/", any(invoke::invoke))
         .route("/f/{tenant}/{function}/{*path}", any(invoke::invoke))
+        .route("/inference.GRPCInferenceService/{method}", post(oip_grpc::call))
         .route("/v2", any(oip::root))
         .route("/v2/", any(oip::root))
         .route("/v2/{*path}", any(oip::root))

@@ -190,9 +190,54 @@ pub struct ModelSpec {
     /// Threads for one run. One scales best when several requests run side by side.
     #[serde(default = "one")]
     pub threads: u32,
+    /// How requests are put together into one run. Left out, each is a run of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batching: Option<Batching>,
     /// Answers that the model must give before the revision can be activated.
     #[serde(default)]
     pub golden: Vec<Golden>,
+}
+
+/// How requests to a model are put together into one run: along the first dimension of its inputs and
+/// outputs, which every one of them leaves open.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Batching {
+    /// The most rows of one run; 1 makes each request a run of its own.
+    pub max_batch_size: u32,
+    /// How long a request waits for others when a worker is free. Without any, a run takes what waits at
+    /// the moment.
+    pub max_queue_delay_us: u64,
+    /// The inputs whose second dimension may differ between requests, and what fills the shorter ones up.
+    pub pad: BTreeMap<String, i64>,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { max_batch_size: 32, max_queue_delay_us: 0, pad: BTreeMap::new() }
+    }
+}
+
+impl Batching {
+    fn check(&self, path: &str) -> Result<(), Problem> {
+        let ranges = [
+            ("max_batch_size", u64::from(self.max_batch_size), 1, 1_024),
+            ("max_queue_delay_us", self.max_queue_delay_us, 0, 1_000_000),
+        ];
+        match ranges.into_iter().find(|(_, value, low, high)| !(*low..=*high).contains(value)) {
+            Some((field, value, low, high)) => {
+                let detail = format!("{value} is out of range: use {low} to {high}");
+                Err(invalid(format!("{path}.{field}"), detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How long a request waits for others.
+    pub fn max_queue_delay(&self) -> Duration {
+        Duration::from_micros(self.max_queue_delay_us)
+    }
 }
 
 const fn one() -> u32 {
@@ -206,6 +251,9 @@ impl ModelSpec {
                 format!("{path}.threads"),
                 format!("{} is out of range: use 1 to 64", self.threads),
             ));
+        }
+        if let Some(batching) = &self.batching {
+            batching.check(&format!("{path}.batching"))?;
         }
         for (index, golden) in self.golden.iter().enumerate() {
             let path = format!("{path}.golden[{index}]");
@@ -258,8 +306,11 @@ pub struct Golden {
     pub tolerance: f64,
 }
 
+/// The tolerance of golden outputs that state none.
+pub const DEFAULT_TOLERANCE: f64 = 1e-4;
+
 const fn default_tolerance() -> f64 {
-    1e-4
+    DEFAULT_TOLERANCE
 }
 
 /// What a function keeps: keys and values that outlive an invocation. They are the function's, of all its

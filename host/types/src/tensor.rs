@@ -69,6 +69,31 @@ impl ElementType {
             Self::Text => return None,
         })
     }
+
+    /// A whole number as the bytes of one element; `None` if the type does not have it.
+    pub fn le_bytes(self, value: i64) -> Option<Vec<u8>> {
+        macro_rules! integer {
+            ($rust:ty) => {
+                <$rust>::try_from(value).ok()?.to_le_bytes().to_vec()
+            };
+        }
+        Some(match self {
+            Self::Boolean => u8::try_from(value).ok().filter(|value| *value <= 1)?.to_le_bytes().to_vec(),
+            Self::U8 => integer!(u8),
+            Self::U16 => integer!(u16),
+            Self::U32 => integer!(u32),
+            Self::U64 => integer!(u64),
+            Self::I8 => integer!(i8),
+            Self::I16 => integer!(i16),
+            Self::I32 => integer!(i32),
+            Self::I64 => integer!(i64),
+            Self::F16 => half::f16::from_f64(value as f64).to_le_bytes().to_vec(),
+            Self::Bf16 => half::bf16::from_f64(value as f64).to_le_bytes().to_vec(),
+            Self::F32 => (value as f32).to_le_bytes().to_vec(),
+            Self::F64 => (value as f64).to_le_bytes().to_vec(),
+            Self::Text => return None,
+        })
+    }
 }
 
 impl fmt::Display for ElementType {
@@ -271,6 +296,76 @@ impl Tensor {
     }
 }
 
+/// Putting tensors together along their first dimension, and taking them apart again.
+impl Tensor {
+    /// The tensors one after another. They are of one type and have the same dimensions after the first;
+    /// with `pad`, the second may differ, and the shorter ones are filled up with that value. `None` if they
+    /// do not fit together, or are texts to be filled up.
+    pub fn concat(tensors: &[&Self], pad: Option<i64>) -> Option<Self> {
+        let (first, others) = tensors.split_first()?;
+        let open = if pad.is_some() { 2 } else { 1 };
+        let fits = |other: &&Self| {
+            other.element_type == first.element_type
+                && other.shape.len() == first.shape.len()
+                && other.shape.get(open..) == first.shape.get(open..)
+        };
+        if first.shape.len() < open || !others.iter().all(|other| fits(other)) {
+            return None;
+        }
+        let mut shape = first.shape.clone();
+        shape[0] = tensors.iter().map(|tensor| tensor.shape[0]).sum();
+        if pad.is_some() {
+            shape[1] = tensors.iter().map(|tensor| tensor.shape[1]).max()?;
+        }
+        let count = element_count(&shape).ok()?;
+        let data = match first.element_type.size_bytes() {
+            None if pad.is_some() => return None,
+            None => {
+                Data::Text(tensors.iter().flat_map(|t| t.as_texts().unwrap_or_default()).cloned().collect())
+            }
+            Some(size) => {
+                let row = |tensor: &Self| tensor.shape[1..].iter().product::<usize>() * size;
+                let mut buffer = Buffer::of(count * size);
+                for tensor in tensors {
+                    let bytes = tensor.as_bytes()?;
+                    let row = row(tensor);
+                    let wide = shape[1..].iter().product::<usize>() * size;
+                    if row == wide {
+                        buffer.push(bytes);
+                        continue;
+                    }
+                    let filling = first.element_type.le_bytes(pad?)?.repeat((wide - row) / size);
+                    for index in 0..tensor.shape[0] {
+                        buffer.push(&bytes[index * row..(index + 1) * row]);
+                        buffer.push(&filling);
+                    }
+                }
+                Data::Fixed(buffer.finish())
+            }
+        };
+        Some(Self { shape, element_type: first.element_type, data })
+    }
+
+    /// The rows of a range, without a copy of fixed-size elements; `None` if there are not so many.
+    pub fn rows(&self, range: std::ops::Range<usize>) -> Option<Self> {
+        let all = *self.shape.first()?;
+        if range.start > range.end || range.end > all {
+            return None;
+        }
+        let row: usize = self.shape[1..].iter().product();
+        let mut shape = self.shape.clone();
+        shape[0] = range.len();
+        let data = match &self.data {
+            Data::Fixed(bytes) => {
+                let row = row * self.element_type.size_bytes()?;
+                Data::Fixed(bytes.slice(range.start * row..range.end * row))
+            }
+            Data::Text(texts) => Data::Text(texts[range.start * row..range.end * row].into()),
+        };
+        Some(Self { shape, element_type: self.element_type, data })
+    }
+}
+
 impl fmt::Debug for Tensor {
     /// Shape and type only: tensors are a caller's data and do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -288,9 +383,31 @@ fn check_length(shape: &[usize], got: usize) -> Result<(), InvalidTensor> {
 
 /// A copy that is aligned for every element type.
 fn aligned(bytes: &[u8]) -> Bytes {
-    let mut words = vec![0_u64; bytes.len().div_ceil(size_of::<u64>())];
-    bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-    Bytes::from_owner(AsBytes(words)).slice(..bytes.len())
+    let mut buffer = Buffer::of(bytes.len());
+    buffer.push(bytes);
+    buffer.finish()
+}
+
+/// Bytes that are written one after another, aligned for every element type.
+struct Buffer {
+    words: Vec<u64>,
+    written: usize,
+}
+
+impl Buffer {
+    fn of(bytes: usize) -> Self {
+        Self { words: vec![0; bytes.div_ceil(size_of::<u64>())], written: 0 }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.written + bytes.len();
+        bytemuck::cast_slice_mut(&mut self.words)[self.written..end].copy_from_slice(bytes);
+        self.written = end;
+    }
+
+    fn finish(self) -> Bytes {
+        Bytes::from_owner(AsBytes(self.words)).slice(..self.written)
+    }
 }
 
 /// Lets `Bytes` own a typed vector, so that its alignment is kept.
@@ -376,6 +493,28 @@ mod tests {
             let bytes = Bytes::from(vec![0; length]);
             assert!(Tensor::from_le_bytes(&[2], element_type, bytes).is_err(), "{length} {element_type}");
         }
+    }
+
+    #[test]
+    fn goes_together_and_apart_along_the_first_dimension() {
+        let short = Tensor::from_vec(&[1, 2], vec![1_i32, 2]).unwrap();
+        let long = Tensor::from_vec(&[2, 3], vec![3_i32, 4, 5, 6, 7, 8]).unwrap();
+        assert!(Tensor::concat(&[&short, &long], None).is_none());
+        let padded = Tensor::concat(&[&short, &long], Some(-1)).unwrap();
+        assert_eq!(padded.shape(), [3, 3]);
+        assert_eq!(padded.as_slice::<i32>().unwrap(), [1, 2, -1, 3, 4, 5, 6, 7, 8]);
+        let back = padded.rows(1..3).unwrap();
+        assert_eq!((back.shape(), back.as_slice::<i32>()), (long.shape(), long.as_slice()));
+        assert_eq!(padded.rows(2..2).unwrap().len(), 0);
+        assert!(padded.rows(2..4).is_none());
+        let twice = Tensor::concat(&[&long, &long], None).unwrap();
+        assert_eq!(twice.rows(2..4).unwrap().as_slice::<i32>(), long.as_slice());
+
+        let text = |text: &str| Tensor::from_texts(&[1], vec![text.into()]).unwrap();
+        let both = Tensor::concat(&[&text("a"), &text("b")], None).unwrap();
+        assert_eq!(both.rows(1..2).unwrap().as_texts().unwrap(), ["b".into()]);
+        let scalar = Tensor::from_vec(&[], vec![1_u8]).unwrap();
+        assert!(Tensor::concat(&[&scalar], None).is_none() && scalar.rows(0..0).is_none());
     }
 
     #[test]

@@ -94,6 +94,12 @@ impl Server {
         self.body = None;
     }
 
+    /// Sets where it is called with another body.
+    pub fn is_asked_at(&mut self, path: String, body: &'static Path) {
+        self.path = path;
+        self.body = Some(body);
+    }
+
     /// The file that is posted to it; without one it is asked with GET.
     pub fn body(&self) -> Option<&'static Path> {
         self.body

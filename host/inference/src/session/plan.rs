@@ -23,6 +23,7 @@ impl Names {
 }
 
 /// A valid run.
+#[derive(Clone)]
 pub struct Plan {
     /// One for each input of the signature, in its order.
     pub inputs: Vec<Tensor>,

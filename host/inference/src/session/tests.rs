@@ -22,6 +22,8 @@ impl BackendSession for Panics {
 async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
     let dropped = Arc::new(AtomicU32::new(0));
     let settings = Settings {
+        tenant: TenantName::default_tenant(),
+        rule: None,
         pool: Arc::new(Pool::start("test", 1, 1, |work| work()).unwrap()),
         counters: Arc::default(),
         inline_threshold: Duration::ZERO,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use modelet_inference::{BackendId, CheckedModel, InferenceConfig};
 use modelet_types::manifest::{BackendChoice, Golden, ModelSpec};
-use modelet_types::{Code, ElementType, Problem};
+use modelet_types::{Code, ElementType, Problem, TenantName};
 
 use crate::models::{self, F64, I64};
 use crate::service::{TestService, config, spec};
@@ -20,7 +20,7 @@ fn affine_golden(y: &str) -> Golden {
 }
 
 async fn check(service: &TestService, bytes: &[u8], spec: &ModelSpec) -> Result<CheckedModel, Problem> {
-    service.inference.check(&service.file(bytes), spec, "models.m").await
+    service.inference.check(&TenantName::default_tenant(), &service.file(bytes), spec, "models.m").await
 }
 
 #[tokio::test]

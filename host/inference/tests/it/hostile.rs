@@ -2,7 +2,7 @@
 
 use modelet_inference::{BackendId, InferenceError, onnx};
 use modelet_types::manifest::BackendChoice;
-use modelet_types::{Code, Problem};
+use modelet_types::{Code, Problem, TenantName};
 
 use crate::models::{self, F32, I64, Message};
 use crate::service::{BOTH, TestService, run, spec, tensor};
@@ -12,7 +12,7 @@ async fn refused(service: &TestService, bytes: &[u8]) -> Problem {
     for choice in [BackendChoice::Rten, BackendChoice::Onnxruntime, BackendChoice::Auto] {
         let problem = service
             .inference
-            .check(&service.file(bytes), &spec(bytes, choice), "models.m")
+            .check(&TenantName::default_tenant(), &service.file(bytes), &spec(bytes, choice), "models.m")
             .await
             .expect_err("such a file cannot be deployed");
         assert_eq!(problem.code, Code::InvalidModel, "{choice:?}: {problem}");
@@ -195,7 +195,10 @@ async fn types_in_types_end_somewhere() {
 async fn chains_too_long_for_rten_are_for_the_other() {
     let service = TestService::start();
     let check = async |bytes: &[u8], choice| {
-        service.inference.check(&service.file(bytes), &spec(bytes, choice), "models.m").await
+        service
+            .inference
+            .check(&TenantName::default_tenant(), &service.file(bytes), &spec(bytes, choice), "models.m")
+            .await
     };
     for (bytes, reason) in [
         (models::chain("Neg", 10_000), "a chain of 10000 operators is too long for rten"),

@@ -2,6 +2,7 @@
 //! backends promise is one suite, run over each.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail where they stand")]
 
+mod batching;
 mod both;
 mod check;
 mod hostile;

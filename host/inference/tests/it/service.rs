@@ -48,7 +48,13 @@ impl TestService {
     }
 
     pub fn key(&self, backend: BackendId, bytes: &[u8]) -> SessionKey {
-        SessionKey { tenant: TenantName::default_tenant(), model: Digest::of(bytes), backend, threads: 1 }
+        SessionKey {
+            tenant: TenantName::default_tenant(),
+            model: Digest::of(bytes),
+            backend,
+            threads: 1,
+            batching: None,
+        }
     }
 
     pub fn source(&self, bytes: &[u8]) -> ModelSource {
@@ -81,7 +87,7 @@ pub async fn run(session: &Arc<Session>, inputs: &[(&str, Tensor)]) -> Result<Ru
 }
 
 pub fn spec(bytes: &[u8], backend: BackendChoice) -> ModelSpec {
-    ModelSpec { artifact: Digest::of(bytes), backend, threads: 1, golden: Vec::new() }
+    ModelSpec { artifact: Digest::of(bytes), backend, threads: 1, batching: None, golden: Vec::new() }
 }
 
 /// Waits for a condition that another thread brings about.

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use modelet_engine::Failure;
-use modelet_runtime::{Routed, TensorCall};
+use modelet_runtime::{Routed, TensorBody, TensorCall};
 use modelet_types::{Code, FunctionName, Problem, TenantName};
 use serde::Serialize;
 
@@ -90,9 +90,9 @@ pub(crate) async fn root(State(context): State<Context>, request: Request) -> Re
             Endpoint::Server => Ok(Json(Server::here()).into_response()),
             Endpoint::Live => Ok(Json(Live { live: true }).into_response()),
             Endpoint::Ready => Ok(server_ready(&context)),
-            Endpoint::Index => Ok(index(&context, &tenant)),
-            Endpoint::Load { model } => load(&context, &tenant, model).await,
-            Endpoint::Unload { model } => unload(&context, &tenant, model),
+            Endpoint::Index => Ok(Json(index(&context, &tenant)).into_response()),
+            Endpoint::Load { model } => load(&context, &tenant, model).await.map(|()| done()),
+            Endpoint::Unload { model } => unload(&context, &tenant, model).map(|()| done()),
             Endpoint::Model { model, version, ask } => {
                 let routed = find(&context, &tenant, model, version)?;
                 answer(&context, &tenant, routed, ask, request).await
@@ -146,7 +146,7 @@ fn not_here(path: &str) -> Problem {
     Problem::new(Code::NotFound, detail)
 }
 
-fn find(
+pub(super) fn find(
     context: &Context,
     tenant: &TenantName,
     model: &str,
@@ -180,7 +180,7 @@ async fn answer(
 async fn infer(context: &Context, routed: Routed, request: Request) -> Response {
     let codec = RestCodec::new(routed.function().clone(), routed.revision());
     let (parts, body): (_, Body) = request.into_parts();
-    let call = TensorCall { headers: parts.headers, body };
+    let call = TensorCall { headers: parts.headers, body: TensorBody::Coming(body) };
     let answer = context.runtime.infer(routed, call, codec).await;
     let mut response = match answer.result {
         Ok(reply) => invoke::response(reply),
@@ -192,7 +192,7 @@ async fn infer(context: &Context, routed: Routed, request: Request) -> Response 
 }
 
 /// The model of a function without a handler.
-fn model_of(routed: &Routed) -> Result<(&'static str, &modelet_types::Signature), Problem> {
+pub(super) fn model_of(routed: &Routed) -> Result<(&'static str, &modelet_types::Signature), Problem> {
     match routed.model() {
         Some((backend, signature)) => Ok((backend.as_str(), signature)),
         None => {
@@ -205,16 +205,21 @@ fn model_of(routed: &Routed) -> Result<(&'static str, &modelet_types::Signature)
     }
 }
 
+/// What is answered where there is nothing to say.
+fn done() -> Response {
+    Json(serde_json::Map::new()).into_response()
+}
+
 /// What the server is.
 #[derive(Serialize)]
-struct Server {
-    name: &'static str,
-    version: &'static str,
-    extensions: [&'static str; EXTENSIONS.len()],
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) version: &'static str,
+    pub(super) extensions: [&'static str; EXTENSIONS.len()],
 }
 
 impl Server {
-    fn here() -> Self {
+    pub(super) fn here() -> Self {
         Self { name: "modelet", version: env!("CARGO_PKG_VERSION"), extensions: EXTENSIONS }
     }
 }
@@ -243,16 +248,16 @@ fn server_ready(context: &Context) -> Response {
 
 /// What a model takes and gives.
 #[derive(Serialize)]
-struct Metadata {
-    name: FunctionName,
+pub(super) struct Metadata {
+    pub(super) name: FunctionName,
     /// The revisions that can be called.
-    versions: Vec<String>,
-    platform: String,
-    inputs: Vec<TensorMetadata>,
-    outputs: Vec<TensorMetadata>,
+    pub(super) versions: Vec<String>,
+    pub(super) platform: String,
+    pub(super) inputs: Vec<TensorMetadata>,
+    pub(super) outputs: Vec<TensorMetadata>,
 }
 
-fn metadata(context: &Context, tenant: &TenantName, routed: &Routed) -> Result<Metadata, Problem> {
+pub(super) fn metadata(context: &Context, tenant: &TenantName, routed: &Routed) -> Result<Metadata, Problem> {
     let (backend, signature) = model_of(routed)?;
     let name = routed.function().clone();
     let versions = context.runtime.active(tenant.as_str(), name.as_str());
@@ -267,16 +272,16 @@ fn metadata(context: &Context, tenant: &TenantName, routed: &Routed) -> Result<M
 
 /// A line of the list of models.
 #[derive(Serialize)]
-struct IndexEntry {
-    name: FunctionName,
-    version: String,
-    state: &'static str,
-    reason: &'static str,
+pub(super) struct IndexEntry {
+    pub(super) name: FunctionName,
+    pub(super) version: String,
+    pub(super) state: &'static str,
+    pub(super) reason: &'static str,
 }
 
 /// The active revisions of every function that is a model alone. All of them are ready, so that what a
 /// request for only those says makes no difference.
-fn index(context: &Context, tenant: &TenantName) -> Response {
+pub(super) fn index(context: &Context, tenant: &TenantName) -> Vec<IndexEntry> {
     let entry = |routed: Routed| {
         routed.model().is_some().then(|| IndexEntry {
             name: routed.function().clone(),
@@ -287,7 +292,7 @@ fn index(context: &Context, tenant: &TenantName) -> Response {
     };
     let names = context.runtime.functions(tenant.as_str());
     let active = names.iter().flat_map(|name| context.runtime.active(tenant.as_str(), name.as_str()));
-    Json(active.filter_map(entry).collect::<Vec<_>>()).into_response()
+    active.filter_map(entry).collect()
 }
 
 /// The revisions of a model alone that can be called.
@@ -300,19 +305,19 @@ fn active(context: &Context, tenant: &TenantName, model: &str) -> Result<Vec<Rou
 }
 
 /// Loads a model into memory before its first request.
-async fn load(context: &Context, tenant: &TenantName, model: &str) -> Result<Response, Problem> {
+pub(super) async fn load(context: &Context, tenant: &TenantName, model: &str) -> Result<(), Problem> {
     for routed in active(context, tenant, model)? {
         context.runtime.preload(&routed).await?;
     }
-    Ok(Json(serde_json::Map::new()).into_response())
+    Ok(())
 }
 
 /// Drops a model from memory. It stays callable: the next request loads it again.
-fn unload(context: &Context, tenant: &TenantName, model: &str) -> Result<Response, Problem> {
+pub(super) fn unload(context: &Context, tenant: &TenantName, model: &str) -> Result<(), Problem> {
     for routed in active(context, tenant, model)? {
         context.runtime.unload(&routed);
     }
-    Ok(Json(serde_json::Map::new()).into_response())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use modelet_runtime::{Encoded, TensorCodec, TensorRequest, TensorResponse};
-use modelet_types::tensor::element_count;
-use modelet_types::{Code, ElementType, FunctionName, Limits, Problem, RevisionNumber, Signature, Tensor};
+use modelet_types::{Code, FunctionName, Limits, Problem, RevisionNumber, Signature, Tensor};
 
 use crate::extract::from_json;
 
+use super::budget::TensorBudget;
 use super::compression::{Coding, plain};
 use super::data::{self, Elements};
 use super::message::{BinarySize, Input, Output, OutputTensor, Request, Response};
-use super::{DATATYPES, HEADER_LENGTH, binary, datatype, element_type};
+use super::{HEADER_LENGTH, binary, datatype, element_type_of, shape_of};
 
 /// The protocol over HTTP, for one request to a model.
 pub(crate) struct RestCodec {
@@ -38,7 +38,7 @@ impl RestCodec {
 
     fn read(&mut self, json: &[u8], binary: Bytes, limits: &Limits) -> Result<TensorRequest, Problem> {
         let request: Request<'_> = from_json(json, Code::InvalidInput)?;
-        let mut inputs = Inputs { binary, left: limits.tensor_bytes, limit: limits.tensor_bytes };
+        let mut inputs = Inputs { binary, budget: TensorBudget::new(limits.tensor_bytes) };
         let read = |(index, input)| inputs.read(&format!("inputs[{index}]"), input);
         let tensors: Vec<_> =
             request.inputs.into_iter().enumerate().map(read).collect::<Result<_, Problem>>()?;
@@ -135,9 +135,7 @@ impl TensorCodec for RestCodec {
 struct Inputs {
     /// What of the body follows the JSON and was not read yet.
     binary: Bytes,
-    /// Bytes that the tensors to come may take.
-    left: u64,
-    limit: u64,
+    budget: TensorBudget,
 }
 
 impl Inputs {
@@ -145,57 +143,29 @@ impl Inputs {
         let invalid = |part: &str, detail: String| {
             Problem::new(Code::InvalidInput, detail).at(format!("{field}{part}"))
         };
-        input.parameters.check(field)?;
-        let element_type = element_type(&input.datatype).ok_or_else(|| {
-            let names: Vec<_> = DATATYPES.iter().map(|(_, name)| *name).collect();
-            let shown: String = input.datatype.chars().take(40).collect();
-            invalid(".datatype", format!("`{shown}` is no datatype: use one of {}", names.join(", ")))
-        })?;
-        let shape: Vec<usize> = input
-            .shape
-            .iter()
-            .map(|&dim| usize::try_from(dim).map_err(|_| invalid(".shape", format!("{dim} is negative"))))
-            .collect::<Result<_, _>>()?;
-        let bytes = self.check_size(&shape, element_type).map_err(|problem| problem.at(field))?;
-        let tensor = match (input.data, input.parameters.binary_data_size) {
-            (Some(json), None) => {
-                data::read(&shape, element_type, json).map_err(|detail| invalid(".data", detail))?
-            }
-            (None, Some(size)) => {
-                let part = ".parameters.binary_data_size";
-                let size = usize::try_from(size).ok().filter(|size| *size <= self.binary.len());
-                let size = size.ok_or_else(|| {
-                    let left = self.binary.len();
-                    invalid(part, format!("only {left} bytes of the body are left for it"))
-                })?;
-                let bytes = self.binary.split_to(size);
-                binary::read(&shape, element_type, bytes).map_err(|detail| invalid(part, detail))?
-            }
-            (Some(_), Some(_)) => {
-                return Err(invalid("", "give `data` or `binary_data_size`, not both".into()));
-            }
-            (None, None) => return Err(invalid(".data", "it is missing".into())),
-        };
-        // Of texts it was not known before.
-        let more = (tensor.byte_len() as u64).saturating_sub(bytes);
-        self.left = self.left.checked_sub(more).ok_or_else(|| self.too_large().at(field))?;
-        Ok((input.name, tensor))
-    }
-
-    /// Takes what a tensor is going to need out of what is left, before any memory is taken for it.
-    fn check_size(&mut self, shape: &[usize], element_type: ElementType) -> Result<u64, Problem> {
-        let count =
-            element_count(shape).map_err(|error| Problem::new(Code::InvalidInput, error.to_string()))?;
-        let each = element_type.size_bytes().unwrap_or(size_of::<Box<str>>());
-        let bytes = (count as u64).saturating_mul(each as u64);
-        self.left = self.left.checked_sub(bytes).ok_or_else(|| self.too_large())?;
-        Ok(bytes)
-    }
-
-    fn too_large(&self) -> Problem {
-        let detail =
-            format!("the inputs have more bytes than the limit of {} (limits.tensor_bytes)", self.limit);
-        Problem::new(Code::RequestTooLarge, detail)
+        let Input { name, datatype, shape, parameters, data } = input;
+        parameters.check(field)?;
+        let element_type = element_type_of(&datatype, field)?;
+        let shape = shape_of(&shape, field)?;
+        let binary = &mut self.binary;
+        let tensor =
+            self.budget.spend(&shape, element_type, field, || match (data, parameters.binary_data_size) {
+                (Some(json), None) => {
+                    data::read(&shape, element_type, json).map_err(|detail| invalid(".data", detail))
+                }
+                (None, Some(size)) => {
+                    let part = ".parameters.binary_data_size";
+                    let size =
+                        usize::try_from(size).ok().filter(|size| *size <= binary.len()).ok_or_else(|| {
+                            invalid(part, format!("only {} bytes of the body are left for it", binary.len()))
+                        })?;
+                    binary::read(&shape, element_type, binary.split_to(size))
+                        .map_err(|detail| invalid(part, detail))
+                }
+                (Some(_), Some(_)) => Err(invalid("", "give `data` or `binary_data_size`, not both".into())),
+                (None, None) => Err(invalid(".data", "it is missing".into())),
+            })?;
+        Ok((name, tensor))
     }
 }
 

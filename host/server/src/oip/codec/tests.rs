@@ -1,4 +1,4 @@
-use modelet_types::TensorInfo;
+use modelet_types::{ElementType, TensorInfo};
 
 use super::*;
 

@@ -1,0 +1,225 @@
+//! Putting waiting runs of a session together into one, and taking its outputs apart again.
+//!
+//! Work-conserving, as Triton's dynamic batching with no delay: a worker that is free takes what waits and
+//! fits together, and nobody is kept waiting for company unless the manifest says so. Rows go together
+//! along the first dimension.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use modelet_types::manifest::Batching;
+use modelet_types::{Signature, Tensor};
+
+use crate::backend::BackendRun;
+use crate::session::Waiter;
+use crate::session::plan::Plan;
+use crate::{Control, InferenceError};
+
+/// Where a run stands in the queue: what is due first comes first, then what came first.
+pub type Place = (Instant, u64);
+
+/// The runs of one session that wait.
+#[derive(Default)]
+pub struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    runs: BTreeMap<Place, Waiter>,
+    rows: u64,
+    next: u64,
+}
+
+impl Queue {
+    /// Adds a run. Says where it stands, and how many rows wait now.
+    pub fn push(&self, run: Waiter) -> (Place, u64) {
+        let mut waiting = self.lock();
+        let place = (run.control.deadline(), waiting.next);
+        waiting.next += 1;
+        waiting.rows += u64::from(run.rows);
+        waiting.runs.insert(place, run);
+        (place, waiting.rows)
+    }
+
+    /// Takes a run out, if it is there still.
+    pub fn remove(&self, place: Place) -> Option<Waiter> {
+        self.lock().remove(place)
+    }
+
+    /// Whether a run waits still.
+    pub fn contains(&self, place: Place) -> bool {
+        self.lock().runs.contains_key(&place)
+    }
+
+    /// Takes the first run, and with it those that fit together with it, as many as there may be.
+    pub fn take(&self, rule: Option<&Rule>) -> Vec<Waiter> {
+        let mut waiting = self.lock();
+        let Some(first) = waiting.runs.first_key_value().map(|(place, _)| *place) else { return Vec::new() };
+        let Some(first) = waiting.remove(first) else { return Vec::new() };
+        let Some(rule) = rule else { return vec![first] };
+        let mut rows = first.rows;
+        let mut places = Vec::new();
+        for (place, run) in &waiting.runs {
+            if rows >= rule.max_rows {
+                break;
+            }
+            if rows.saturating_add(run.rows) <= rule.max_rows && rule.fits(&first.plan, &run.plan) {
+                rows += run.rows;
+                places.push(*place);
+            }
+        }
+        std::iter::once(first).chain(places.into_iter().filter_map(|place| waiting.remove(place))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn remove(&mut self, place: Place) -> Option<Waiter> {
+        let run = self.runs.remove(&place)?;
+        self.rows -= u64::from(run.rows);
+        Some(run)
+    }
+}
+
+/// What goes together, for one model.
+#[derive(Debug)]
+pub struct Rule {
+    max_rows: u32,
+    /// How long a run waits for others.
+    pub delay: Duration,
+    /// For each input, what fills it up where it is shorter than others.
+    pad: Vec<Option<i64>>,
+}
+
+impl Rule {
+    /// The rule that a manifest states.
+    ///
+    /// # Errors
+    /// With the entry below `batching` and what is wrong, if the model does not allow it.
+    pub fn new(batching: &Batching, signature: &Signature) -> Result<Self, (String, String)> {
+        let of_model = |detail: String| (String::new(), detail);
+        let Signature { inputs, outputs } = signature;
+        if inputs.is_empty() {
+            return Err(of_model("the model has no inputs, so there is nothing to put together".into()));
+        }
+        for (side, info) in
+            inputs.iter().map(|info| ("input", info)).chain(outputs.iter().map(|info| ("output", info)))
+        {
+            if info.shape.first() != Some(&None) {
+                let detail = format!(
+                    "{side} `{}` does not leave its first dimension open, along which requests are put together",
+                    info.name
+                );
+                return Err(of_model(detail));
+            }
+        }
+        for (name, value) in &batching.pad {
+            let at = |detail: String| (format!("pad.{name}"), detail);
+            let info = inputs.iter().find(|info| info.name == *name);
+            let info = info.ok_or_else(|| at(format!("the model has no input `{name}`")))?;
+            if info.shape.get(1) != Some(&None) {
+                return Err(at("the input does not leave its second dimension open".into()));
+            }
+            if info.element_type.le_bytes(*value).is_none() {
+                return Err(at(format!("{value} is no element of type {}", info.element_type)));
+            }
+        }
+        let open = outputs.iter().find(|info| info.shape[1..].contains(&None));
+        if let (false, Some(output)) = (batching.pad.is_empty(), open) {
+            let detail = format!(
+                "output `{}` leaves more than its first dimension open, so what filling up adds to it could \
+                 not be told from the answer",
+                output.name
+            );
+            return Err(("pad".into(), detail));
+        }
+        Ok(Self {
+            max_rows: batching.max_batch_size,
+            delay: batching.max_queue_delay(),
+            pad: inputs.iter().map(|info| batching.pad.get(&info.name).copied()).collect(),
+        })
+    }
+
+    /// Whether as many rows are there as one run takes.
+    pub fn is_full(&self, rows: u64) -> bool {
+        rows >= u64::from(self.max_rows)
+    }
+
+    /// Whether two runs can be one.
+    pub fn fits(&self, one: &Plan, other: &Plan) -> bool {
+        let inputs = one.inputs.iter().zip(&other.inputs).zip(&self.pad);
+        let same = |((one, other), pad): ((&Tensor, &Tensor), &Option<i64>)| {
+            let open = if pad.is_some() { 2 } else { 1 };
+            one.shape().get(open..) == other.shape().get(open..)
+        };
+        one.outputs == other.outputs && inputs.into_iter().all(same)
+    }
+
+    /// One run for several, which fit together; `None` if they do not.
+    pub fn concat(&self, plans: &[&Plan]) -> Option<Plan> {
+        let first = plans.first()?;
+        let input = |(index, pad): (usize, &Option<i64>)| {
+            let tensors: Vec<&Tensor> = plans.iter().map(|plan| &plan.inputs[index]).collect();
+            Tensor::concat(&tensors, *pad)
+        };
+        let inputs = self.pad.iter().enumerate().map(input).collect::<Option<_>>()?;
+        Some(Plan { inputs, outputs: first.outputs.clone() })
+    }
+}
+
+/// The rows of a run: the first dimension of its inputs, if they have one and the same and it is not 0.
+pub fn rows(plan: &Plan) -> Option<u32> {
+    let mut rows = plan.inputs.iter().map(|input| input.shape().first().copied());
+    let first = rows.next()??;
+    let rows = rows.all(|rows| rows == Some(first)).then_some(first)?;
+    u32::try_from(rows).ok().filter(|rows| *rows > 0)
+}
+
+/// The part of a run's outputs that belongs to some of its rows, with their share of its CPU time.
+///
+/// # Errors
+/// If an output has not one row for each of the inputs'.
+pub fn part(run: &BackendRun, range: Range<u32>, all: u32) -> Result<BackendRun, String> {
+    let count = range.end - range.start;
+    let range = range.start as usize..range.end as usize;
+    let outputs = run
+        .outputs
+        .iter()
+        .map(|output| output.rows(range.clone()).filter(|_| output.shape().first() == Some(&(all as usize))))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| format!("of {all} rows the model made another number"))?;
+    Ok(BackendRun { outputs, cpu_time: run.cpu_time * count / all.max(1) })
+}
+
+/// Runs `work` under a control that stops it once everybody has stopped who waits for it.
+pub fn together<T>(
+    controls: &[&Control],
+    work: impl FnOnce(&Control) -> Result<T, InferenceError>,
+) -> Result<T, InferenceError> {
+    let latest = controls.iter().map(|control| control.deadline()).max();
+    let shared = Arc::new(Control::new(latest.unwrap_or_else(Instant::now)));
+    let left = Arc::new(AtomicUsize::new(controls.len()));
+    let leave = |shared: &Control, left: &AtomicUsize| {
+        if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            shared.cancel();
+        }
+    };
+    let guards = controls.iter().map(|control| {
+        let (of_hook, all, has_left) = (Arc::clone(&shared), Arc::clone(&left), AtomicBool::new(false));
+        let hook = move || {
+            // It may be called more than once.
+            if !has_left.swap(true, Ordering::AcqRel) {
+                leave(&of_hook, &all);
+            }
+        };
+        control.on_stop(Arc::new(hook)).inspect_err(|_| leave(&shared, &left)).ok()
+    });
+    let _guards: Vec<_> = guards.collect();
+    work(&shared)
+}

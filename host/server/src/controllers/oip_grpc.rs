@@ -1,0 +1,198 @@
+//! The Open Inference Protocol over gRPC, at the same port: the same answers as in `controllers/oip.rs`.
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::Full;
+use modelet_engine::Failure;
+use modelet_runtime::{AnswerBody, ArrivedBody, TensorBody, TensorCall};
+use modelet_types::{Code, Problem};
+use prost::Message;
+use tonic::Status;
+use tonic::metadata::MetadataValue;
+use tonic::server::{Grpc, UnaryService};
+
+use crate::context::Context;
+use crate::controllers::oip;
+use crate::oip::grpc::{
+    Empty, GrpcCodec, LiveResponse, ModelIndex, ModelInferAddress, ModelMetadataResponse, ModelRequest,
+    RawCodec, ReadyResponse, RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse,
+    ServerMetadataResponse, status,
+};
+
+/// The most bytes of a message that is not for inference.
+const MAX_QUESTION_BYTES: u64 = 64 << 10;
+
+/// Bytes before a message that say how long it is (gRPC over HTTP/2, "Length-Prefixed-Message").
+const PREFIX_BYTES: u64 = 5;
+
+/// Answers a call of a method of the service.
+pub(crate) async fn call(
+    State(context): State<Context>,
+    Path(method): Path<String>,
+    request: Request,
+) -> Response {
+    let context = &context;
+    match method.as_str() {
+        "ServerLive" => ask(context, request, async |_: Empty| Ok(LiveResponse { live: true })).await,
+        "ServerReady" => {
+            let ready = !*context.stopping.borrow();
+            ask(context, request, async |_: Empty| Ok(ReadyResponse { ready })).await
+        }
+        "ServerMetadata" => ask(context, request, async |_: Empty| Ok(server_metadata())).await,
+        "ModelReady" => {
+            ask(context, request, async |ModelRequest { name, version }| {
+                // A model that is not there is not ready, which is no error here.
+                let routed = oip::find(context, &context.tenant(), &name, version_of(&version));
+                Ok(ReadyResponse { ready: routed.is_ok_and(|routed| oip::model_of(&routed).is_ok()) })
+            })
+            .await
+        }
+        "ModelMetadata" => ask(context, request, async |request| model_metadata(context, request)).await,
+        "ModelInfer" => infer(context, request).await,
+        "RepositoryIndex" => ask(context, request, async |_: Empty| Ok(index(context))).await,
+        "RepositoryModelLoad" => {
+            ask(context, request, async |request: RepositoryModelRequest| {
+                let model = request.model_name().to_owned();
+                oip::load(context, &context.tenant(), &model).await?;
+                Ok(RepositoryModelResponse { model, is_done: true })
+            })
+            .await
+        }
+        "RepositoryModelUnload" => {
+            ask(context, request, async |request: RepositoryModelRequest| {
+                let model = request.model_name().to_owned();
+                oip::unload(context, &context.tenant(), &model)?;
+                Ok(RepositoryModelResponse { model, is_done: true })
+            })
+            .await
+        }
+        _ => {
+            let shown: String = method.chars().take(80).collect();
+            let detail = format!("this host does not have the method `{shown}`");
+            Status::unimplemented(detail).into_http()
+        }
+    }
+}
+
+/// A version, unless the server is to choose.
+fn version_of(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn server_metadata() -> ServerMetadataResponse {
+    let oip::Server { name, version, extensions } = oip::Server::here();
+    let extensions = extensions.map(str::to_owned).into();
+    ServerMetadataResponse { name: name.into(), version: version.into(), extensions }
+}
+
+fn model_metadata(context: &Context, request: ModelRequest) -> Result<ModelMetadataResponse, Problem> {
+    let ModelRequest { name, version } = request;
+    let routed = oip::find(context, &context.tenant(), &name, version_of(&version))?;
+    let oip::Metadata { name, versions, platform, inputs, outputs } =
+        oip::metadata(context, &context.tenant(), &routed)?;
+    Ok(ModelMetadataResponse {
+        name: name.to_string(),
+        versions,
+        platform,
+        inputs: inputs.into_iter().map(Into::into).collect(),
+        outputs: outputs.into_iter().map(Into::into).collect(),
+    })
+}
+
+fn index(context: &Context) -> RepositoryIndexResponse {
+    let entry = |entry: oip::IndexEntry| ModelIndex {
+        name: entry.name.to_string(),
+        version: entry.version,
+        state: entry.state.into(),
+        reason: entry.reason.into(),
+    };
+    RepositoryIndexResponse {
+        models: oip::index(context, &context.tenant()).into_iter().map(entry).collect(),
+    }
+}
+
+/// Answers a question of one message with another.
+async fn ask<Q: Message + Default, A: Message>(
+    context: &Context,
+    request: Request,
+    answer: impl AsyncFnOnce(Q) -> Result<A, Problem>,
+) -> Response {
+    unary(context, request, MAX_QUESTION_BYTES, async |ArrivedBody { bytes, .. }| {
+        let question = Q::decode(bytes).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let answer = answer(question).await.map_err(|problem| status(&problem))?;
+        Ok(tonic::Response::new(answer.encode_to_vec().into()))
+    })
+    .await
+}
+
+async fn infer(context: &Context, request: Request) -> Response {
+    let limit = context.config.limits.request_body_bytes;
+    unary(context, request, limit, async |body| {
+        let address = ModelInferAddress::decode(body.bytes.clone());
+        let ModelInferAddress { model_name, model_version } =
+            address.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let routed = oip::find(context, &context.tenant(), &model_name, version_of(&model_version));
+        let routed = routed.and_then(|routed| oip::model_of(&routed).map(drop).map(|()| routed));
+        let routed = routed.map_err(|problem| status(&problem))?;
+        let codec = GrpcCodec::new(routed.function().clone(), routed.revision());
+        let call = TensorCall { headers: http::HeaderMap::new(), body: TensorBody::<Body>::Arrived(body) };
+        let answer = context.runtime.infer(routed, call, codec).await;
+        let mut response = match answer.result.map(|reply| reply.body) {
+            Ok(AnswerBody::Bytes(bytes)) => Ok(tonic::Response::new(bytes)),
+            Ok(AnswerBody::Stream(_)) => Err(Status::internal("a model alone does not stream")),
+            Err(Failure::Host(problem)) => Err(status(&problem)),
+            Err(Failure::Handler(error)) => Err(status(&Problem::new(Code::HandlerError, error.detail))),
+        };
+        let metadata = match &mut response {
+            Ok(response) => response.metadata_mut(),
+            Err(status) => status.metadata_mut(),
+        };
+        let text = |text: String| MetadataValue::try_from(text).expect("ids and numbers are ASCII");
+        metadata.insert("modelet-invocation-id", text(answer.invocation.to_string()));
+        if let Some(revision) = answer.revision {
+            metadata.insert("modelet-revision", text(revision.to_string()));
+        }
+        response
+    })
+    .await
+}
+
+/// Receives the only message of a call, within `limit`, and answers it.
+async fn unary(
+    context: &Context,
+    request: Request,
+    limit: u64,
+    answer: impl AsyncFnOnce(ArrivedBody) -> Result<tonic::Response<Bytes>, Status>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    // All of it first, within this host's bounds of time and memory, which tonic does not have.
+    let received = context.runtime.receive_ahead(body, limit.saturating_add(PREFIX_BYTES)).await;
+    let held = match received {
+        Ok(body) => body,
+        Err(problem) => return status(&problem).into_http(),
+    };
+    let request = http::Request::from_parts(parts, Full::new(held.bytes.clone()));
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(limit).max_encoding_message_size(usize::MAX);
+    let once = Once(Some(async |message: Bytes| answer(held.with(message)).await));
+    grpc.unary(once, request).await.map(Body::new)
+}
+
+/// A service of one call.
+struct Once<F>(Option<F>);
+
+impl<F, A> UnaryService<Bytes> for Once<F>
+where
+    F: FnOnce(Bytes) -> A,
+    A: Future<Output = Result<tonic::Response<Bytes>, Status>>,
+{
+    type Response = Bytes;
+    type Future = A;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> A {
+        let answer = self.0.take().expect("a unary call is one call");
+        answer(request.into_inner())
+    }
+}

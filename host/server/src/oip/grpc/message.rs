@@ -1,0 +1,216 @@
+//! The messages of package `inference`.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::{Message, Oneof};
+
+/// A message without anything in it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Empty {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LiveResponse {
+    #[prost(bool, tag = "1")]
+    pub live: bool,
+}
+
+/// Of the server as of a model.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReadyResponse {
+    #[prost(bool, tag = "1")]
+    pub ready: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ServerMetadataResponse {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub version: String,
+    #[prost(string, repeated, tag = "3")]
+    pub extensions: Vec<String>,
+}
+
+/// A question about a model: whether it is ready, or what it is.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ModelRequest {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Empty where the server chooses.
+    #[prost(string, tag = "2")]
+    pub version: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ModelMetadataResponse {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, repeated, tag = "2")]
+    pub versions: Vec<String>,
+    #[prost(string, tag = "3")]
+    pub platform: String,
+    #[prost(message, repeated, tag = "4")]
+    pub inputs: Vec<TensorDescription>,
+    #[prost(message, repeated, tag = "5")]
+    pub outputs: Vec<TensorDescription>,
+}
+
+/// An input or output of a model.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TensorDescription {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub datatype: String,
+    #[prost(int64, repeated, tag = "3")]
+    pub shape: Vec<i64>,
+}
+
+/// What of a request for inference says whose it is: read before the rest, without memory for that.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ModelInferAddress {
+    #[prost(string, tag = "1")]
+    pub model_name: String,
+    #[prost(string, tag = "2")]
+    pub model_version: String,
+}
+
+/// A request for inference, without its address.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ModelInferRequest {
+    #[prost(string, tag = "3")]
+    pub id: String,
+    #[prost(message, repeated, tag = "5")]
+    pub inputs: Vec<InferTensor>,
+    #[prost(message, repeated, tag = "6")]
+    pub outputs: Vec<RequestedOutput>,
+    /// One for each input, instead of their contents.
+    #[prost(bytes = "bytes", repeated, tag = "7")]
+    pub raw_input_contents: Vec<Bytes>,
+}
+
+/// An input or an output with its data; both have the same fields.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct InferTensor {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub datatype: String,
+    #[prost(int64, repeated, tag = "3")]
+    pub shape: Vec<i64>,
+    #[prost(map = "string, message", tag = "4")]
+    pub parameters: HashMap<String, InferParameter>,
+    #[prost(message, optional, tag = "5")]
+    pub contents: Option<InferTensorContents>,
+}
+
+/// An output that the caller wants.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RequestedOutput {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(map = "string, message", tag = "2")]
+    pub parameters: HashMap<String, InferParameter>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct InferParameter {
+    #[prost(oneof = "Parameter", tags = "1, 2, 3, 4, 5")]
+    pub value: Option<Parameter>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Parameter {
+    #[prost(bool, tag = "1")]
+    Bool(bool),
+    #[prost(int64, tag = "2")]
+    Int64(i64),
+    #[prost(string, tag = "3")]
+    Text(String),
+    #[prost(double, tag = "4")]
+    Double(f64),
+    #[prost(uint64, tag = "5")]
+    Uint64(u64),
+}
+
+/// The elements of a tensor, in the list of its type.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct InferTensorContents {
+    #[prost(bool, repeated, tag = "1")]
+    pub bools: Vec<bool>,
+    /// INT8, INT16 and INT32.
+    #[prost(int32, repeated, tag = "2")]
+    pub ints: Vec<i32>,
+    #[prost(int64, repeated, tag = "3")]
+    pub int64s: Vec<i64>,
+    /// UINT8, UINT16 and UINT32.
+    #[prost(uint32, repeated, tag = "4")]
+    pub uints: Vec<u32>,
+    #[prost(uint64, repeated, tag = "5")]
+    pub uint64s: Vec<u64>,
+    #[prost(float, repeated, tag = "6")]
+    pub fp32s: Vec<f32>,
+    #[prost(double, repeated, tag = "7")]
+    pub fp64s: Vec<f64>,
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    pub bytes: Vec<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ModelInferResponse {
+    #[prost(string, tag = "1")]
+    pub model_name: String,
+    #[prost(string, tag = "2")]
+    pub model_version: String,
+    #[prost(string, tag = "3")]
+    pub id: String,
+    #[prost(message, repeated, tag = "5")]
+    pub outputs: Vec<InferTensor>,
+    /// One for each output, instead of their contents.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub raw_output_contents: Vec<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RepositoryIndexResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub models: Vec<ModelIndex>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ModelIndex {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub version: String,
+    #[prost(string, tag = "3")]
+    pub state: String,
+    #[prost(string, tag = "4")]
+    pub reason: String,
+}
+
+/// A request to load or unload a model. Triton has the repository's name first, KServe the model's.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RepositoryModelRequest {
+    #[prost(string, tag = "1")]
+    pub repository_or_model: String,
+    #[prost(string, tag = "2")]
+    pub model: String,
+}
+
+impl RepositoryModelRequest {
+    /// The model, whichever of the two wrote the request.
+    pub(crate) fn model_name(&self) -> &str {
+        if self.model.is_empty() { &self.repository_or_model } else { &self.model }
+    }
+}
+
+/// What KServe answers; to Triton's clients its fields are unknown ones.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RepositoryModelResponse {
+    #[prost(string, tag = "1")]
+    pub model: String,
+    #[prost(bool, tag = "2")]
+    pub is_done: bool,
+}

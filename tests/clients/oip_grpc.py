@@ -1,0 +1,125 @@
+"""Calls the digits model, deployed without a handler as `digits`, with Triton's own clients over gRPC.
+
+    oip_grpc.py HOST:PORT EXPECTED
+
+EXPECTED is examples/digits/expected.json: images with what ONNX Runtime answers for them. Ends with an
+error if anything differs from what a Triton server would do.
+"""
+
+import asyncio
+import json
+import queue
+import sys
+
+import grpc
+import numpy
+import tritonclient.grpc
+import tritonclient.grpc.aio
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+ADDRESS, EXPECTED = sys.argv[1:]
+MODEL = "digits"
+RECORDING = json.load(open(EXPECTED))
+IMAGES = numpy.array([case["pixels"] for case in RECORDING["cases"]], dtype=numpy.float32) / 16
+ANSWERS = numpy.array([case["probabilities"] for case in RECORDING["cases"]], dtype=numpy.float32)
+
+
+def inputs(images):
+    tensor = tritonclient.grpc.InferInput("input", images.shape, "FP32")
+    tensor.set_data_from_numpy(images)
+    return [tensor]
+
+
+def check(result, first, count):
+    found = result.as_numpy("probabilities")
+    assert found.dtype == numpy.float32 and found.shape == (count, 10), found
+    numpy.testing.assert_allclose(found, ANSWERS[first : first + count], atol=RECORDING["tolerance"])
+
+
+def refused(call, status, text):
+    try:
+        call()
+    except InferenceServerException as error:
+        assert error.status() == f"StatusCode.{status}" and text in error.message(), error
+    else:
+        raise AssertionError(f"not refused: {text}")
+
+
+def describes_itself(client):
+    assert client.is_server_live() and client.is_server_ready()
+    server = client.get_server_metadata()
+    assert server.name == "modelet" and "model_repository" in server.extensions, server
+    assert client.is_model_ready(MODEL) and client.is_model_ready(MODEL, "1")
+    assert not client.is_model_ready("nobody") and not client.is_model_ready(MODEL, "7")
+    model = client.get_model_metadata(MODEL)
+    assert [(i.name, i.datatype, list(i.shape)) for i in model.inputs] == [("input", "FP32", [-1, 64])]
+    assert list(model.versions) == ["1"] and model.platform.endswith("_onnx"), model
+    index = client.get_model_repository_index()
+    assert [(m.name, m.version, m.state) for m in index.models] == [(MODEL, "1", "READY")], index
+
+
+def infers(client):
+    for first in range(len(IMAGES)):
+        check(client.infer(MODEL, inputs(IMAGES[first : first + 1])), first, 1)
+    wanted = [tritonclient.grpc.InferRequestedOutput("probabilities")]
+    result = client.infer(MODEL, inputs(IMAGES), model_version="1", outputs=wanted, request_id="seven")
+    check(result, 0, len(IMAGES))
+    response = result.get_response()
+    assert (response.model_name, response.model_version, response.id) == (MODEL, "1", "seven")
+    answers = queue.Queue()
+    for i in range(32):
+        client.async_infer(
+            MODEL, inputs(IMAGES[i : i + 1]), callback=lambda result, error, i=i: answers.put((i, result, error))
+        )
+    for _ in range(32):
+        i, result, error = answers.get(timeout=60)
+        assert error is None, error
+        check(result, i, 1)
+
+
+def infers_from_typed_contents():
+    """What clients send that do not know of raw contents."""
+    with grpc.insecure_channel(ADDRESS) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        request = service_pb2.ModelInferRequest(model_name=MODEL)
+        tensor = request.inputs.add(name="input", datatype="FP32", shape=[1, 64])
+        tensor.contents.fp32_contents.extend(IMAGES[0].tolist())
+        response, call = stub.ModelInfer.with_call(request)
+        found = numpy.frombuffer(response.raw_output_contents[0], dtype=numpy.float32)
+        numpy.testing.assert_allclose(found, ANSWERS[0], atol=RECORDING["tolerance"])
+        metadata = dict(call.initial_metadata())
+        assert metadata["modelet-revision"] == "1" and metadata["modelet-invocation-id"], metadata
+
+
+def refuses(client):
+    refused(lambda: client.infer("nobody", inputs(IMAGES)), "NOT_FOUND", "nobody")
+    refused(lambda: client.infer(MODEL, inputs(IMAGES), model_version="7"), "NOT_FOUND", "revision 7")
+    refused(lambda: client.infer(MODEL, inputs(IMAGES[:, :3])), "INVALID_ARGUMENT", "shape")
+    refused(lambda: client.get_model_config(MODEL), "UNIMPLEMENTED", "ModelConfig")
+    refused(lambda: client.load_model("nobody"), "NOT_FOUND", "nobody")
+
+
+def loads(client):
+    client.unload_model(MODEL)
+    # It is ready all the same: a request would wake it.
+    assert client.is_model_ready(MODEL)
+    client.load_model(MODEL)
+    check(client.infer(MODEL, inputs(IMAGES)), 0, len(IMAGES))
+
+
+async def infers_side_by_side():
+    async with tritonclient.grpc.aio.InferenceServerClient(ADDRESS) as client:
+        assert await client.is_model_ready(MODEL)
+        calls = [client.infer(MODEL, inputs(IMAGES[i : i + 1])) for i in range(len(IMAGES))]
+        for i, result in enumerate(await asyncio.gather(*calls)):
+            check(result, i, 1)
+
+
+with tritonclient.grpc.InferenceServerClient(ADDRESS) as client:
+    describes_itself(client)
+    infers(client)
+    refuses(client)
+    loads(client)
+infers_from_typed_contents()
+asyncio.run(infers_side_by_side())
