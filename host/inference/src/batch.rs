@@ -11,40 +11,49 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use modelet_types::manifest::Batching;
-use modelet_types::{Signature, Tensor};
+use modelet_types::{Code, Problem, Signature, Tensor};
 
 use crate::backend::BackendRun;
-use crate::session::Waiter;
+use crate::session::QueuedRun;
 use crate::session::plan::Plan;
 use crate::{Control, InferenceError};
+
+/// Bytes of filled up inputs that are always allowed.
+const FILLED_BYTES: u128 = 4 << 10;
 
 /// Where a run stands in the queue: what is due first comes first, then what came first.
 pub type Place = (Instant, u64);
 
 /// The runs of one session that wait.
 #[derive(Default)]
-pub struct Queue(Mutex<Waiting>);
+pub struct Queue(Mutex<Runs>);
 
 #[derive(Default)]
-struct Waiting {
-    runs: BTreeMap<Place, Waiter>,
+struct Runs {
+    runs: BTreeMap<Place, QueuedRun>,
     rows: u64,
     next: u64,
 }
 
 impl Queue {
     /// Adds a run. Says where it stands, and how many rows wait now.
-    pub fn push(&self, run: Waiter) -> (Place, u64) {
+    ///
+    /// # Errors
+    /// `Overloaded` if `most` wait already.
+    pub fn push(&self, run: QueuedRun, most: usize) -> Result<(Place, u64), InferenceError> {
         let mut waiting = self.lock();
+        if waiting.runs.len() >= most {
+            return Err(InferenceError::Overloaded { waiting: waiting.runs.len() });
+        }
         let place = (run.control.deadline(), waiting.next);
         waiting.next += 1;
         waiting.rows += u64::from(run.rows);
         waiting.runs.insert(place, run);
-        (place, waiting.rows)
+        Ok((place, waiting.rows))
     }
 
     /// Takes a run out, if it is there still.
-    pub fn remove(&self, place: Place) -> Option<Waiter> {
+    pub fn remove(&self, place: Place) -> Option<QueuedRun> {
         self.lock().remove(place)
     }
 
@@ -54,33 +63,35 @@ impl Queue {
     }
 
     /// Takes the first run, and with it those that fit together with it, as many as there may be.
-    pub fn take(&self, rule: Option<&Rule>) -> Vec<Waiter> {
+    pub fn take(&self, rule: Option<&Rule>) -> Vec<QueuedRun> {
         let mut waiting = self.lock();
         let Some(first) = waiting.runs.first_key_value().map(|(place, _)| *place) else { return Vec::new() };
         let Some(first) = waiting.remove(first) else { return Vec::new() };
         let Some(rule) = rule else { return vec![first] };
-        let mut rows = first.rows;
+        let mut size = rule.size_of(&first.plan, first.rows);
         let mut places = Vec::new();
         for (place, run) in &waiting.runs {
-            if rows >= rule.max_rows {
+            if size.rows >= rule.max_rows {
                 break;
             }
-            if rows.saturating_add(run.rows) <= rule.max_rows && rule.fits(&first.plan, &run.plan) {
-                rows += run.rows;
+            if rule.fits(&first.plan, &run.plan)
+                && let Some(larger) = rule.with(&size, &run.plan, run.rows)
+            {
+                size = larger;
                 places.push(*place);
             }
         }
         std::iter::once(first).chain(places.into_iter().filter_map(|place| waiting.remove(place))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Runs> {
         // Nothing panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
-    fn remove(&mut self, place: Place) -> Option<Waiter> {
+impl Runs {
+    fn remove(&mut self, place: Place) -> Option<QueuedRun> {
         let run = self.runs.remove(&place)?;
         self.rows -= u64::from(run.rows);
         Some(run)
@@ -101,9 +112,10 @@ impl Rule {
     /// The rule that a manifest states.
     ///
     /// # Errors
-    /// With the entry below `batching` and what is wrong, if the model does not allow it.
-    pub fn new(batching: &Batching, signature: &Signature) -> Result<Self, (String, String)> {
-        let of_model = |detail: String| (String::new(), detail);
+    /// `InvalidManifest` at an entry of `field`, the path of `batching`, if the model does not allow it.
+    pub fn new(batching: &Batching, signature: &Signature, field: &str) -> Result<Self, Problem> {
+        let invalid = |at: String, detail: String| Problem::new(Code::InvalidManifest, detail).at(at);
+        let of_model = |detail: String| invalid(field.to_owned(), detail);
         let Signature { inputs, outputs } = signature;
         if inputs.is_empty() {
             return Err(of_model("the model has no inputs, so there is nothing to put together".into()));
@@ -120,7 +132,7 @@ impl Rule {
             }
         }
         for (name, value) in &batching.pad {
-            let at = |detail: String| (format!("pad.{name}"), detail);
+            let at = |detail: String| invalid(format!("{field}.pad.{name}"), detail);
             let info = inputs.iter().find(|info| info.name == *name);
             let info = info.ok_or_else(|| at(format!("the model has no input `{name}`")))?;
             if info.shape.get(1) != Some(&None) {
@@ -137,13 +149,23 @@ impl Rule {
                  not be told from the answer",
                 output.name
             );
-            return Err(("pad".into(), detail));
+            return Err(invalid(format!("{field}.pad"), detail));
         }
         Ok(Self {
             max_rows: batching.max_batch_size,
             delay: batching.max_queue_delay(),
             pad: inputs.iter().map(|info| batching.pad.get(&info.name).copied()).collect(),
         })
+    }
+
+    /// Whether anything goes together at all.
+    pub fn is_used(&self) -> bool {
+        self.max_rows > 1
+    }
+
+    /// Whether an input is filled up.
+    pub fn is_padded(&self, input: usize) -> bool {
+        self.pad[input].is_some()
     }
 
     /// Whether as many rows are there as one run takes.
@@ -161,6 +183,33 @@ impl Rule {
         one.outputs == other.outputs && inputs.into_iter().all(same)
     }
 
+    /// How large a run is.
+    pub fn size_of(&self, plan: &Plan, rows: u32) -> Size {
+        let padded = plan.inputs.iter().zip(&self.pad).filter(|(_, pad)| pad.is_some());
+        let widths = padded.map(|(input, _)| input.shape()[1]).collect();
+        Size { rows, bytes: bytes_of(plan), widths }
+    }
+
+    /// The size with one more run; `None` if that is too large. What is filled up may be twice what was
+    /// there, or as little as nobody minds: one long text does not make all short ones as long.
+    pub fn with(&self, size: &Size, plan: &Plan, rows: u32) -> Option<Size> {
+        let rows = size.rows.saturating_add(rows);
+        if rows > self.max_rows {
+            return None;
+        }
+        let bytes = size.bytes + bytes_of(plan);
+        let mut widths = size.widths.clone();
+        let padded = plan.inputs.iter().zip(&self.pad).filter(|(_, pad)| pad.is_some());
+        let mut filled: u128 = 0;
+        for ((input, _), width) in padded.zip(&mut widths) {
+            *width = (*width).max(input.shape()[1]);
+            let element = input.element_type().size_bytes().unwrap_or_default();
+            let rest: u128 = input.shape()[2..].iter().map(|&dim| dim as u128).product();
+            filled += u128::from(rows) * *width as u128 * rest * element as u128;
+        }
+        (filled <= FILLED_BYTES.max(2 * bytes as u128)).then_some(Size { rows, bytes, widths })
+    }
+
     /// One run for several, which fit together; `None` if they do not.
     pub fn concat(&self, plans: &[&Plan]) -> Option<Plan> {
         let first = plans.first()?;
@@ -173,6 +222,20 @@ impl Rule {
     }
 }
 
+/// How large several runs are together.
+pub struct Size {
+    rows: u32,
+    /// Of their inputs, not filled up.
+    bytes: usize,
+    /// The longest second dimension of each input that is filled up.
+    widths: Vec<usize>,
+}
+
+/// Bytes of a run's inputs.
+pub fn bytes_of(plan: &Plan) -> usize {
+    plan.inputs.iter().map(Tensor::byte_len).sum()
+}
+
 /// The rows of a run: the first dimension of its inputs, if they have one and the same and it is not 0.
 pub fn rows(plan: &Plan) -> Option<u32> {
     let mut rows = plan.inputs.iter().map(|input| input.shape().first().copied());
@@ -181,12 +244,20 @@ pub fn rows(plan: &Plan) -> Option<u32> {
     u32::try_from(rows).ok().filter(|rows| *rows > 0)
 }
 
+/// What one of several pays of a run: as the bytes of its inputs are to those of all, before they were
+/// filled up.
+pub struct Share {
+    /// Its own.
+    pub of: usize,
+    /// All together.
+    pub in_all: usize,
+}
+
 /// The part of a run's outputs that belongs to some of its rows, with their share of its CPU time.
 ///
 /// # Errors
 /// If an output has not one row for each of the inputs'.
-pub fn part(run: &BackendRun, range: Range<u32>, all: u32) -> Result<BackendRun, String> {
-    let count = range.end - range.start;
+pub fn part(run: &BackendRun, range: Range<u32>, all: u32, share: Share) -> Result<BackendRun, String> {
     let range = range.start as usize..range.end as usize;
     let outputs = run
         .outputs
@@ -194,7 +265,8 @@ pub fn part(run: &BackendRun, range: Range<u32>, all: u32) -> Result<BackendRun,
         .map(|output| output.rows(range.clone()).filter(|_| output.shape().first() == Some(&(all as usize))))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| format!("of {all} rows the model made another number"))?;
-    Ok(BackendRun { outputs, cpu_time: run.cpu_time * count / all.max(1) })
+    let cpu_time = run.cpu_time.mul_f64(share.of as f64 / share.in_all.max(1) as f64);
+    Ok(BackendRun { outputs, cpu_time })
 }
 
 /// Runs `work` under a control that stops it once everybody has stopped who waits for it.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use modelet_types::manifest::{BackendChoice, Batching, DEFAULT_TOLERANCE, Golden, ModelSpec};
+use modelet_types::tensor::element_count;
 use modelet_types::{Code, Problem, Signature, Tensor, TensorInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, BackendId, BackendSession, LoadRequest};
-use crate::batch::{self, Rule};
+use crate::batch::{self, Rule, Share};
 use crate::service::Backends;
 use crate::session::plan::{Names, Plan};
 use crate::{Control, InferenceError, ModelFile, golden, onnx};
@@ -29,8 +30,8 @@ pub struct CheckedModel {
     pub run_time_us: Option<u64>,
 }
 
-/// The most requests that are tried together.
-const MOST_TOGETHER: usize = 16;
+/// The most elements of an input that is made up.
+const MADE_UP_ELEMENTS: usize = 1 << 20;
 
 /// A golden output, ready to run.
 struct Trial<'a> {
@@ -52,7 +53,7 @@ pub(crate) fn check(
     let facts = onnx::read(file).map_err(at)?;
     let trials = trials(&facts.signature, &spec.golden, field)?;
     let batching = match &spec.batching {
-        Some(batching) => Some(Together::new(batching, &facts.signature, &trials, field)?),
+        Some(batching) => Together::new(batching, &facts.signature, &trials, field)?,
         None => None,
     };
     let mut failures: Vec<(BackendId, Problem)> = Vec::new();
@@ -108,42 +109,59 @@ fn attempt(
 /// Requests that are run one by one and together, which must give the same answers.
 struct Together {
     rule: Rule,
-    plans: Vec<Plan>,
+    requests: Vec<Request>,
     tolerance: f64,
     /// The path of `batching` in the manifest.
     field: String,
 }
 
+/// One of the requests that are tried together.
+struct Request {
+    plan: Plan,
+    rows: u32,
+    /// Whether it is left out if the model does not run it alone.
+    is_optional: bool,
+}
+
 impl Together {
+    /// `None` if nothing goes together.
     fn new(
         batching: &Batching,
         signature: &Signature,
         trials: &[Trial<'_>],
         field: &str,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Option<Self>, Problem> {
         let field = format!("{field}.batching");
-        let rule = Rule::new(batching, signature).map_err(|(part, detail)| {
-            let at = if part.is_empty() { field.clone() } else { format!("{field}.{part}") };
-            Problem::new(Code::InvalidManifest, detail).at(at)
-        })?;
+        let rule = Rule::new(batching, signature, &field)?;
+        if !rule.is_used() {
+            return Ok(None);
+        }
+        let golden = trials.iter().map(|trial| Ok((trial.plan.inputs.clone(), false)));
+        let template = trials.first().map(|trial| &trial.plan.inputs[..]);
+        // Beside golden ones they need not suit the model.
+        let made_up = [0, 1].map(|which| {
+            made_up(signature, &rule, which, template, &field).map(|inputs| (inputs, !trials.is_empty()))
+        });
         let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
-        let mut plans: Vec<Plan> = Vec::new();
-        for trial in trials {
-            let plan = Plan { inputs: trial.plan.inputs.clone(), outputs: outputs.clone() };
-            if plans.first().is_none_or(|first| rule.fits(first, &plan)) {
-                plans.push(plan);
+        let mut requests: Vec<Request> = Vec::new();
+        let mut size = None;
+        for request in golden.chain(made_up) {
+            let (inputs, is_optional) = request?;
+            let plan = Plan { inputs, outputs: outputs.clone() };
+            let Some(rows) = batch::rows(&plan) else { continue };
+            let larger = match &size {
+                None => Some(rule.size_of(&plan, rows)),
+                Some(size) => rule.with(size, &plan, rows),
+            };
+            let fits = requests.first().is_none_or(|first| rule.fits(&first.plan, &plan));
+            if let (true, Some(larger)) = (fits, larger) {
+                size = Some(larger);
+                requests.push(Request { plan, rows, is_optional });
             }
         }
-        if plans.is_empty() {
-            plans = [0, 1]
-                .map(|start| Plan { inputs: made_up(signature, start), outputs: outputs.clone() })
-                .into();
-        }
-        // One after another, so that rows stand beside others and at every place.
-        plans = plans.iter().chain(plans.iter().rev()).cloned().collect();
-        plans.truncate(MOST_TOGETHER);
-        let tolerance = trials.iter().map(|trial| trial.golden.tolerance).fold(DEFAULT_TOLERANCE, f64::max);
-        Ok(Self { rule, plans, tolerance, field })
+        let tolerances = trials.iter().map(|trial| trial.golden.tolerance);
+        let tolerance = tolerances.reduce(f64::max).unwrap_or(DEFAULT_TOLERANCE);
+        Ok(Some(Self { rule, requests, tolerance, field }))
     }
 
     fn check(
@@ -159,23 +177,24 @@ impl Together {
             Problem::new(error.code(), detail).at(&self.field)
         };
         let mismatch = |detail: String| Problem::new(Code::GoldenMismatch, detail).at(&self.field);
-        let mut single = Vec::with_capacity(self.plans.len());
-        for plan in &self.plans {
-            single.push(session.run(&plan.inputs, &plan.outputs, control).map_err(failed)?);
+        let mut single = Vec::with_capacity(self.requests.len());
+        for request in &self.requests {
+            match session.run(&request.plan.inputs, &request.plan.outputs, control) {
+                Ok(run) => single.push((request, run)),
+                Err(error) if !request.is_optional => return Err(failed(error)),
+                Err(_) => control.check().map_err(failed)?,
+            }
         }
-        let plans: Vec<&Plan> = self.plans.iter().collect();
-        let rows = plans.iter().map(|plan| batch::rows(plan)).collect::<Option<Vec<_>>>();
-        let (Some(rows), Some(all)) = (rows, self.rule.concat(&plans)) else {
-            let detail = "the golden inputs of one entry do not have the same number of rows";
-            return Err(Problem::new(Code::InvalidManifest, detail).at(&self.field));
-        };
+        let plans: Vec<&Plan> = single.iter().map(|(request, _)| &request.plan).collect();
+        let Some(all) = self.rule.concat(&plans) else { return Ok(()) };
         let run = session.run(&all.inputs, &all.outputs, control).map_err(failed)?;
-        let total = rows.iter().sum();
+        let total = single.iter().map(|(request, _)| request.rows).sum();
         let mut first = 0;
-        for (single, rows) in single.iter().zip(rows) {
-            let part = batch::part(&run, first..first + rows, total).map_err(mismatch)?;
-            first += rows;
-            for ((alone, beside), info) in single.outputs.iter().zip(&part.outputs).zip(&signature.outputs) {
+        for (request, alone) in single {
+            let range = first..first + request.rows;
+            first = range.end;
+            let part = batch::part(&run, range, total, Share { of: 1, in_all: 1 }).map_err(mismatch)?;
+            for ((alone, beside), info) in alone.outputs.iter().zip(&part.outputs).zip(&signature.outputs) {
                 if let Some(difference) = golden::difference(alone, beside, self.tolerance) {
                     let name = &info.name;
                     return Err(mismatch(format!(
@@ -188,23 +207,42 @@ impl Together {
     }
 }
 
-/// Inputs of one row with small numbers in them, where nobody gave golden ones.
-fn made_up(signature: &Signature, start: i64) -> Vec<Tensor> {
-    let input = |info: &TensorInfo| {
-        let shape: Vec<usize> = info.shape.iter().map(|dim| dim.unwrap_or(1)).collect();
-        let count: usize = shape.iter().product();
-        let numbers = (0..count as i64).map(|index| (start + index) % 2);
-        match info.element_type.size_bytes() {
+/// Inputs of one row with small numbers in them, in the shape of golden ones if there are any; two that
+/// differ, also in the length of what is filled up.
+fn made_up(
+    signature: &Signature,
+    rule: &Rule,
+    which: usize,
+    template: Option<&[Tensor]>,
+    field: &str,
+) -> Result<Vec<Tensor>, Problem> {
+    let too_large = || {
+        let detail = "the model's inputs are too large to be made up: give golden outputs";
+        Problem::new(Code::InvalidManifest, detail).at(field)
+    };
+    let input = |(index, info): (usize, &TensorInfo)| {
+        let like = template.map(|inputs| inputs[index].shape());
+        let dim = |(at, dim): (usize, &Option<usize>)| {
+            dim.or_else(|| like.filter(|_| at > 0).map(|shape| shape[at])).unwrap_or(1)
+        };
+        let mut shape: Vec<usize> = info.shape.iter().enumerate().map(dim).collect();
+        if rule.is_padded(index) {
+            shape[1] += which;
+        }
+        let count = element_count(&shape).ok().filter(|count| *count <= MADE_UP_ELEMENTS);
+        let numbers = (0..count.ok_or_else(too_large)?).map(|index| (which + index) % 2);
+        let tensor = match info.element_type.size_bytes() {
             Some(_) => {
+                let [zero, one] = [0, 1].map(|n| info.element_type.le_bytes(n).unwrap_or_default());
                 let bytes: Vec<u8> =
-                    numbers.flat_map(|n| info.element_type.le_bytes(n).unwrap_or_default()).collect();
+                    numbers.flat_map(|n| if n == 0 { &zero } else { &one }).copied().collect();
                 Tensor::from_le_bytes(&shape, info.element_type, bytes.into())
             }
             None => Tensor::from_texts(&shape, numbers.map(|n| n.to_string().into()).collect()),
-        }
+        };
+        tensor.map_err(|error| Problem::new(Code::Internal, error.to_string()).at(field))
     };
-    // Shapes come from a file that was read within limits, and as many elements were made.
-    signature.inputs.iter().map(input).collect::<Result<_, _>>().unwrap_or_default()
+    signature.inputs.iter().enumerate().map(input).collect()
 }
 
 fn try_golden(

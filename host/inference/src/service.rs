@@ -163,6 +163,7 @@ impl Inference {
                 counters: Arc::clone(&self.counters),
                 inline_threshold: self.config.inline_threshold,
                 max_threads: self.max_threads(),
+                queue: self.config.queue,
             };
             let path = source.path.clone();
             self.loads.submit(&key.tenant, Box::new(move || loader.load(&path, landing)))?.detach();
@@ -212,7 +213,7 @@ impl Inference {
             loads: read(&self.counters.loads),
             failed_loads: read(&self.counters.failed_loads),
             inline_runs: read(&self.counters.inline_runs),
-            pooled_runs: read(&self.counters.pooled_runs),
+            single_runs: read(&self.counters.single_runs),
             batches: read(&self.counters.batches),
             batched_runs: read(&self.counters.batched_runs),
             failed_runs: read(&self.counters.failed_runs),
@@ -248,7 +249,7 @@ pub(crate) struct Counters {
     pub loads: AtomicU64,
     pub failed_loads: AtomicU64,
     pub inline_runs: AtomicU64,
-    pub pooled_runs: AtomicU64,
+    pub single_runs: AtomicU64,
     pub batches: AtomicU64,
     pub batched_runs: AtomicU64,
     pub failed_runs: AtomicU64,
@@ -265,8 +266,8 @@ pub struct Stats {
     pub failed_loads: u64,
     /// Runs on the caller's thread.
     pub inline_runs: u64,
-    /// Runs on the pool, each alone.
-    pub pooled_runs: u64,
+    /// Runs on the pool of one request.
+    pub single_runs: u64,
     /// Runs on the pool of several requests together.
     pub batches: u64,
     /// The requests of those.
@@ -297,6 +298,7 @@ struct Loader {
     counters: Arc<Counters>,
     inline_threshold: Duration,
     max_threads: u32,
+    queue: usize,
 }
 
 impl Loader {
@@ -329,12 +331,12 @@ impl Loader {
             may_narrow: true,
         })?;
         let (residency, poisoned) = (Arc::downgrade(&self.residency), key.clone());
-        let rule = key.batching.as_ref().map(|batching| Rule::new(batching, &facts.signature)).transpose();
-        let rule = rule
-            .map_err(|(field, detail)| InferenceError::InvalidModel(format!("batching.{field}: {detail}")))?;
+        let rule = key.batching.as_ref().map(|batching| Rule::new(batching, &facts.signature, "batching"));
+        let rule = rule.transpose().map_err(|problem| InferenceError::InvalidModel(problem.to_string()))?;
         let settings = Settings {
             tenant: key.tenant.clone(),
-            rule,
+            rule: rule.filter(Rule::is_used),
+            queue: self.queue,
             pool: self.runs,
             counters: self.counters,
             inline_threshold: if facts.cost_follows_shapes && loaded.runs_on_caller() {

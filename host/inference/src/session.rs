@@ -11,7 +11,7 @@ use modelet_types::{Signature, TenantName, Tensor};
 use tokio::sync::oneshot;
 
 use crate::backend::{BackendId, BackendRun, BackendSession};
-use crate::batch::{self, Place, Queue, Rule};
+use crate::batch::{self, Place, Queue, Rule, Share};
 use crate::pace::Pace;
 use crate::pool::{Pool, Ticket};
 use crate::service::Counters;
@@ -52,8 +52,6 @@ pub struct Session {
     signature: Signature,
     names: Names,
     loaded: Box<dyn BackendSession>,
-    /// What goes together, if anything does.
-    rule: Option<Rule>,
     queue: Queue,
     pace: Pace,
     made: Instant,
@@ -70,6 +68,8 @@ pub(crate) struct Settings {
     pub tenant: TenantName,
     /// What goes together, if anything does.
     pub rule: Option<Rule>,
+    /// Runs that may wait.
+    pub queue: usize,
     pub counters: Arc<Counters>,
     /// Runs expected to be shorter than this are inline. Zero if none may be.
     pub inline_threshold: Duration,
@@ -82,10 +82,9 @@ impl Session {
         backend: BackendId,
         signature: Signature,
         loaded: Box<dyn BackendSession>,
-        mut settings: Settings,
+        settings: Settings,
     ) -> Self {
         Self {
-            rule: settings.rule.take(),
             queue: Queue::default(),
             backend,
             names: Names::of(&signature),
@@ -146,7 +145,7 @@ impl Session {
         control.check()?;
         let progress = Arc::new(AtomicU8::new(WAITING));
         let (sender, receiver) = oneshot::channel();
-        let waiter = Waiter {
+        let run = QueuedRun {
             // What has no rows, or not the same number everywhere, is a run of its own.
             rows: batch::rows(&plan).unwrap_or(u32::MAX),
             plan,
@@ -155,8 +154,10 @@ impl Session {
             submitted: Instant::now(),
             sender,
         };
-        let (place, rows_waiting) = self.queue.push(waiter);
-        let mut waiting = Waiting { session: self, place, ticket: None, control, progress };
+        let (place, rows_waiting) = self.queue.push(run, self.settings.queue).inspect_err(|_| {
+            self.settings.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+        })?;
+        let mut waiting = Caller { session: self, place, ticket: None, control, progress };
         let served = self.served(&mut waiting, rows_waiting, receiver);
         match tokio::time::timeout_at(deadline.into(), served).await {
             Ok(result) => result,
@@ -170,7 +171,7 @@ impl Session {
     /// Waits until the run at hand has been served.
     async fn served(
         self: &Arc<Self>,
-        waiting: &mut Waiting<'_>,
+        waiting: &mut Caller<'_>,
         rows_waiting: u64,
         mut result: oneshot::Receiver<Served>,
     ) -> Served {
@@ -180,38 +181,53 @@ impl Session {
                 Err(InferenceError::Host { context: "waiting for a run", reason })
             })
         };
-        let delay = self.rule.as_ref().filter(|rule| !rule.is_full(rows_waiting)).map(|rule| rule.delay);
+        let delay =
+            self.settings.rule.as_ref().filter(|rule| !rule.is_full(rows_waiting)).map(|rule| rule.delay);
         if let Some(delay) = delay.filter(|delay| !delay.is_zero())
             && let Ok(result) = tokio::time::timeout(delay, &mut result).await
         {
             return ended(result);
         }
-        // Each run has a job of its own, which serves what is first by then, so that none is forgotten when
-        // another leaves.
+        // Each run that waits has a job of its own, which goes on until that run is served: so none is
+        // forgotten, whichever come first and whoever leaves.
         if self.queue.contains(waiting.place) {
-            waiting.ticket = Some(self.submit()?);
+            waiting.ticket = Some(self.submit(waiting.place)?);
         }
         ended(result.await)
     }
 
-    fn submit(self: &Arc<Self>) -> Result<Ticket, InferenceError> {
+    fn submit(self: &Arc<Self>, place: Place) -> Result<Ticket, InferenceError> {
         let session = Arc::clone(self);
         let Settings { pool, counters, tenant, .. } = &self.settings;
-        let ticket = pool.submit(tenant, Box::new(move || session.serve())).inspect_err(|_| {
+        let ticket = pool.submit(tenant, Box::new(move || session.serve_until(place))).inspect_err(|_| {
             counters.overloaded.fetch_add(1, Ordering::Relaxed);
         })?;
         Ok(ticket)
     }
 
-    /// Runs what waits: the first, and what goes together with it.
+    /// Runs what is first; and if the run at `place` is not among it, again when it is this tenant's turn.
+    fn serve_until(self: &Arc<Self>, place: Place) {
+        while self.queue.contains(place) {
+            self.serve();
+            if !self.queue.contains(place) {
+                return;
+            }
+            // Without a place in line it goes on here: none may be left without a job.
+            if let Ok(ticket) = self.submit(place) {
+                return ticket.detach();
+            }
+        }
+    }
+
+    /// Runs the first that waits, and what goes together with it.
     fn serve(&self) {
-        let batch = self.queue.take(self.rule.as_ref());
-        let mut batch: Vec<Waiter> = batch.into_iter().filter_map(Waiter::begin).collect();
+        let batch = self.queue.take(self.settings.rule.as_ref());
+        let mut batch: Vec<QueuedRun> = batch.into_iter().filter_map(QueuedRun::begin).collect();
         if batch.len() > 1 {
             batch = self.serve_together(batch);
         }
         for waiter in batch {
-            self.settings.counters.pooled_runs.fetch_add(1, Ordering::Relaxed);
+            self.settings.counters.single_runs.fetch_add(1, Ordering::Relaxed);
             let queue_time = waiter.submitted.elapsed();
             let result = self.run_here(&waiter.plan, &waiter.control);
             let result = result.map(|run| self.output(&waiter.plan, run, queue_time));
@@ -221,20 +237,24 @@ impl Session {
 
     /// Runs several at once, and gives back those that this did not serve: if the run fails, each is to run
     /// alone, so that what is wrong with one of them is its own.
-    fn serve_together(&self, batch: Vec<Waiter>) -> Vec<Waiter> {
+    fn serve_together(&self, batch: Vec<QueuedRun>) -> Vec<QueuedRun> {
         let plans: Vec<&Plan> = batch.iter().map(|waiter| &waiter.plan).collect();
-        let Some(plan) = self.rule.as_ref().and_then(|rule| rule.concat(&plans)) else { return batch };
+        let Some(plan) = self.settings.rule.as_ref().and_then(|rule| rule.concat(&plans)) else {
+            return batch;
+        };
         let queue_times: Vec<_> = batch.iter().map(|waiter| waiter.submitted.elapsed()).collect();
         let controls: Vec<&Control> = batch.iter().map(|waiter| &*waiter.control).collect();
         let Ok(run) = batch::together(&controls, |control| self.run_here(&plan, control)) else {
             return batch;
         };
         let all = batch.iter().map(|waiter| waiter.rows).sum();
+        let bytes = batch.iter().map(|waiter| batch::bytes_of(&waiter.plan)).sum();
         let mut first = 0;
         let parts = batch.iter().map(|waiter| {
             let range = first..first + waiter.rows;
             first = range.end;
-            batch::part(&run, range, all)
+            let share = Share { of: batch::bytes_of(&waiter.plan), in_all: bytes };
+            batch::part(&run, range, all, share)
         });
         let Ok(parts) = parts.collect::<Result<Vec<_>, _>>() else { return batch };
         let counters = &self.settings.counters;
@@ -247,7 +267,7 @@ impl Session {
         Vec::new()
     }
 
-    fn end(&self, waiter: Waiter, result: Served) {
+    fn end(&self, waiter: QueuedRun, result: Served) {
         if waiter.progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
             self.settings.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
@@ -308,7 +328,7 @@ const ABANDONED: u8 = 3;
 type Served = Result<RunOutput, InferenceError>;
 
 /// A run that waits for a worker.
-pub(crate) struct Waiter {
+pub(crate) struct QueuedRun {
     pub(crate) plan: Plan,
     /// Rows along the first dimension.
     pub(crate) rows: u32,
@@ -318,7 +338,7 @@ pub(crate) struct Waiter {
     sender: oneshot::Sender<Served>,
 }
 
-impl Waiter {
+impl QueuedRun {
     /// Says that it runs now, unless its caller has left or its time is over.
     fn begin(self) -> Option<Self> {
         match self.control.check() {
@@ -335,7 +355,7 @@ impl Waiter {
 }
 
 /// A caller that waits. Dropping it takes the run out of the queue, or stops it.
-struct Waiting<'a> {
+struct Caller<'a> {
     session: &'a Session,
     place: Place,
     ticket: Option<Ticket>,
@@ -343,7 +363,7 @@ struct Waiting<'a> {
     progress: Arc<AtomicU8>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Caller<'_> {
     fn drop(&mut self) {
         // Stopped first: a run that still begins after this finds out before its backend does.
         self.control.cancel();

@@ -92,8 +92,8 @@ labels! {
     ModelRun {
         /// On the thread that asked.
         Inline => "inline",
-        /// By a worker.
-        Alone => "alone",
+        /// By a worker, as a run of its own.
+        Single => "single",
         /// By a worker, with others.
         Together => "together",
     }

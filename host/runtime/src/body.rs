@@ -36,7 +36,12 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// Refuses a body that is announced as too large before any of it is read.
     pub(crate) fn check_announced(&self, body: &impl Body) -> Result<(), Problem> {
-        if body.size_hint().lower() > self.limit { Err(self.too_large()) } else { Ok(()) }
+        self.check(body.size_hint().lower())
+    }
+
+    /// Refuses a body of more bytes than the limit.
+    pub(crate) fn check(&self, bytes: u64) -> Result<(), Problem> {
+        if bytes > self.limit { Err(self.too_large()) } else { Ok(()) }
     }
 
     fn too_large(&self) -> Problem {

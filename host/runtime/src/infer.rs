@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
-use http_body_util::Full;
 use modelet_engine::{Failure, Level, Reply as EngineReply, ReplyBody, Rest, Source};
 use modelet_inference::RunRequest;
 use modelet_types::{Code, InvocationId, Limits, Problem, Signature, Tensor};
@@ -27,10 +26,10 @@ const LARGE_BYTES: usize = 64 << 10;
 
 /// One call in tensors. `B` is the request's body, not yet read.
 pub struct TensorCall<B> {
-    /// The request's headers.
-    pub headers: HeaderMap,
     /// The body, from which the codec reads the tensors.
     pub body: TensorBody<B>,
+    /// How long the caller waits, if it says.
+    pub timeout: Option<Duration>,
 }
 
 /// The body of a call in tensors.
@@ -48,8 +47,22 @@ pub struct ArrivedBody {
     memory: Claim,
 }
 
-/// How a protocol writes tensors. It is asked once to read, and once to write.
+impl ArrivedBody {
+    /// The same memory for a part of the body.
+    #[must_use]
+    pub fn with(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
+/// How a protocol writes tensors. It is made for one request: asked once to read it, and once to write the
+/// response.
 pub trait TensorCodec: Send + 'static {
+    /// Whether the body is compressed, so that it is longer than it looks.
+    fn is_compressed(&self) -> bool {
+        false
+    }
+
     /// Reads a request for a model with this signature. It makes no tensors of more than `limits` allow
     /// together.
     ///
@@ -57,17 +70,16 @@ pub trait TensorCodec: Send + 'static {
     /// `InvalidInput` with the field, or `RequestTooLarge`.
     fn decode(
         &mut self,
-        headers: &HeaderMap,
         body: Bytes,
         signature: &Signature,
         limits: &Limits,
     ) -> Result<TensorRequest, Problem>;
 
-    /// Writes a response.
+    /// Writes a response of these outputs.
     ///
     /// # Errors
-    /// If the protocol has no form for it.
-    fn encode(&mut self, response: TensorResponse) -> Result<Encoded, Problem>;
+    /// `ResponseTooLarge` as soon as it is larger than `limits` allow, or if the protocol has no form for it.
+    fn encode(&mut self, outputs: Vec<(String, Tensor)>, limits: &Limits) -> Result<Encoded, Problem>;
 }
 
 /// What a request asks of a model.
@@ -79,13 +91,6 @@ pub struct TensorRequest {
     pub outputs: Vec<String>,
 }
 
-/// What a model gave.
-#[derive(Debug)]
-pub struct TensorResponse {
-    /// The outputs by name.
-    pub outputs: Vec<(String, Tensor)>,
-}
-
 /// A response as the protocol writes it.
 #[derive(Debug)]
 pub struct Encoded {
@@ -93,14 +98,6 @@ pub struct Encoded {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-}
-
-impl ArrivedBody {
-    /// The same memory for a part of the body.
-    #[must_use]
-    pub fn with(self, bytes: Bytes) -> Self {
-        Self { bytes, ..self }
-    }
 }
 
 impl Runtime {
@@ -114,10 +111,17 @@ impl Runtime {
         let invocation = InvocationId::generate();
         let mut account = Account::open(self, &revision, invocation);
         let log = self.sink(&revision, invocation);
-        let outcome = self.run_alone(&revision, &mut account, call, codec).await;
+        let outcome = self.run_model(&revision, &mut account, call, codec).await;
         let outcome = outcome.map_err(|problem| {
-            // The caller's own mistakes are for the caller alone.
-            if !matches!(problem.code, Code::InvalidInput | Code::RequestTooLarge) {
+            // The caller's own mistakes are for the caller alone, and overload would flood the log.
+            if matches!(
+                problem.code,
+                Code::BackendFailed
+                    | Code::InvalidModel
+                    | Code::WallTimeExceeded
+                    | Code::ResponseTooLarge
+                    | Code::Internal
+            ) {
                 log.line(Level::Error, Source::Host, &problem.to_string());
             }
             Failure::Host(problem)
@@ -146,72 +150,97 @@ impl Runtime {
     /// # Errors
     /// What kept it from being loaded.
     pub async fn preload(&self, routed: &Routed) -> Result<(), Problem> {
-        routed.0.models.preload().await?;
+        let loading = tokio::time::timeout(self.config.wake_timeout, routed.0.models.preload());
+        let late = |_| Problem::new(Code::Overloaded, "the model is not loaded yet; it goes on");
+        loading.await.map_err(late)??;
         self.residents.changed();
         Ok(())
     }
 
     /// Drops the model of a revision that has no handler from memory, without waiting for its idle time.
     /// Calls that use it end as they would.
-    pub fn unload(&self, routed: &Routed) {
-        for (_, key) in routed.0.models.keys() {
-            self.config.inference.evict(key);
-        }
+    ///
+    /// # Errors
+    /// If that panics.
+    pub async fn unload(&self, routed: &Routed) -> Result<(), Problem> {
+        let keys: Vec<_> = routed.0.models.keys().map(|(_, key)| key.clone()).collect();
+        let inference = self.config.inference.clone();
+        // Freeing a model takes milliseconds.
+        let unloading = tokio::task::spawn_blocking(move || keys.iter().for_each(|key| inference.evict(key)));
+        let failed = |error| Problem::new(Code::Internal, format!("unloading the model failed: {error}"));
+        unloading.await.map_err(failed)
     }
 
-    async fn run_alone<B>(
+    async fn run_model<B>(
         &self,
         revision: &Arc<Revision>,
         account: &mut Account,
         call: TensorCall<B>,
-        mut codec: impl TensorCodec,
+        codec: impl TensorCodec,
     ) -> Result<(EngineReply, Permit), Problem>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let TensorCall { headers, body } = call;
+        let TensorCall { body, timeout } = call;
+        let (began, limits) = (Instant::now(), revision.limits.clone());
 
         // Receive: before a place is taken, so that a slow caller holds none.
-        let (body, memory) = match body {
+        let (body, mut memory) = match body {
             TensorBody::Coming(body) => self.receive_whole(revision, account, body).await?,
             TensorBody::Arrived(ArrivedBody { bytes, memory }) => {
                 account.request_bytes.store(bytes.len() as u64, Relaxed);
-                self.bounds(revision).check_announced(&Full::new(bytes.clone()))?;
+                self.bounds(revision).check(bytes.len() as u64)?;
                 (bytes, memory)
             }
         };
+        let is_large = codec.is_compressed() || body.len() > LARGE_BYTES;
+        if codec.is_compressed() {
+            // What it becomes is not known before; no more than this.
+            let more = limits.request_body_bytes.saturating_sub(body.len() as u64);
+            self.body_budget.take(&mut memory, usize::try_from(more).unwrap_or(usize::MAX)).await?;
+        }
         let permit = admit(revision, account).await?;
-        let deadline = Instant::now() + revision.limits.wall_time();
 
-        // Read the request while the model wakes.
-        let decoding = {
-            let (models, limits) = (revision.models.clone(), revision.limits.clone());
-            let is_large = body.len() > LARGE_BYTES;
-            off_the_loop(is_large, move || {
-                let signature = models.alone().map(|model| model.described().1);
-                let request =
-                    codec.decode(&headers, body, signature.unwrap_or(&Signature::default()), &limits);
-                request.map(|request| (codec, request))
-            })
-        };
-        let (mut codec, request) = if revision.models.is_resident() {
+        // Wake, and read the request meanwhile. Its memory and its place go with it, since it is read to the
+        // end whether or not the caller stays.
+        let decoding = off_the_loop(is_large, {
+            let (models, limits) = (revision.models.clone(), limits.clone());
+            let mut codec = codec;
+            move || {
+                let no_model = || Problem::new(Code::Internal, "a revision without a handler has a model");
+                let (_, signature) = models.only().ok_or_else(no_model)?.described();
+                let request = codec.decode(body, signature, &limits)?;
+                Ok((codec, request, memory, permit))
+            }
+        });
+        let (mut codec, request, memory, permit) = if revision.models.is_resident() {
             decoding.await?
         } else {
             self.wake_beside(revision, account, decoding).await?
         };
+        revision.check_not_deleted()?;
 
-        // Handle.
+        // Handle. Waking does not count, but whoever calls may wait for less.
+        let deadline = Instant::now() + limits.wall_time();
+        let deadline = timeout.map_or(deadline, |timeout| deadline.min(began + timeout));
         let request = RunRequest { inputs: request.inputs, outputs: request.outputs, deadline };
-        let run = revision.models.run_alone(request).await?;
+        let run = revision.models.run_only(request).await?;
         // The host's copies of the request are gone by now.
         drop(memory);
         account.meter.add_inference(run.cpu_time, run.inline);
         let bytes: usize = run.outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
-        check_outputs(bytes, &revision.limits)?;
-        let response = TensorResponse { outputs: run.outputs };
-        let Encoded { headers, body } =
-            off_the_loop(bytes > LARGE_BYTES, move || codec.encode(response)).await?;
-        check_body(body.len(), &revision.limits)?;
+        check_size("outputs have", bytes, limits.tensor_bytes, "tensor_bytes")?;
+        let encoding = off_the_loop(bytes > LARGE_BYTES, move || {
+            let encoded = codec.encode(run.outputs, &limits)?;
+            check_size(
+                "response has",
+                encoded.body.len(),
+                limits.response_body_bytes,
+                "response_body_bytes",
+            )?;
+            Ok((encoded, permit))
+        });
+        let (Encoded { headers, body }, permit) = encoding.await?;
         let body = ReplyBody::Bytes(body);
         Ok((EngineReply { status: StatusCode::OK, headers, body, rest: Rest::default() }, permit))
     }
@@ -229,24 +258,10 @@ async fn off_the_loop<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
-fn check_outputs(bytes: usize, limits: &Limits) -> Result<(), Problem> {
-    if bytes as u64 <= limits.tensor_bytes {
+fn check_size(what: &str, bytes: usize, limit: u64, name: &str) -> Result<(), Problem> {
+    if bytes as u64 <= limit {
         return Ok(());
     }
-    let detail = format!(
-        "the outputs have {bytes} bytes, over the limit of {} (limits.tensor_bytes)",
-        limits.tensor_bytes
-    );
-    Err(Problem::new(Code::ResponseTooLarge, detail))
-}
-
-fn check_body(bytes: usize, limits: &Limits) -> Result<(), Problem> {
-    if bytes as u64 <= limits.response_body_bytes {
-        return Ok(());
-    }
-    let detail = format!(
-        "the response has {bytes} bytes, over the limit of {} (limits.response_body_bytes)",
-        limits.response_body_bytes
-    );
+    let detail = format!("the {what} {bytes} bytes, over the limit of {limit} (limits.{name})");
     Err(Problem::new(Code::ResponseTooLarge, detail))
 }

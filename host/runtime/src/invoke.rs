@@ -159,13 +159,13 @@ impl Runtime {
         self.wake_beside(revision, account, handler).await
     }
 
-    /// Waits for `handler` while whatever model is cold is loaded, side by side, so that a cold start
-    /// costs the longest of them and not the sum.
+    /// Does `work`, such as waking the handler, while whatever model is cold is loaded: side by side, so that
+    /// a cold start costs the longest of them and not the sum.
     pub(crate) async fn wake_beside<T>(
         &self,
         revision: &Arc<Revision>,
         account: &mut Account,
-        handler: impl Future<Output = Result<T, Problem>>,
+        work: impl Future<Output = Result<T, Problem>>,
     ) -> Result<T, Problem> {
         let began = Instant::now();
         account.added = Some(self.residents.add(revision));
@@ -178,7 +178,7 @@ impl Runtime {
                     metrics.host().wake(MetricLayer::Session, began.elapsed());
                 }
             };
-            futures::join!(handler, models).0
+            futures::join!(work, models).0
         };
         let woken = tokio::time::timeout(self.config.wake_timeout, both).await;
         account.wake_time = Some(began.elapsed());

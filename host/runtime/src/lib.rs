@@ -29,7 +29,7 @@ mod testing;
 
 pub use answer::{Answer, AnswerBody, Reply};
 pub use call::Call;
-pub use infer::{ArrivedBody, Encoded, TensorBody, TensorCall, TensorCodec, TensorRequest, TensorResponse};
+pub use infer::{ArrivedBody, Encoded, TensorBody, TensorCall, TensorCodec, TensorRequest};
 pub use revision::{ModelRow, RevisionRow};
 pub use routing::{RouteRow, Routed};
 pub use runtime::{Runtime, RuntimeConfig};

@@ -69,7 +69,7 @@ impl RevisionModels {
     }
 
     /// The first model, which is the only one where there is no handler.
-    pub(crate) fn alone(&self) -> Option<&Binding> {
+    pub(crate) fn only(&self) -> Option<&Binding> {
         self.models.values().next().map(AsRef::as_ref)
     }
 
@@ -86,13 +86,16 @@ impl RevisionModels {
     ///
     /// # Errors
     /// What [`Session::run`] or loading it reports.
-    pub(crate) async fn run_alone(&self, request: RunRequest) -> Result<RunOutput, InferenceError> {
-        let binding = self.alone().ok_or_else(|| InferenceError::Host {
+    pub(crate) async fn run_only(&self, request: RunRequest) -> Result<RunOutput, InferenceError> {
+        let binding = self.only().ok_or_else(|| InferenceError::Host {
             context: "running a model",
             reason: "the revision has none".into(),
         })?;
+        // Loaded already, unless that failed or it has been unloaded since.
+        let session = tokio::time::timeout_at(request.deadline.into(), binding.session(&self.inference));
+        let session = session.await.map_err(|_| InferenceError::DeadlineExceeded)??;
         let began = Instant::now();
-        let run = binding.session(&self.inference).await?.run(request).await?;
+        let run = session.run(request).await?;
         binding.metrics.record(began.elapsed());
         Ok(run)
     }

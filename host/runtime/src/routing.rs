@@ -71,6 +71,11 @@ impl Routed {
         self.0.number
     }
 
+    /// Whose function it is.
+    pub fn tenant(&self) -> &TenantName {
+        &self.0.tenant
+    }
+
     /// The function.
     pub fn function(&self) -> &FunctionName {
         &self.0.function
@@ -84,7 +89,7 @@ impl Routed {
     /// The model of a revision without a handler: what runs it, and its inputs and outputs. Wakes
     /// nothing.
     pub fn model(&self) -> Option<(BackendId, &Signature)> {
-        if self.has_handler() { None } else { self.0.models.alone().map(|model| model.described()) }
+        if self.has_handler() { None } else { self.0.models.only().map(|model| model.described()) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use modelet_runtime::{TensorCodec as _, TensorResponse};
+use modelet_runtime::TensorCodec as _;
 use modelet_types::limits::Limits;
 use modelet_types::outbound::{OutboundRule, OutboundScheme};
 use modelet_types::{
@@ -110,8 +110,9 @@ pub fn oip_request(data: &[u8]) {
     let signature = Signature { inputs: vec![info], outputs: Vec::new() };
     let limits = Limits { tensor_bytes: MAX_TENSOR_BYTES, ..Limits::HIGHEST };
     let read = |headers: &HeaderMap, body: Bytes| {
-        let mut codec = RestCodec::new("m".parse().expect("it is a name"), RevisionNumber(1));
-        codec.decode(headers, body, &signature, &limits).map(|request| (codec, request))
+        let name = "m".parse().expect("it is a name");
+        let mut codec = RestCodec::new(name, RevisionNumber(1), headers.clone());
+        codec.decode(body, &signature, &limits).map(|request| (codec, request))
     };
     let headers = length.map(|length| (HEADER_LENGTH, HeaderValue::from(length))).into_iter().collect();
     let (_, request) = match read(&headers, Bytes::copy_from_slice(body)) {
@@ -130,7 +131,7 @@ pub fn oip_request(data: &[u8]) {
         let asks = Bytes::from(serde_json::to_vec(&asks).expect("it can be written"));
         let (mut codec, _) = read(&HeaderMap::new(), asks).expect("it asks for nothing wrong");
         let outputs = request.inputs.clone();
-        let written = codec.encode(TensorResponse { outputs }).expect("tensors can be written");
+        let written = codec.encode(outputs, &limits).expect("tensors can be written");
         // A response has the form of a request, but for the name of its tensors.
         let length = written.headers.get(HEADER_LENGTH).map(|length| length.to_str().expect("a number"));
         let length = length.map_or(written.body.len(), |length| length.parse().expect("a number"));

@@ -293,7 +293,7 @@ fn metrics(
         host.sessions(SessionState::Ready).set(gauge(stats.sessions));
         host.sessions(SessionState::Loading).set(gauge(stats.sessions_loading));
         host.model_runs(ModelRun::Inline).set_total(stats.inline_runs);
-        host.model_runs(ModelRun::Alone).set_total(stats.pooled_runs);
+        host.model_runs(ModelRun::Single).set_total(stats.single_runs);
         host.model_runs(ModelRun::Together).set_total(stats.batched_runs);
         host.model_batches.set_total(stats.batches);
         host.model_runs_waiting.set(gauge(stats.runs_waiting));

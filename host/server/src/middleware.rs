@@ -69,14 +69,14 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// Where browsers say how the page that makes a request is related to whom it asks (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a request is refused, if it is: it names another host than this, or it is made to the API by a page
-/// of another site. Functions may be called from anywhere; what they allow is theirs to say.
+/// Why a request is refused, if it is: it names another host than this, or a page of another site makes it
+/// to the API or to the repository of models. Functions may be called from anywhere; what they allow is theirs to say.
 fn refusal<B>(request: &http::Request<B>, allowed_hosts: &[String]) -> Option<Problem> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     match authority.or(header) {
         Some(host) if is_allowed(host, allowed_hosts) => {
-            let is_foreign = request.uri().path().starts_with("/api/")
+            let is_foreign = is_control(request.uri().path())
                 && is_from_another_site(request.headers(), host, allowed_hosts);
             let detail = "a web page of another site cannot use this host's API: add the page's host to \
                           `allowed_hosts`, or call from its server";
@@ -89,6 +89,12 @@ fn refusal<B>(request: &http::Request<B>, allowed_hosts: &[String]) -> Option<Pr
             Some(Problem::new(Code::HostNotAllowed, detail))
         }
     }
+}
+
+/// Whether an address changes or shows what a host has, instead of calling a function.
+fn is_control(path: &str) -> bool {
+    let of_models = ["/v2/repository/", "/inference.GRPCInferenceService/Repository"];
+    path.starts_with("/api/") || of_models.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// An address cannot be a rebound name, and neither can `localhost`, which browsers resolve

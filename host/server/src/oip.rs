@@ -74,6 +74,12 @@ fn shape_of(shape: &[i64], field: &str) -> Result<Vec<usize>, Problem> {
     shape.iter().map(dim).collect()
 }
 
+/// Refuses a parameter that would change the meaning of a request if it were left aside.
+fn extension_refused(field: &str, parameter: &str) -> Problem {
+    let detail = format!("this host does not have the extension that `{parameter}` belongs to");
+    Problem::new(Code::InvalidInput, detail).at(format!("{field}.parameters.{parameter}"))
+}
+
 /// An error's text: all that these clients show, so it names the field too.
 fn text_of(problem: &Problem) -> String {
     match &problem.field {
@@ -112,7 +118,7 @@ pub(crate) fn error(problem: &Problem) -> Response {
     let mut response = (status::of(problem.code), body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if matches!(problem.code, Code::Overloaded | Code::ShuttingDown) {
+    if status::may_retry(problem.code) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

@@ -90,10 +90,7 @@ impl IntoResponse for ProblemResponse {
         let body = serde_json::to_vec(&self.0).expect("text and numbers can be written");
         let mut response = (status, body).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        // What is overloaded now is usually free in a second; what does not exist never is.
-        let may_retry =
-            [Code::Overloaded, Code::ShuttingDown].iter().any(|code| code.as_str() == self.0.code);
-        if may_retry {
+        if Code::ALL.iter().any(|code| code.as_str() == self.0.code && status::may_retry(*code)) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -41,6 +41,12 @@ pub(crate) fn of(code: Code) -> StatusCode {
     }
 }
 
+/// Whether the same request may succeed a second later: what is overloaded now is usually free then; what
+/// does not exist never is.
+pub(crate) fn may_retry(code: Code) -> bool {
+    matches!(code, Code::Overloaded | Code::ShuttingDown)
+}
+
 /// The status number of `code`, for usage records.
 pub(crate) fn number_of(code: Code) -> u16 {
     of(code).as_u16()

@@ -209,7 +209,7 @@ impl Tensor {
     ) -> Result<Self, InvalidTensor> {
         const { assert!(cfg!(target_endian = "little"), "the elements of tensors are native-endian") };
         let size = element_type.size_bytes().unwrap_or(usize::MAX);
-        if bytes.len() % size != 0 {
+        if !bytes.len().is_multiple_of(size) {
             let wanted = element_count(shape)?;
             return Err(InvalidTensor::Length { shape: shape.into(), wanted, got: bytes.len() / size });
         }
@@ -217,7 +217,7 @@ impl Tensor {
         let data = match element_type {
             ElementType::Boolean => bytes.iter().map(|&b| u8::from(b != 0)).collect::<Vec<_>>().into(),
             // Every other size is also the alignment.
-            _ if bytes.as_ptr().addr() % size == 0 => bytes,
+            _ if bytes.as_ptr().addr().is_multiple_of(size) => bytes,
             _ => aligned(&bytes),
         };
         Ok(Self { shape: shape.into(), element_type, data: Data::Fixed(data) })
@@ -309,7 +309,7 @@ impl Tensor {
                 && other.shape.len() == first.shape.len()
                 && other.shape.get(open..) == first.shape.get(open..)
         };
-        if first.shape.len() < open || !others.iter().all(|other| fits(other)) {
+        if first.shape.len() < open || !others.iter().all(fits) {
             return None;
         }
         let mut shape = first.shape.clone();
@@ -325,7 +325,7 @@ impl Tensor {
             }
             Some(size) => {
                 let row = |tensor: &Self| tensor.shape[1..].iter().product::<usize>() * size;
-                let mut buffer = Buffer::of(count * size);
+                let mut buffer = Buffer::of(count.checked_mul(size)?);
                 for tensor in tensors {
                     let bytes = tensor.as_bytes()?;
                     let row = row(tensor);
@@ -346,7 +346,8 @@ impl Tensor {
         Some(Self { shape, element_type: first.element_type, data })
     }
 
-    /// The rows of a range, without a copy of fixed-size elements; `None` if there are not so many.
+    /// A copy of the rows of a range, which does not keep the others in memory; `None` if there are not so
+    /// many.
     pub fn rows(&self, range: std::ops::Range<usize>) -> Option<Self> {
         let all = *self.shape.first()?;
         if range.start > range.end || range.end > all {
@@ -358,7 +359,7 @@ impl Tensor {
         let data = match &self.data {
             Data::Fixed(bytes) => {
                 let row = row * self.element_type.size_bytes()?;
-                Data::Fixed(bytes.slice(range.start * row..range.end * row))
+                Data::Fixed(aligned(&bytes[range.start * row..range.end * row]))
             }
             Data::Text(texts) => Data::Text(texts[range.start * row..range.end * row].into()),
         };

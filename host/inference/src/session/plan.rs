@@ -7,6 +7,9 @@ use modelet_types::{Signature, Tensor};
 
 use crate::InferenceError;
 
+/// What the dimensions of an input without elements may be together, beside the 0.
+const MAX_EMPTY_EXTENT: usize = 1 << 24;
+
 /// Where each name stands in the signature.
 pub struct Names {
     inputs: HashMap<String, usize>,
@@ -48,6 +51,12 @@ impl Plan {
             let index = find(&names.inputs, &name, "input")?;
             if let Some(mismatch) = signature.inputs[index].mismatch(&tensor) {
                 return Err(InferenceError::InvalidInput(mismatch));
+            }
+            // A model may make something of the dimensions that are left.
+            let extent = tensor.shape().iter().try_fold(1_usize, |all, &dim| all.checked_mul(dim.max(1)));
+            if tensor.is_empty() && extent.is_none_or(|extent| extent > MAX_EMPTY_EXTENT) {
+                let shape = tensor.shape();
+                return Err(invalid(format!("input {} has no elements, and shape {shape:?}", quote(&name))));
             }
             if given[index].replace(tensor).is_some() {
                 return Err(invalid(format!("input {} is given twice", quote(&name))));
@@ -146,6 +155,8 @@ mod tests {
         assert_eq!(wrong(&[b.clone(), b.clone()], &[]), "input `b` is given twice");
         assert_eq!(wrong(&[("a", f32s(&[1, 3]))], &[]), "input `a` takes shape [any, 2], but got [1, 3]");
         let ints = Tensor::from_vec(&[], vec![1_i64]).unwrap();
+        let empty = Tensor::from_vec::<f32>(&[1 << 40, 0], vec![]).unwrap();
+        assert!(wrong(&[("b", empty)], &[]).contains("takes shape"));
         assert_eq!(wrong(&[("b", ints)], &[]), "input `b` takes elements of type f32, but got i64");
         let both = [a, b];
         assert_eq!(wrong(&both, &["z"]), "the model has no output `z`; it has `x`, `y`");

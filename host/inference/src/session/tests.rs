@@ -24,6 +24,7 @@ async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
     let settings = Settings {
         tenant: TenantName::default_tenant(),
         rule: None,
+        queue: 1,
         pool: Arc::new(Pool::start("test", 1, 1, |work| work()).unwrap()),
         counters: Arc::default(),
         inline_threshold: Duration::ZERO,

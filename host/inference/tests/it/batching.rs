@@ -20,7 +20,7 @@ async fn session(service: &TestService, key: SessionKey, file: &[u8], batching: 
     service.inference.session(&key, &source).await.unwrap()
 }
 
-/// `y`: the mean of the embeddings of the tokens of each row, of which those that are 0 do not count.
+/// `y`: the sum of the embeddings of the tokens of each row, to which those that are 0 add nothing.
 /// `Gather` refuses tokens of 4 and more.
 fn tokens() -> Vec<u8> {
     let weights = [
@@ -62,13 +62,12 @@ async fn what_waits_together_runs_together_and_each_gets_its_own_rows() {
                     .collect();
                 assert_eq!(output.outputs[0].1.as_slice::<f32>().unwrap(), wanted);
                 assert_eq!(output.outputs[1].1.shape(), [rows.len() / 2]);
-                output.cpu_time
             }
         });
         futures::future::join_all(calls).await;
         let stats = service.inference.stats();
         assert!(stats.batches >= 2 && stats.batched_runs > stats.batches, "{stats:?}");
-        assert_eq!(stats.batched_runs + stats.pooled_runs, 40, "{stats:?}");
+        assert_eq!(stats.batched_runs + stats.single_runs, 40, "{stats:?}");
         assert_eq!((stats.runs_waiting, stats.abandoned), (0, 0));
     }
 }
@@ -159,6 +158,42 @@ async fn a_full_batch_waits_for_nobody() {
     assert_eq!(service.inference.stats().batched_runs, 2);
 }
 
+#[tokio::test]
+async fn what_does_not_fit_into_a_batch_is_served_after_it() {
+    let service = service();
+    let file = models::affine();
+    let key = service.key(modelet_inference::BackendId::Onnxruntime, &file);
+    let batching = Batching { max_batch_size: 32, max_queue_delay_us: 1_000_000, ..Batching::default() };
+    let session = session(&service, key, &file, batching).await;
+    let ask = |rows: usize| {
+        let session = Arc::clone(&session);
+        async move { run(&session, &[("x", tensor(&[rows, 2], &vec![1.0_f32; 2 * rows]))]).await.unwrap() }
+    };
+    let began = std::time::Instant::now();
+    let all = futures::future::join_all([ask(20), ask(20), ask(40), ask(1)]);
+    let all = tokio::time::timeout(Duration::from_secs(30), all).await.expect("nobody is forgotten");
+    assert_eq!(all.iter().map(|output| output.outputs[0].1.shape()[0]).sum::<usize>(), 81);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_later_request_that_is_due_earlier_keeps_nobody_waiting() {
+    let service = service();
+    let file = models::affine();
+    let key = service.key(modelet_inference::BackendId::Onnxruntime, &file);
+    let session = service.inference.session(&key, &service.source(&file)).await.unwrap();
+    // Due in the reverse of the order in which they come.
+    let calls = (0..200_u64).map(|index| {
+        let mut request = request(&[("x", tensor(&[1, 2], &[0.0_f32, 0.0]))]);
+        request.deadline += Duration::from_secs(200 - index);
+        let session = Arc::clone(&session);
+        async move { session.run(request).await.unwrap() }
+    });
+    let all = tokio::time::timeout(Duration::from_secs(30), futures::future::join_all(calls)).await;
+    assert_eq!(all.expect("nobody is forgotten").len(), 200);
+    assert_eq!(service.inference.stats().runs_waiting, 0);
+}
+
 async fn checked(file: &[u8], batching: Batching) -> Result<(), (Code, String)> {
     let service = TestService::start();
     let spec = ModelSpec { batching: Some(batching), ..spec(file, BackendChoice::Onnxruntime) };
@@ -181,6 +216,13 @@ async fn a_deploy_finds_out_which_models_do_not_go_together() {
     let weights = [models::tensor("axes", I64, &[1], &0_i64.to_le_bytes())];
     let nodes = [node("ReduceSum", &["x", "axes"], &["sum"]), node("Sub", &["x", "sum"], &["y"])];
     let mixing = model(&graph(&nodes, &[value("x", F32, &[-1, 2])], &[value("y", F32, &[-1, 2])], &weights));
+    // Too large to be tried, and larger than memory.
+    let huge = value("x", F32, &[-1, 1 << 40]);
+    let huge =
+        model(&graph(&[node("Neg", &["x"], &["y"])], &[huge], &[value("y", F32, &[-1, 1 << 40])], &[]));
+    assert_eq!(checked(&huge, Batching::default()).await, invalid("models.m.batching"));
+    let off = Batching { max_batch_size: 1, ..Batching::default() };
+    assert_eq!(checked(&mixing, off).await, Ok(()), "nothing runs together");
     let mismatch = Err((Code::GoldenMismatch, "models.m.batching".to_owned()));
     assert_eq!(checked(&mixing, Batching::default()).await, mismatch);
 }

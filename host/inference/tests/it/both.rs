@@ -100,7 +100,7 @@ async fn a_wrong_request_is_named_before_anything_runs() {
         let unknown = RunRequest { outputs: vec!["q".into()], ..request(&[rows(&[0.0, 0.0])]) };
         assert!(matches!(session.run(unknown).await, Err(InferenceError::InvalidInput(_))));
     }
-    assert_eq!(service.inference.stats().pooled_runs, 0);
+    assert_eq!(service.inference.stats().single_runs, 0);
 }
 
 #[tokio::test]
@@ -156,14 +156,14 @@ async fn short_runs_move_to_the_callers_thread_where_the_backend_runs_there() {
         let before = service.inference.stats();
         let session = service.session(backend, &models::affine()).await;
         run(&session, &[rows(&[0.0, 0.0])]).await.unwrap();
-        assert_eq!(service.inference.stats().pooled_runs, before.pooled_runs + 1, "the first is measured");
+        assert_eq!(service.inference.stats().single_runs, before.single_runs + 1, "the first is measured");
         let output = run(&session, &[rows(&[1.0, 0.0])]).await.unwrap();
         assert_eq!(output.outputs[0].1.as_slice::<f32>().unwrap(), [11.0, 22.0]);
         let inline = backend == BackendId::Onnxruntime;
         assert_eq!(output.inline, inline);
         let after = service.inference.stats();
         assert_eq!(after.inline_runs - before.inline_runs, u64::from(inline));
-        assert_eq!(after.pooled_runs - before.pooled_runs, if inline { 1 } else { 2 });
+        assert_eq!(after.single_runs - before.single_runs, if inline { 1 } else { 2 });
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> 
         Ok(routed) if routed.has_handler() => {
             respond(context.runtime.invoke(routed, call(request, path.to_owned())).await)
         }
-        Ok(routed) => oip::of_function(&context, &context.tenant(), routed, path, request).await,
+        Ok(routed) => oip::of_function(&context, routed, path, request).await,
     }
 }
 

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use modelet_engine::Failure;
-use modelet_runtime::{Routed, TensorBody, TensorCall};
+use modelet_runtime::{Answer, Routed, TensorBody, TensorCall};
 use modelet_types::{Code, FunctionName, Problem, TenantName};
 use serde::Serialize;
 
@@ -87,16 +87,17 @@ pub(crate) async fn root(State(context): State<Context>, request: Request) -> Re
     let path = path.strip_prefix("/v2").unwrap_or_default();
     let answer = async {
         match Endpoint::parse(request.method(), path)? {
-            Endpoint::Server => Ok(Json(Server::here()).into_response()),
-            Endpoint::Live => Ok(Json(Live { live: true }).into_response()),
-            Endpoint::Ready => Ok(server_ready(&context)),
             Endpoint::Index => Ok(Json(index(&context, &tenant)).into_response()),
             Endpoint::Load { model } => load(&context, &tenant, model).await.map(|()| done()),
-            Endpoint::Unload { model } => unload(&context, &tenant, model).map(|()| done()),
+            Endpoint::Unload { model } => unload(&context, &tenant, model).await.map(|()| done()),
+            Endpoint::Model { model, version, ask: Ask::Infer } => {
+                Ok(infer(&context, find(&context, &tenant, model, version), request).await)
+            }
             Endpoint::Model { model, version, ask } => {
                 let routed = find(&context, &tenant, model, version)?;
-                answer(&context, &tenant, routed, ask, request).await
+                answer(&context, routed, ask, request).await
             }
+            endpoint => Ok(of_server(&context, &endpoint)),
         }
     };
     answer.await.unwrap_or_else(|problem: Problem| oip::error(&problem))
@@ -104,37 +105,41 @@ pub(crate) async fn root(State(context): State<Context>, request: Request) -> Re
 
 /// Answers below the address of a function that is a model alone: `path` follows that address. What is
 /// posted to the address itself is inference too.
-pub(crate) async fn of_function(
-    context: &Context,
-    tenant: &TenantName,
-    routed: Routed,
-    path: &str,
-    request: Request,
-) -> Response {
+pub(crate) async fn of_function(context: &Context, routed: Routed, path: &str, request: Request) -> Response {
     let answer = async {
-        let Some(path) = path.strip_prefix("/v2") else {
+        let below = path.strip_prefix("/v2").filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let Some(below) = below else {
             let ask = match *request.method() {
                 Method::POST if path == "/" => Ask::Infer,
                 Method::GET if path == "/" => Ask::Metadata,
                 _ => return Err(not_here(path)),
             };
-            return answer(context, tenant, routed, ask, request).await;
+            return answer(context, routed, ask, request).await;
         };
-        match Endpoint::parse(request.method(), path)? {
-            Endpoint::Server => Ok(Json(Server::here()).into_response()),
-            Endpoint::Live => Ok(Json(Live { live: true }).into_response()),
-            Endpoint::Ready => Ok(server_ready(context)),
+        match Endpoint::parse(request.method(), below)? {
             Endpoint::Model { model, version, ask } if model == routed.function().as_str() => {
                 let routed = match version {
-                    Some(version) => find(context, tenant, model, Some(version))?,
+                    Some(version) => find(context, routed.tenant(), model, Some(version))?,
                     None => routed,
                 };
-                answer(context, tenant, routed, ask, request).await
+                answer(context, routed, ask, request).await
             }
-            _ => Err(not_here(&format!("/v2{path}"))),
+            endpoint @ (Endpoint::Server | Endpoint::Live | Endpoint::Ready) => {
+                Ok(of_server(context, &endpoint))
+            }
+            _ => Err(not_here(path)),
         }
     };
     answer.await.unwrap_or_else(|problem: Problem| oip::error(&problem))
+}
+
+/// What the server says of itself.
+fn of_server(context: &Context, endpoint: &Endpoint<'_>) -> Response {
+    match endpoint {
+        Endpoint::Live => Json(Live { live: true }).into_response(),
+        Endpoint::Ready => server_ready(context),
+        _ => Json(Server::here()).into_response(),
+    }
 }
 
 fn not_here(path: &str) -> Problem {
@@ -156,32 +161,30 @@ pub(super) fn find(
     context.runtime.find(tenant.as_str(), model, version)
 }
 
-async fn answer(
-    context: &Context,
-    tenant: &TenantName,
-    routed: Routed,
-    ask: Ask,
-    request: Request,
-) -> Result<Response, Problem> {
+async fn answer(context: &Context, routed: Routed, ask: Ask, request: Request) -> Result<Response, Problem> {
     match ask {
-        Ask::Metadata => Ok(Json(metadata(context, tenant, &routed)?).into_response()),
+        Ask::Metadata => Ok(Json(metadata(context, &routed)?).into_response()),
         Ask::Ready => {
             model_of(&routed)?;
             // What sleeps wakes with a request, so all that is active is ready.
             Ok(Json(ModelReady { name: routed.function().as_str(), ready: true }).into_response())
         }
-        Ask::Infer => {
-            model_of(&routed)?;
-            Ok(infer(context, routed, request).await)
-        }
+        Ask::Infer => Ok(infer(context, Ok(routed), request).await),
     }
 }
 
-async fn infer(context: &Context, routed: Routed, request: Request) -> Response {
-    let codec = RestCodec::new(routed.function().clone(), routed.revision());
-    let (parts, body): (_, Body) = request.into_parts();
-    let call = TensorCall { headers: parts.headers, body: TensorBody::Coming(body) };
-    let answer = context.runtime.infer(routed, call, codec).await;
+/// Answers a call of the model that it was routed to, or says why it was not.
+async fn infer(context: &Context, routed: Result<Routed, Problem>, request: Request) -> Response {
+    let routed = routed.and_then(|routed| model_of(&routed).map(drop).map(|()| routed));
+    let answer = match routed {
+        Ok(routed) => {
+            let (parts, body): (_, Body) = request.into_parts();
+            let codec = RestCodec::new(routed.function().clone(), routed.revision(), parts.headers);
+            let call = TensorCall { body: TensorBody::Coming(body), timeout: None };
+            context.runtime.infer(routed, call, codec).await
+        }
+        Err(problem) => Answer::refused(problem),
+    };
     let mut response = match answer.result {
         Ok(reply) => invoke::response(reply),
         Err(Failure::Host(problem)) => oip::error(&problem),
@@ -257,17 +260,23 @@ pub(super) struct Metadata {
     pub(super) outputs: Vec<TensorMetadata>,
 }
 
-pub(super) fn metadata(context: &Context, tenant: &TenantName, routed: &Routed) -> Result<Metadata, Problem> {
+pub(super) fn metadata(context: &Context, routed: &Routed) -> Result<Metadata, Problem> {
     let (backend, signature) = model_of(routed)?;
     let name = routed.function().clone();
-    let versions = context.runtime.active(tenant.as_str(), name.as_str());
+    let versions = models(context, routed.tenant(), name.as_str());
     Ok(Metadata {
-        versions: versions.into_iter().map(|routed| routed.revision().to_string()).collect(),
+        versions: versions.iter().map(|routed| routed.revision().to_string()).collect(),
         platform: format!("{backend}_onnx"),
         inputs: signature.inputs.iter().map(TensorMetadata::from).collect(),
         outputs: signature.outputs.iter().map(TensorMetadata::from).collect(),
         name,
     })
+}
+
+/// The revisions of a function that can be called and are models alone.
+fn models(context: &Context, tenant: &TenantName, function: &str) -> Vec<Routed> {
+    let active = context.runtime.active(tenant.as_str(), function).into_iter();
+    active.filter(|routed| !routed.has_handler()).collect()
 }
 
 /// A line of the list of models.
@@ -282,40 +291,38 @@ pub(super) struct IndexEntry {
 /// The active revisions of every function that is a model alone. All of them are ready, so that what a
 /// request for only those says makes no difference.
 pub(super) fn index(context: &Context, tenant: &TenantName) -> Vec<IndexEntry> {
-    let entry = |routed: Routed| {
-        routed.model().is_some().then(|| IndexEntry {
-            name: routed.function().clone(),
-            version: routed.revision().to_string(),
-            state: "READY",
-            reason: "",
-        })
+    let entry = |routed: Routed| IndexEntry {
+        name: routed.function().clone(),
+        version: routed.revision().to_string(),
+        state: "READY",
+        reason: "",
     };
     let names = context.runtime.functions(tenant.as_str());
-    let active = names.iter().flat_map(|name| context.runtime.active(tenant.as_str(), name.as_str()));
-    active.filter_map(entry).collect()
+    names.iter().flat_map(|name| models(context, tenant, name.as_str())).map(entry).collect()
 }
 
-/// The revisions of a model alone that can be called.
-fn active(context: &Context, tenant: &TenantName, model: &str) -> Result<Vec<Routed>, Problem> {
+/// The revisions of a function as [`models`] gives them, of which there is one.
+fn some_models(context: &Context, tenant: &TenantName, model: &str) -> Result<Vec<Routed>, Problem> {
     let name = function_name(model)?;
-    let first = context.runtime.find(tenant.as_str(), name.as_str(), None)?;
-    model_of(&first)?;
-    let all = context.runtime.active(tenant.as_str(), name.as_str());
-    Ok(all.into_iter().filter(|routed| !routed.has_handler()).collect())
+    let models = models(context, tenant, name.as_str());
+    if models.is_empty() {
+        model_of(&context.runtime.find(tenant.as_str(), name.as_str(), None)?)?;
+    }
+    Ok(models)
 }
 
 /// Loads a model into memory before its first request.
 pub(super) async fn load(context: &Context, tenant: &TenantName, model: &str) -> Result<(), Problem> {
-    for routed in active(context, tenant, model)? {
+    for routed in some_models(context, tenant, model)? {
         context.runtime.preload(&routed).await?;
     }
     Ok(())
 }
 
 /// Drops a model from memory. It stays callable: the next request loads it again.
-pub(super) fn unload(context: &Context, tenant: &TenantName, model: &str) -> Result<(), Problem> {
-    for routed in active(context, tenant, model)? {
-        context.runtime.unload(&routed);
+pub(super) async fn unload(context: &Context, tenant: &TenantName, model: &str) -> Result<(), Problem> {
+    for routed in some_models(context, tenant, model)? {
+        context.runtime.unload(&routed).await?;
     }
     Ok(())
 }

@@ -1,19 +1,23 @@
 //! The Open Inference Protocol over gRPC, at the same port: the same answers as in `controllers/oip.rs`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::Full;
 use modelet_engine::Failure;
-use modelet_runtime::{AnswerBody, ArrivedBody, TensorBody, TensorCall};
+use modelet_runtime::{Answer, AnswerBody, ArrivedBody, TensorBody, TensorCall};
 use modelet_types::{Code, Problem};
 use prost::Message;
 use tonic::Status;
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::server::{Grpc, UnaryService};
 
 use crate::context::Context;
+use crate::controllers::invoke::describe;
 use crate::controllers::oip;
 use crate::oip::grpc::{
     Empty, GrpcCodec, LiveResponse, ModelIndex, ModelInferAddress, ModelMetadataResponse, ModelRequest,
@@ -21,8 +25,14 @@ use crate::oip::grpc::{
     ServerMetadataResponse, status,
 };
 
+/// The most bytes of a message, since it is received before it is known whose it is.
+const MAX_MESSAGE_BYTES: u64 = 64 << 20;
+
 /// The most bytes of a message that is not for inference.
 const MAX_QUESTION_BYTES: u64 = 64 << 10;
+
+/// From here on, reading a message takes long enough to hold up the connections of its thread.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// Bytes before a message that say how long it is (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: u64 = 5;
@@ -63,7 +73,7 @@ pub(crate) async fn call(
         "RepositoryModelUnload" => {
             ask(context, request, async |request: RepositoryModelRequest| {
                 let model = request.model_name().to_owned();
-                oip::unload(context, &context.tenant(), &model)?;
+                oip::unload(context, &context.tenant(), &model).await?;
                 Ok(RepositoryModelResponse { model, is_done: true })
             })
             .await
@@ -90,8 +100,7 @@ fn server_metadata() -> ServerMetadataResponse {
 fn model_metadata(context: &Context, request: ModelRequest) -> Result<ModelMetadataResponse, Problem> {
     let ModelRequest { name, version } = request;
     let routed = oip::find(context, &context.tenant(), &name, version_of(&version))?;
-    let oip::Metadata { name, versions, platform, inputs, outputs } =
-        oip::metadata(context, &context.tenant(), &routed)?;
+    let oip::Metadata { name, versions, platform, inputs, outputs } = oip::metadata(context, &routed)?;
     Ok(ModelMetadataResponse {
         name: name.to_string(),
         versions,
@@ -128,18 +137,20 @@ async fn ask<Q: Message + Default, A: Message>(
 }
 
 async fn infer(context: &Context, request: Request) -> Response {
-    let limit = context.config.limits.request_body_bytes;
-    unary(context, request, limit, async |body| {
-        let address = ModelInferAddress::decode(body.bytes.clone());
-        let ModelInferAddress { model_name, model_version } =
-            address.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let timeout = timeout_of(request.headers());
+    unary(context, request, MAX_MESSAGE_BYTES, async |body| {
+        let ModelInferAddress { model_name, model_version } = address_of(body.bytes.clone()).await?;
         let routed = oip::find(context, &context.tenant(), &model_name, version_of(&model_version));
-        let routed = routed.and_then(|routed| oip::model_of(&routed).map(drop).map(|()| routed));
-        let routed = routed.map_err(|problem| status(&problem))?;
-        let codec = GrpcCodec::new(routed.function().clone(), routed.revision());
-        let call = TensorCall { headers: http::HeaderMap::new(), body: TensorBody::<Body>::Arrived(body) };
-        let answer = context.runtime.infer(routed, call, codec).await;
-        let mut response = match answer.result.map(|reply| reply.body) {
+        let answer = match routed.and_then(|routed| oip::model_of(&routed).map(drop).map(|()| routed)) {
+            Ok(routed) => {
+                let codec = GrpcCodec::new(routed.function().clone(), routed.revision());
+                let call = TensorCall { body: TensorBody::<Body>::Arrived(body), timeout };
+                context.runtime.infer(routed, call, codec).await
+            }
+            Err(problem) => Answer::refused(problem),
+        };
+        let Answer { invocation, revision, wake, result } = answer;
+        let mut response = match result.map(|reply| reply.body) {
             Ok(AnswerBody::Bytes(bytes)) => Ok(tonic::Response::new(bytes)),
             Ok(AnswerBody::Stream(_)) => Err(Status::internal("a model alone does not stream")),
             Err(Failure::Host(problem)) => Err(status(&problem)),
@@ -149,14 +160,45 @@ async fn infer(context: &Context, request: Request) -> Response {
             Ok(response) => response.metadata_mut(),
             Err(status) => status.metadata_mut(),
         };
-        let text = |text: String| MetadataValue::try_from(text).expect("ids and numbers are ASCII");
-        metadata.insert("modelet-invocation-id", text(answer.invocation.to_string()));
-        if let Some(revision) = answer.revision {
-            metadata.insert("modelet-revision", text(revision.to_string()));
+        let mut headers = HeaderMap::new();
+        describe(&mut headers, invocation, revision, wake);
+        let described = MetadataMap::from_headers(headers);
+        for entry in described.iter() {
+            if let KeyAndValueRef::Ascii(key, value) = entry {
+                metadata.insert(key.clone(), value.clone());
+            }
         }
         response
     })
     .await
+}
+
+/// Reads whose message it is, past all else that stands in it.
+async fn address_of(message: Bytes) -> Result<ModelInferAddress, Status> {
+    let read = |message: Bytes| {
+        ModelInferAddress::decode(message).map_err(|error| Status::invalid_argument(error.to_string()))
+    };
+    if message.len() <= LARGE_BYTES {
+        return read(message);
+    }
+    let reading = tokio::task::spawn_blocking(move || read(message));
+    reading.await.map_err(|error| Status::internal(format!("reading the message failed: {error}")))?
+}
+
+/// How long the caller waits, if it says (gRPC over HTTP/2, "Timeout").
+fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.saturating_mul(3600)),
+        "M" => Duration::from_secs(number.saturating_mul(60)),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 /// Receives the only message of a call, within `limit`, and answers it.
@@ -174,7 +216,8 @@ async fn unary(
         Err(problem) => return status(&problem).into_http(),
     };
     let request = http::Request::from_parts(parts, Full::new(held.bytes.clone()));
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // Whatever it says of its length, there is no more of it.
+    let limit = held.bytes.len();
     let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(limit).max_encoding_message_size(usize::MAX);
     let once = Once(Some(async |message: Bytes| answer(held.with(message)).await));
     grpc.unary(once, request).await.map(Body::new)
@@ -194,5 +237,27 @@ where
     fn call(&mut self, request: tonic::Request<Bytes>) -> A {
         let answer = self.0.take().expect("a unary call is one call");
         answer(request.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_callers_patience_is_read() {
+        let timeout = |text: &'static str| {
+            timeout_of(&HeaderMap::from_iter([(
+                "grpc-timeout".parse().unwrap(),
+                HeaderValue::from_static(text),
+            )]))
+        };
+        assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(timeout("2H"), Some(Duration::from_secs(7200)));
+        for text in ["", "m", "1", "1x", "-1S"] {
+            assert_eq!(timeout(text), None, "{text}");
+        }
     }
 }

@@ -23,6 +23,9 @@ fn read_texts(mut bytes: Bytes, count: usize) -> Result<Vec<Box<str>>, String> {
     // Each has at least its length.
     let mut texts = Vec::with_capacity(count.min(bytes.len() / size_of::<u32>()));
     while bytes.has_remaining() {
+        if texts.len() == count {
+            return Err(format!("{} bytes follow its {count} elements", bytes.len()));
+        }
         let cut = || format!("element {} is cut off", texts.len());
         let length = bytes.try_get_u32_le().map_err(|_| cut())? as usize;
         if length > bytes.len() {

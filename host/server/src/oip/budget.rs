@@ -25,7 +25,9 @@ impl TensorBudget {
         field: &str,
         make: impl FnOnce() -> Result<Tensor, Problem>,
     ) -> Result<Tensor, Problem> {
-        let count = element_count(shape).map_err(|error| {
+        // A shape without elements counts as if it had some: a model may make something of the rest of it.
+        let extent: Vec<usize> = shape.iter().map(|&dim| dim.max(1)).collect();
+        let count = element_count(&extent).map_err(|error| {
             Problem::new(Code::InvalidInput, error.to_string()).at(format!("{field}.shape"))
         })?;
         let each = element_type.size_bytes().unwrap_or(size_of::<Box<str>>());

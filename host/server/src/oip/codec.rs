@@ -1,9 +1,12 @@
 //! A request read, and its response written.
 
+use std::io;
+
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use modelet_runtime::{Encoded, TensorCodec, TensorRequest, TensorResponse};
+use modelet_runtime::{Encoded, TensorCodec, TensorRequest};
+use modelet_types::tensor::element_count;
 use modelet_types::{Code, FunctionName, Limits, Problem, RevisionNumber, Signature, Tensor};
 
 use crate::extract::from_json;
@@ -18,22 +21,19 @@ use super::{HEADER_LENGTH, binary, datatype, element_type_of, shape_of};
 pub(crate) struct RestCodec {
     model: FunctionName,
     version: RevisionNumber,
-    /// What of the request its response needs.
-    asked: Asked,
-}
-
-#[derive(Default)]
-struct Asked {
+    headers: HeaderMap,
+    /// The caller's name for the request.
     id: Option<String>,
-    coding: Option<Coding>,
-    /// Whether outputs follow the JSON in binary: those named here as they say, the others as the second
-    /// says.
-    binary: (Vec<(String, bool)>, bool),
+    /// Whether an output follows the JSON in binary, where it says so itself.
+    binary: Vec<(String, bool)>,
+    /// The same for the others.
+    others_are_binary: bool,
 }
 
 impl RestCodec {
-    pub(crate) fn new(model: FunctionName, version: RevisionNumber) -> Self {
-        Self { model, version, asked: Asked::default() }
+    /// The codec of a request with these headers.
+    pub(crate) fn new(model: FunctionName, version: RevisionNumber, headers: HeaderMap) -> Self {
+        Self { model, version, headers, id: None, binary: Vec::new(), others_are_binary: false }
     }
 
     fn read(&mut self, json: &[u8], binary: Bytes, limits: &Limits) -> Result<TensorRequest, Problem> {
@@ -50,35 +50,37 @@ impl RestCodec {
         let all_binary = request.parameters.binary_data_output.unwrap_or_default();
         for (index, Output { name, parameters }) in request.outputs.into_iter().enumerate() {
             parameters.check(&format!("outputs[{index}]"))?;
-            self.asked.binary.0.push((name.clone(), parameters.binary_data.unwrap_or(all_binary)));
+            self.binary.push((name.clone(), parameters.binary_data.unwrap_or(all_binary)));
             outputs.push(name);
         }
-        self.asked.binary.1 = all_binary;
-        self.asked.id = request.id;
+        self.others_are_binary = all_binary;
+        self.id = request.id;
         Ok(TensorRequest { inputs: tensors, outputs })
     }
 
     fn is_binary(&self, output: &str) -> bool {
-        let (named, others) = &self.asked.binary;
-        named.iter().find(|(name, _)| name == output).map_or(*others, |(_, is_binary)| *is_binary)
+        let says = self.binary.iter().find(|(name, _)| name == output);
+        says.map_or(self.others_are_binary, |(_, is_binary)| *is_binary)
     }
 }
 
 impl TensorCodec for RestCodec {
+    fn is_compressed(&self) -> bool {
+        self.headers.contains_key(CONTENT_ENCODING)
+    }
+
     fn decode(
         &mut self,
-        headers: &HeaderMap,
         body: Bytes,
         signature: &Signature,
         limits: &Limits,
     ) -> Result<TensorRequest, Problem> {
-        self.asked.coding = Coding::accepted(headers);
-        let body = plain(headers, body, limits.request_body_bytes)?;
-        match json_length(headers)? {
+        let body = plain(&self.headers, body, limits.request_body_bytes)?;
+        match json_length(&self.headers)? {
             None => self.read(&body, Bytes::new(), limits),
             Some(0) => {
                 // The body is the only input, and the response all binary.
-                self.asked.binary.1 = true;
+                self.others_are_binary = true;
                 raw_input(signature, body, limits)
             }
             Some(length) if length <= body.len() => self.read(&body[..length], body.slice(length..), limits),
@@ -89,10 +91,10 @@ impl TensorCodec for RestCodec {
         }
     }
 
-    fn encode(&mut self, response: TensorResponse) -> Result<Encoded, Problem> {
+    fn encode(&mut self, outputs: Vec<(String, Tensor)>, limits: &Limits) -> Result<Encoded, Problem> {
         let mut binary_part = Vec::new();
         let mut any_binary = false;
-        let outputs = response.outputs.iter().map(|(name, tensor)| {
+        let outputs = outputs.iter().map(|(name, tensor)| {
             let is_binary = self.is_binary(name);
             any_binary |= is_binary;
             OutputTensor {
@@ -108,12 +110,22 @@ impl TensorCodec for RestCodec {
         let head = Response {
             model_name: self.model.as_str(),
             model_version: self.version.to_string(),
-            id: self.asked.id.as_deref(),
+            id: self.id.as_deref(),
             outputs,
         };
         let failed =
             |error: String| Problem::new(Code::Internal, format!("the response cannot be written: {error}"));
-        let mut body = serde_json::to_vec(&head).map_err(|error| failed(error.to_string()))?;
+        let most = usize::try_from(limits.response_body_bytes).unwrap_or(usize::MAX);
+        let mut json = Bounded { bytes: Vec::new(), most };
+        serde_json::to_writer(&mut json, &head).map_err(|error| match error.io_error_kind() {
+            Some(_) => {
+                let detail =
+                    format!("the response is over the limit of {most} bytes (limits.response_body_bytes)");
+                Problem::new(Code::ResponseTooLarge, detail)
+            }
+            None => failed(error.to_string()),
+        })?;
+        let mut body = json.bytes;
         let mut headers = HeaderMap::new();
         let content_type = if any_binary {
             headers.insert(HEADER_LENGTH, HeaderValue::from(body.len()));
@@ -123,11 +135,31 @@ impl TensorCodec for RestCodec {
             "application/json"
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if let Some(coding) = self.asked.coding {
+        if let Some(coding) = Coding::accepted(&self.headers) {
             body = coding.compress(&body).map_err(|error| failed(error.to_string()))?;
             headers.insert(CONTENT_ENCODING, coding.header());
         }
         Ok(Encoded { headers, body: body.into() })
+    }
+}
+
+/// Bytes that become no more than they may: as JSON, numbers can be many times longer.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.most - self.bytes.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -190,7 +222,8 @@ fn raw_input(signature: &Signature, body: Bytes, limits: &Limits) -> Result<Tens
         return Err(Problem::new(Code::RequestTooLarge, detail).at("body"));
     }
     let open = input.shape.iter().filter(|dim| dim.is_none()).count();
-    let fixed: usize = input.shape.iter().flatten().product();
+    let known: Vec<usize> = input.shape.iter().flatten().copied().collect();
+    let fixed = element_count(&known).map_err(|error| invalid(error.to_string()))?;
     let tensor = match input.element_type.size_bytes() {
         Some(_) if open > 1 || fixed == 0 => {
             let detail = "a body without JSON does not say which shape the input has: send it with one";

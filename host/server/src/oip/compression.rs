@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue};
@@ -33,7 +33,7 @@ impl Coding {
         })
     }
 
-    /// The first that the client takes, unless it prefers the body as it is.
+    /// The first that the client takes at all.
     pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
         let accepted = headers.get(ACCEPT_ENCODING)?.to_str().ok()?;
         accepted.split(',').find_map(|entry| {
@@ -83,7 +83,7 @@ pub(super) fn plain(headers: &HeaderMap, body: Bytes, limit: u64) -> Result<Byte
     // One byte more shows that there are too many.
     let bounded = limit.saturating_add(1);
     let read = match coding {
-        Coding::Gzip => GzDecoder::new(&body[..]).take(bounded).read_to_end(&mut plain),
+        Coding::Gzip => MultiGzDecoder::new(&body[..]).take(bounded).read_to_end(&mut plain),
         Coding::Deflate => ZlibDecoder::new(&body[..]).take(bounded).read_to_end(&mut plain),
     };
     read.map_err(|error| at(Code::InvalidInput, format!("the body cannot be decompressed: {error}")))?;

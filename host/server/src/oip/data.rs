@@ -90,7 +90,8 @@ impl<'de, T: FromJson> Visitor<'de> for Level<'_, T> {
         if depth == 0 && !are_lists {
             return Ok(());
         }
-        if shape.get(depth) != Some(&entries) || (!are_lists && depth + 1 != shape.len()) {
+        let is_innermost = depth + 1 == shape.len() || (entries == 0 && count == 0);
+        if shape.get(depth) != Some(&entries) || (!are_lists && !is_innermost) {
             return Err(A::Error::custom(format!(
                 "the lists are nested otherwise than shape {shape:?} says: one at depth {depth} has \
                  {entries} entries"

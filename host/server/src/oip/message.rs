@@ -1,10 +1,12 @@
 //! The JSON of requests and responses, without the tensors' data.
 
-use modelet_types::{Code, Problem};
+use modelet_types::Problem;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::data::Elements;
+use super::extension_refused;
 
 /// A request for inference. Entries that it does not know are left aside: clients send more than the
 /// protocol names.
@@ -53,21 +55,20 @@ pub(super) struct Parameters {
     /// Of a request: the same for every output that does not say.
     pub binary_data_output: Option<bool>,
     /// Of an output: that its classes be named, which this host does not do.
-    pub classification: Option<serde_json::Value>,
+    pub classification: Option<IgnoredAny>,
     /// Of an input or output: a region of memory that the client shares with the server.
-    pub shared_memory_region: Option<serde_json::Value>,
+    pub shared_memory_region: Option<IgnoredAny>,
 }
 
 impl Parameters {
     /// Refuses what would change the meaning of a request if it were left aside.
     pub fn check(&self, field: &str) -> Result<(), Problem> {
-        let refused =
-            [("classification", &self.classification), ("shared_memory_region", &self.shared_memory_region)];
-        match refused.into_iter().find(|(_, value)| value.is_some()) {
-            Some((name, _)) => {
-                let detail = format!("this host does not have the extension that `{name}` belongs to");
-                Err(Problem::new(Code::InvalidInput, detail).at(format!("{field}.parameters.{name}")))
-            }
+        let refused = [
+            ("classification", self.classification.is_some()),
+            ("shared_memory_region", self.shared_memory_region.is_some()),
+        ];
+        match refused.into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(extension_refused(field, name)),
             None => Ok(()),
         }
     }

@@ -2,10 +2,19 @@ use modelet_types::{ElementType, TensorInfo};
 
 use super::*;
 
-const LIMITS: Limits = Limits { tensor_bytes: 1_000, request_body_bytes: 10_000, ..Limits::HIGHEST };
+const LIMITS: Limits = Limits {
+    tensor_bytes: 1_000,
+    request_body_bytes: 10_000,
+    response_body_bytes: 10_000,
+    ..Limits::HIGHEST
+};
 
 fn codec() -> RestCodec {
-    RestCodec::new("digits".parse().unwrap(), RevisionNumber(3))
+    with(&HeaderMap::new())
+}
+
+fn with(headers: &HeaderMap) -> RestCodec {
+    RestCodec::new("digits".parse().unwrap(), RevisionNumber(3), headers.clone())
 }
 
 fn read(json: &str) -> Result<TensorRequest, Problem> {
@@ -31,6 +40,7 @@ fn reads_flat_and_nested_lists_of_every_type() {
         assert_eq!(input(name, "[1]", "[1]").unwrap().len(), 1, "{name}");
         assert_eq!(input(name, "[0,4]", "[]").unwrap().len(), 0, "{name}");
     }
+    assert_eq!(input("FP32", "[2,0,3]", "[[],[]]").unwrap().shape(), [2, 0, 3]);
     assert_eq!(input("FP64", "[]", "[7]").unwrap().shape(), [0_usize; 0]);
 }
 
@@ -99,13 +109,13 @@ fn bytemuck_bytes(values: &[f32]) -> Vec<u8> {
 #[test]
 fn reads_and_writes_binary_tensors() {
     let (headers, body) = binary_request(&[]);
-    let mut codec = codec();
-    let request = codec.decode(&headers, body, &Signature::default(), &LIMITS).unwrap();
+    let mut codec = with(&headers);
+    let request = codec.decode(body, &Signature::default(), &LIMITS).unwrap();
     assert_eq!(request.inputs[0].1.as_slice(), Some(&[1.5_f32, -2.0][..]));
     assert_eq!(request.inputs[1].1.as_texts().unwrap(), ["hi".into()]);
 
     let outputs = request.inputs;
-    let Encoded { headers, body } = codec.encode(TensorResponse { outputs }).unwrap();
+    let Encoded { headers, body } = codec.encode(outputs, &LIMITS).unwrap();
     let length: usize = headers[HEADER_LENGTH].to_str().unwrap().parse().unwrap();
     let head: serde_json::Value = serde_json::from_slice(&body[..length]).unwrap();
     assert_eq!(head["id"], "7");
@@ -119,7 +129,7 @@ fn reads_and_writes_binary_tensors() {
 fn refuses_binary_tensors_that_do_not_fit_the_body() {
     let signature = Signature::default();
     let refused = |headers: &HeaderMap, body: Bytes| {
-        codec().decode(headers, body, &signature, &LIMITS).unwrap_err().field.unwrap()
+        with(headers).decode(body, &signature, &LIMITS).unwrap_err().field.unwrap()
     };
     let (headers, body) = binary_request(&[1]);
     assert_eq!(refused(&headers, body), "body");
@@ -142,7 +152,7 @@ fn a_body_without_json_is_the_only_input() {
     let body = Bytes::from(bytemuck_bytes(&[1.0, 2.0, 3.0, 4.0]));
     let decode = |inputs: Vec<TensorInfo>| {
         let signature = Signature { inputs, outputs: Vec::new() };
-        codec().decode(&headers, body.clone(), &signature, &LIMITS)
+        with(&headers).decode(body.clone(), &signature, &LIMITS)
     };
     assert_eq!(decode(vec![info(&[None, Some(2)])]).unwrap().inputs[0].1.shape(), [2, 2]);
     for inputs in [vec![info(&[None, None])], vec![info(&[Some(3)])], vec![info(&[]), info(&[])]] {
@@ -157,10 +167,17 @@ fn outputs_are_written_as_each_asks() {
     assert_eq!(codec.read(request.as_bytes(), Bytes::new(), &LIMITS).unwrap().outputs, ["a", "b"]);
     let tensor = Tensor::from_vec(&[2], vec![0.5_f32, f32::NAN]).unwrap();
     let outputs = vec![("a".to_owned(), tensor.clone()), ("b".to_owned(), tensor)];
-    let Encoded { headers, body } = codec.encode(TensorResponse { outputs }).unwrap();
+    let Encoded { headers, body } = codec.encode(outputs, &LIMITS).unwrap();
     let length: usize = headers[HEADER_LENGTH].to_str().unwrap().parse().unwrap();
     let head: serde_json::Value = serde_json::from_slice(&body[..length]).unwrap();
     assert_eq!(body.len(), length + 8);
     assert_eq!(head["outputs"][0].get("data"), None);
     assert_eq!(head["outputs"][1]["data"], serde_json::json!([0.5, null]));
+}
+
+#[test]
+fn a_response_stops_at_its_limit() {
+    let tensor = Tensor::from_vec(&[5_000], vec![1.0_f32; 5_000]).unwrap();
+    let problem = codec().encode(vec![("a".to_owned(), tensor)], &LIMITS).unwrap_err();
+    assert_eq!(problem.code, Code::ResponseTooLarge);
 }

@@ -1,9 +1,7 @@
 //! The messages of package `inference`.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
-use prost::{Message, Oneof};
+use prost::Message;
 
 /// A message without anything in it.
 #[derive(Clone, PartialEq, Message)]
@@ -56,7 +54,7 @@ pub(crate) struct ModelMetadataResponse {
     pub outputs: Vec<TensorDescription>,
 }
 
-/// An input or output of a model.
+/// An input or output of a model, or an output without its data: the fields are the same.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TensorDescription {
     #[prost(string, tag = "1")]
@@ -76,21 +74,24 @@ pub(crate) struct ModelInferAddress {
     pub model_version: String,
 }
 
-/// A request for inference, without its address.
+/// A request for inference, without its address. What is in it stays bytes until it is known how much of it
+/// there may be.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelInferRequest {
     #[prost(string, tag = "3")]
     pub id: String,
-    #[prost(message, repeated, tag = "5")]
-    pub inputs: Vec<InferTensor>,
-    #[prost(message, repeated, tag = "6")]
-    pub outputs: Vec<RequestedOutput>,
+    /// Each an [`InferTensor`].
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub inputs: Vec<Bytes>,
+    /// Each a [`RequestedOutput`].
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub outputs: Vec<Bytes>,
     /// One for each input, instead of their contents.
     #[prost(bytes = "bytes", repeated, tag = "7")]
     pub raw_input_contents: Vec<Bytes>,
 }
 
-/// An input or an output with its data; both have the same fields.
+/// An input, without its parameters.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct InferTensor {
     #[prost(string, tag = "1")]
@@ -99,39 +100,23 @@ pub(crate) struct InferTensor {
     pub datatype: String,
     #[prost(int64, repeated, tag = "3")]
     pub shape: Vec<i64>,
-    #[prost(map = "string, message", tag = "4")]
-    pub parameters: HashMap<String, InferParameter>,
-    #[prost(message, optional, tag = "5")]
-    pub contents: Option<InferTensorContents>,
+    /// An [`InferTensorContents`].
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub contents: Option<Bytes>,
 }
 
-/// An output that the caller wants.
+/// An output that the caller wants, without its parameters.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RequestedOutput {
     #[prost(string, tag = "1")]
     pub name: String,
-    #[prost(map = "string, message", tag = "2")]
-    pub parameters: HashMap<String, InferParameter>,
 }
 
+/// An entry of a map of parameters, of which only the name matters.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct InferParameter {
-    #[prost(oneof = "Parameter", tags = "1, 2, 3, 4, 5")]
-    pub value: Option<Parameter>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-pub(crate) enum Parameter {
-    #[prost(bool, tag = "1")]
-    Bool(bool),
-    #[prost(int64, tag = "2")]
-    Int64(i64),
-    #[prost(string, tag = "3")]
-    Text(String),
-    #[prost(double, tag = "4")]
-    Double(f64),
-    #[prost(uint64, tag = "5")]
-    Uint64(u64),
+pub(crate) struct ParameterName {
+    #[prost(string, tag = "1")]
+    pub name: String,
 }
 
 /// The elements of a tensor, in the list of its type.
@@ -166,7 +151,7 @@ pub(crate) struct ModelInferResponse {
     #[prost(string, tag = "3")]
     pub id: String,
     #[prost(message, repeated, tag = "5")]
-    pub outputs: Vec<InferTensor>,
+    pub outputs: Vec<TensorDescription>,
     /// One for each output, instead of their contents.
     #[prost(bytes = "bytes", repeated, tag = "6")]
     pub raw_output_contents: Vec<Bytes>,
