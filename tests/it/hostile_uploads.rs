@@ -185,5 +185,5 @@ async fn a_manifest_with_a_mistake_names_the_entry() {
         spec[entry] = value;
         refused(&host, spec, 422, "invalid_manifest", field).await;
     }
-    refused(&host, json!({}), 422, "invalid_manifest", "component").await;
+    refused(&host, json!({}), 422, "invalid_manifest", "models").await;
 }

@@ -287,7 +287,7 @@ mod tests {
         for ticket in tickets {
             drop(ticket);
         }
-        assert_eq!(pool.load(), (0, 0));
+        assert_eq!(pool.load().0, 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use modelet_types::outbound::{OutboundRule, OutboundScheme};
 use modelet_types::{
     Ceiling, Code, ElementType, Problem, RevisionNumber, RevisionSpec, Signature, TensorInfo,
 };
+use prost::Message as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::extract::from_json;
 use crate::listener::{Server, Settings};
+use crate::oip::grpc::{GrpcCodec, ModelInferResponse};
 use crate::oip::{HEADER_LENGTH, RestCodec};
 
 mod app;
@@ -157,6 +159,39 @@ pub fn oip_request(data: &[u8]) {
     }
 }
 
+/// Reads an inference request as gRPC has it.
+///
+/// # Panics
+/// If a refusal names no field, more is read than the limit allows, or the response that it is written into
+/// does not have the tensors that were read.
+pub fn oip_message(data: &[u8]) {
+    let info = |name: &str, element_type| TensorInfo { name: name.into(), element_type, shape: vec![None] };
+    let inputs = vec![info("x", ElementType::F32), info("t", ElementType::Text)];
+    let signature = Signature { outputs: inputs.clone(), inputs };
+    let limits = Limits { tensor_bytes: MAX_TENSOR_BYTES, ..Limits::HIGHEST };
+    let mut codec = GrpcCodec::new("m".parse().expect("it is a name"), RevisionNumber(1));
+    let request = match codec.decode(Bytes::copy_from_slice(data), &signature, &limits) {
+        Ok(request) => request,
+        Err(problem) => {
+            assert!(matches!(problem.code, Code::InvalidInput | Code::RequestTooLarge), "{problem}");
+            assert!(problem.field.is_some_and(|field| !field.is_empty()), "no field");
+            assert!(problem.detail.len() <= data.len() * MAX_GROWTH + 4096, "{} bytes", problem.detail.len());
+            return;
+        }
+    };
+    assert!(
+        request.inputs.len() <= signature.inputs.len() && request.outputs.len() <= signature.outputs.len()
+    );
+    let bytes: usize = request.inputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
+    assert!(bytes as u64 <= MAX_TENSOR_BYTES, "{bytes} bytes of tensors");
+    let written = codec.encode(request.inputs.clone(), &limits).expect("tensors can be written");
+    let read = ModelInferResponse::decode(written.body).expect("it was written");
+    assert_eq!(read.raw_output_contents.len(), request.inputs.len());
+    for (output, (name, tensor)) in read.outputs.iter().zip(&request.inputs) {
+        assert_eq!((&output.name, output.shape.len()), (name, tensor.shape().len()));
+    }
+}
+
 /// What an answer may wait for, in a time that passes at once when everybody waits.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -215,6 +250,11 @@ mod tests {
     #[test]
     fn inference_requests_of_the_corpus() {
         replay("oip_request", oip_request);
+    }
+
+    #[test]
+    fn inference_messages_of_the_corpus() {
+        replay("oip_message", oip_message);
     }
 
     #[test]

@@ -20,7 +20,8 @@ fn every_field_is_documented() {
     let first = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
     let documented: BTreeSet<String> = text.lines().filter_map(first).collect();
 
-    let (model, golden) = ("models.<name>.", "models.<name>.golden.");
+    let model = "models.<name>.";
+    let (batching, golden) = ("models.<name>.batching.", "models.<name>.golden.");
     let mut there = fields("", "");
     for (header, prefix) in [
         ("[limits]", "limits."),
@@ -29,6 +30,7 @@ fn every_field_is_documented() {
         ("[concurrency]", "concurrency."),
         ("[key_value]", "key_value."),
         ("[models.m]", model),
+        ("[models.m.batching]", batching),
         ("[[models.m.golden]]", golden),
     ] {
         there.extend(fields(header, prefix));

@@ -65,7 +65,7 @@ fn names_what_is_wrong() {
         ("BYTES", "[1]", "[1]", "inputs[0].data", "1 is no text"),
         ("FP32", "[1]", "7", "inputs[0].data", "a list"),
         ("FP64", "[126]", "[]", "inputs[0]", "limits.tensor_bytes"),
-        ("FP32", "[9223372036854775807,9]", "[]", "inputs[0]", "more elements than can be counted"),
+        ("FP32", "[9223372036854775807,9]", "[]", "inputs[0].shape", "more elements than can be counted"),
     ] {
         let (at, detail) = wrong(datatype, shape, data);
         assert_eq!(at, field, "{datatype} {shape} {data}: {detail}");
