@@ -128,7 +128,9 @@ mod tests {
             |elements: &str| serde_json::from_str::<TensorLiteral>(&format!(r#"{{"shape":[1],{elements}}}"#));
         for elements in [r#""f16":[65520]"#, r#""bf16":[3.4e38]"#, r#""f32":[3.41e38]"#, r#""f32":[-1e39]"#] {
             let error = read(elements).unwrap_err().to_string();
-            assert!(error.contains("infinite"), "{elements}: {error}");
+            // serde_json itself refuses what no number of the type comes near.
+            let is_refused = ["infinite", "out of range"].iter().any(|reason| error.contains(reason));
+            assert!(is_refused, "{elements}: {error}");
         }
         for elements in [r#""f16":[65504]"#, r#""bf16":[3.38e38]"#, r#""f32":[3.4e38]"#, r#""f64":[1e308]"#] {
             assert!(read(elements).is_ok(), "{elements}");
