@@ -59,7 +59,17 @@ impl Report {
         }
         println!("\n| figure | value | bar |\n|---|---|---|");
         for (key, value) in &self.0 {
-            let prefixes = ["wake_", "fresh_", "languages_", "hello_", "density_", "neighbour_", "siege_"];
+            let prefixes = [
+                "wake_",
+                "fresh_",
+                "languages_",
+                "hello_",
+                "batching_",
+                "embed_",
+                "density_",
+                "neighbour_",
+                "siege_",
+            ];
             let single = prefixes.iter().any(|prefix| key.starts_with(prefix)) || key.contains("ratio");
             if (single && key != "wake_samples") || key.ends_with("_foreign_cores") {
                 println!("| `{key}` | {value} | {} |", bars::bar_of(key).unwrap_or_default());
