@@ -34,8 +34,13 @@ fn tokens() -> Vec<u8> {
     model(&graph(&nodes, &[value("tokens", I64, &[-1, -1])], &[value("y", F32, &[-1, 2])], &weights))
 }
 
+/// However quick the worker is, what is sent at once waits for each other.
+fn together() -> Batching {
+    Batching { max_queue_delay_us: 200_000, ..Batching::default() }
+}
+
 fn pad() -> Batching {
-    Batching { pad: [("tokens".to_owned(), 0)].into(), ..Batching::default() }
+    Batching { pad: [("tokens".to_owned(), 0)].into(), ..together() }
 }
 
 fn sum_of(tokens: &[i64]) -> [f32; 2] {
@@ -48,7 +53,7 @@ async fn what_waits_together_runs_together_and_each_gets_its_own_rows() {
     for backend in BOTH {
         let service = service();
         let file = models::affine();
-        let session = session(&service, service.key(backend, &file), &file, Batching::default()).await;
+        let session = session(&service, service.key(backend, &file), &file, together()).await;
         // From one row to three, so that parts are of different sizes.
         let calls = (0..40_usize).map(|index| {
             let rows: Vec<f32> = (0..2 * (1 + index % 3)).map(|n| (index * 10 + n) as f32).collect();
@@ -113,6 +118,7 @@ async fn what_is_wrong_with_one_of_them_is_its_own() {
             }
         });
         futures::future::join_all(calls).await;
+        assert!(service.inference.stats().failed_runs > 0);
     }
 }
 
@@ -121,8 +127,7 @@ async fn who_leaves_takes_nothing_from_the_others() {
     let service = service();
     let file = models::affine();
     let key = service.key(modelet_inference::BackendId::Onnxruntime, &file);
-    let batching = Batching { max_queue_delay_us: 200_000, ..Batching::default() };
-    let session = session(&service, key, &file, batching).await;
+    let session = session(&service, key, &file, together()).await;
     let ask = |value: f32| {
         let session = Arc::clone(&session);
         tokio::spawn(async move { run(&session, &[("x", tensor(&[1, 2], &[value, 0.0]))]).await })
