@@ -1,49 +1,26 @@
-"""Calls the digits model, deployed without a handler as `digits`, with Triton's own clients over gRPC.
+"""Calls the digits model with Triton's own clients over gRPC.
 
     oip_grpc.py HOST:PORT EXPECTED
 
-EXPECTED is examples/digits/expected.json: images with what ONNX Runtime answers for them. Ends with an
-error if anything differs from what a Triton server would do.
+Ends with an error if anything differs from what a Triton server would do; see digits.py.
 """
 
 import asyncio
-import json
 import queue
-import sys
 
 import grpc
 import numpy
 import tritonclient.grpc
 import tritonclient.grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import InferenceServerException
 
-ADDRESS, EXPECTED = sys.argv[1:]
-MODEL = "digits"
-RECORDING = json.load(open(EXPECTED))
-IMAGES = numpy.array([case["pixels"] for case in RECORDING["cases"]], dtype=numpy.float32) / 16
-ANSWERS = numpy.array([case["probabilities"] for case in RECORDING["cases"]], dtype=numpy.float32)
+from digits import ADDRESS, ANSWERS, IMAGES, MODEL, check, close, refused
 
 
 def inputs(images):
     tensor = tritonclient.grpc.InferInput("input", images.shape, "FP32")
     tensor.set_data_from_numpy(images)
     return [tensor]
-
-
-def check(result, first, count):
-    found = result.as_numpy("probabilities")
-    assert found.dtype == numpy.float32 and found.shape == (count, 10), found
-    numpy.testing.assert_allclose(found, ANSWERS[first : first + count], atol=RECORDING["tolerance"])
-
-
-def refused(call, status, text):
-    try:
-        call()
-    except InferenceServerException as error:
-        assert error.status() == f"StatusCode.{status}" and text in error.message(), error
-    else:
-        raise AssertionError(f"not refused: {text}")
 
 
 def describes_itself(client):
@@ -87,17 +64,17 @@ def infers_from_typed_contents():
         tensor.contents.fp32_contents.extend(IMAGES[0].tolist())
         response, call = stub.ModelInfer.with_call(request)
         found = numpy.frombuffer(response.raw_output_contents[0], dtype=numpy.float32)
-        numpy.testing.assert_allclose(found, ANSWERS[0], atol=RECORDING["tolerance"])
+        close(found, ANSWERS[0])
         metadata = dict(call.initial_metadata())
         assert metadata["modelet-revision"] == "1" and metadata["modelet-invocation-id"], metadata
 
 
 def refuses(client):
-    refused(lambda: client.infer("nobody", inputs(IMAGES)), "NOT_FOUND", "nobody")
-    refused(lambda: client.infer(MODEL, inputs(IMAGES), model_version="7"), "NOT_FOUND", "revision 7")
-    refused(lambda: client.infer(MODEL, inputs(IMAGES[:, :3])), "INVALID_ARGUMENT", "shape")
-    refused(lambda: client.get_model_config(MODEL), "UNIMPLEMENTED", "ModelConfig")
-    refused(lambda: client.load_model("nobody"), "NOT_FOUND", "nobody")
+    refused(lambda: client.infer("nobody", inputs(IMAGES)), "StatusCode.NOT_FOUND", "nobody")
+    refused(lambda: client.infer(MODEL, inputs(IMAGES), model_version="7"), "StatusCode.NOT_FOUND", "revision 7")
+    refused(lambda: client.infer(MODEL, inputs(IMAGES[:, :3])), "StatusCode.INVALID_ARGUMENT", "shape")
+    refused(lambda: client.get_model_config(MODEL), "StatusCode.UNIMPLEMENTED", "ModelConfig")
+    refused(lambda: client.load_model("nobody"), "StatusCode.NOT_FOUND", "nobody")
 
 
 def loads(client):

@@ -1,25 +1,17 @@
-"""Calls the digits model, deployed without a handler as `digits`, with Triton's own clients over HTTP.
+"""Calls the digits model with Triton's own clients over HTTP.
 
     oip_http.py HOST:PORT EXPECTED
 
-EXPECTED is examples/digits/expected.json: images with what ONNX Runtime answers for them. Ends with an
-error if anything differs from what a Triton server would do.
+Ends with an error if anything differs from what a Triton server would do; see digits.py.
 """
 
 import asyncio
-import json
-import sys
 
 import numpy
 import tritonclient.http
 import tritonclient.http.aio
-from tritonclient.utils import InferenceServerException
 
-ADDRESS, EXPECTED = sys.argv[1:]
-MODEL = "digits"
-RECORDING = json.load(open(EXPECTED))
-IMAGES = numpy.array([case["pixels"] for case in RECORDING["cases"]], dtype=numpy.float32) / 16
-ANSWERS = numpy.array([case["probabilities"] for case in RECORDING["cases"]], dtype=numpy.float32)
+from digits import ADDRESS, IMAGES, MODEL, check, refused
 
 
 def inputs(module, images, binary=True):
@@ -30,21 +22,6 @@ def inputs(module, images, binary=True):
 
 def outputs(module, binary):
     return [module.InferRequestedOutput("probabilities", binary_data=binary)]
-
-
-def check(result, first, count):
-    found = result.as_numpy("probabilities")
-    assert found.dtype == numpy.float32 and found.shape == (count, 10), found
-    numpy.testing.assert_allclose(found, ANSWERS[first : first + count], atol=RECORDING["tolerance"])
-
-
-def refused(call, status, text):
-    try:
-        call()
-    except InferenceServerException as error:
-        assert error.status() == status and text in error.message(), (error.status(), error.message())
-    else:
-        raise AssertionError(f"not refused: {text}")
 
 
 def describes_itself(client):

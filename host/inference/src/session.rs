@@ -157,12 +157,12 @@ impl Session {
         let (place, rows_waiting) = self.queue.push(run, self.settings.queue).inspect_err(|_| {
             self.settings.counters.overloaded.fetch_add(1, Ordering::Relaxed);
         })?;
-        let mut waiting = Caller { session: self, place, ticket: None, control, progress };
-        let served = self.served(&mut waiting, rows_waiting, receiver);
+        let mut caller = Caller { session: self, place, ticket: None, control, progress };
+        let served = self.served(&mut caller, rows_waiting, receiver);
         match tokio::time::timeout_at(deadline.into(), served).await {
             Ok(result) => result,
             Err(_) => {
-                waiting.control.expire();
+                caller.control.expire();
                 Err(InferenceError::DeadlineExceeded)
             }
         }
@@ -171,7 +171,7 @@ impl Session {
     /// Waits until the run at hand has been served.
     async fn served(
         self: &Arc<Self>,
-        waiting: &mut Caller<'_>,
+        caller: &mut Caller<'_>,
         rows_waiting: u64,
         mut result: oneshot::Receiver<Served>,
     ) -> Served {
@@ -190,8 +190,8 @@ impl Session {
         }
         // Each run that waits has a job of its own, which goes on until that run is served: so none is
         // forgotten, whichever come first and whoever leaves.
-        if self.queue.contains(waiting.place) {
-            waiting.ticket = Some(self.submit(waiting.place)?);
+        if self.queue.contains(caller.place) {
+            caller.ticket = Some(self.submit(caller.place)?);
         }
         ended(result.await)
     }
@@ -226,53 +226,53 @@ impl Session {
         if batch.len() > 1 {
             batch = self.serve_together(batch);
         }
-        for waiter in batch {
+        for queued in batch {
             self.settings.counters.single_runs.fetch_add(1, Ordering::Relaxed);
-            let queue_time = waiter.submitted.elapsed();
-            let result = self.run_here(&waiter.plan, &waiter.control);
-            let result = result.map(|run| self.output(&waiter.plan, run, queue_time));
-            self.end(waiter, result);
+            let queue_time = queued.submitted.elapsed();
+            let result = self.run_here(&queued.plan, &queued.control);
+            let result = result.map(|run| self.output(&queued.plan, run, queue_time));
+            self.end(queued, result);
         }
     }
 
     /// Runs several at once, and gives back those that this did not serve: if the run fails, each is to run
     /// alone, so that what is wrong with one of them is its own.
     fn serve_together(&self, batch: Vec<QueuedRun>) -> Vec<QueuedRun> {
-        let plans: Vec<&Plan> = batch.iter().map(|waiter| &waiter.plan).collect();
+        let plans: Vec<&Plan> = batch.iter().map(|queued| &queued.plan).collect();
         let Some(plan) = self.settings.rule.as_ref().and_then(|rule| rule.concat(&plans)) else {
             return batch;
         };
-        let queue_times: Vec<_> = batch.iter().map(|waiter| waiter.submitted.elapsed()).collect();
-        let controls: Vec<&Control> = batch.iter().map(|waiter| &*waiter.control).collect();
+        let queue_times: Vec<_> = batch.iter().map(|queued| queued.submitted.elapsed()).collect();
+        let controls: Vec<&Control> = batch.iter().map(|queued| &*queued.control).collect();
         let Ok(run) = batch::together(&controls, |control| self.run_here(&plan, control)) else {
             return batch;
         };
-        let all = batch.iter().map(|waiter| waiter.rows).sum();
-        let bytes = batch.iter().map(|waiter| batch::bytes_of(&waiter.plan)).sum();
+        let all = batch.iter().map(|queued| queued.rows).sum();
+        let bytes = batch.iter().map(|queued| batch::bytes_of(&queued.plan)).sum();
         let mut first = 0;
-        let parts = batch.iter().map(|waiter| {
-            let range = first..first + waiter.rows;
+        let parts = batch.iter().map(|queued| {
+            let range = first..first + queued.rows;
             first = range.end;
-            let share = Share { of: batch::bytes_of(&waiter.plan), in_all: bytes };
+            let share = Share { of: batch::bytes_of(&queued.plan), in_all: bytes };
             batch::part(&run, range, all, share)
         });
         let Ok(parts) = parts.collect::<Result<Vec<_>, _>>() else { return batch };
         let counters = &self.settings.counters;
         counters.batches.fetch_add(1, Ordering::Relaxed);
         counters.batched_runs.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        for ((waiter, part), queue_time) in batch.into_iter().zip(parts).zip(queue_times) {
-            let output = self.output(&waiter.plan, part, queue_time);
-            self.end(waiter, Ok(output));
+        for ((queued, part), queue_time) in batch.into_iter().zip(parts).zip(queue_times) {
+            let output = self.output(&queued.plan, part, queue_time);
+            self.end(queued, Ok(output));
         }
         Vec::new()
     }
 
-    fn end(&self, waiter: QueuedRun, result: Served) {
-        if waiter.progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
+    fn end(&self, queued: QueuedRun, result: Served) {
+        if queued.progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
             self.settings.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
         // Nobody to send to is the caller having left, and then there is no more to do.
-        _ = waiter.sender.send(result);
+        _ = queued.sender.send(result);
     }
 
     /// Runs on the calling thread.

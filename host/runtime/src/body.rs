@@ -82,6 +82,7 @@ pub(crate) async fn gather<B>(body: B, bounds: Bounds, budget: &BodyBudget) -> R
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
+    bounds.check_announced(&body)?;
     let mut body = pin!(body);
     let began = Instant::now();
     let mut claim = Claim::default();

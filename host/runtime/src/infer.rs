@@ -22,7 +22,7 @@ use crate::revision::Revision;
 use crate::routing::Routed;
 
 /// From here on, reading or writing a body takes long enough to hold up the connections of its thread.
-const LARGE_BYTES: usize = 64 << 10;
+pub const LARGE_BODY_BYTES: usize = 64 << 10;
 
 /// One call in tensors. `B` is the request's body, not yet read.
 pub struct TensorCall<B> {
@@ -140,7 +140,6 @@ impl Runtime {
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
         let bounds = Bounds { limit, idle_timeout: self.config.body_idle_timeout };
-        bounds.check_announced(&body)?;
         let (bytes, memory) = body::gather(body, bounds, &self.body_budget).await?;
         Ok(ArrivedBody { bytes, memory })
     }
@@ -193,7 +192,7 @@ impl Runtime {
                 (bytes, memory)
             }
         };
-        let is_large = codec.is_compressed() || body.len() > LARGE_BYTES;
+        let is_large = codec.is_compressed() || body.len() > LARGE_BODY_BYTES;
         if codec.is_compressed() {
             // What it becomes is not known before; no more than this.
             let more = limits.request_body_bytes.saturating_sub(body.len() as u64);
@@ -222,7 +221,8 @@ impl Runtime {
 
         // Handle. Waking does not count, but whoever calls may wait for less.
         let deadline = Instant::now() + limits.wall_time();
-        let deadline = timeout.map_or(deadline, |timeout| deadline.min(began + timeout));
+        let patience = timeout.and_then(|timeout| began.checked_add(timeout));
+        let deadline = patience.map_or(deadline, |end| deadline.min(end));
         let request = RunRequest { inputs: request.inputs, outputs: request.outputs, deadline };
         let run = revision.models.run_only(request).await?;
         // The host's copies of the request are gone by now.
@@ -230,7 +230,7 @@ impl Runtime {
         account.meter.add_inference(run.cpu_time, run.inline);
         let bytes: usize = run.outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
         check_size("outputs have", bytes, limits.tensor_bytes, "tensor_bytes")?;
-        let encoding = off_the_loop(bytes > LARGE_BYTES, move || {
+        let encoding = off_the_loop(bytes > LARGE_BODY_BYTES, move || {
             let encoded = codec.encode(run.outputs, &limits)?;
             check_size(
                 "response has",

@@ -138,9 +138,7 @@ impl Runtime {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let bounds = self.bounds(revision);
-        bounds.check_announced(&body)?;
-        let (bytes, memory) = body::gather(body, bounds, &self.body_budget).await?;
+        let (bytes, memory) = body::gather(body, self.bounds(revision), &self.body_budget).await?;
         account.request_bytes.store(bytes.len() as u64, Relaxed);
         Ok((bytes, memory))
     }

@@ -29,7 +29,7 @@ mod testing;
 
 pub use answer::{Answer, AnswerBody, Reply};
 pub use call::Call;
-pub use infer::{ArrivedBody, Encoded, TensorBody, TensorCall, TensorCodec, TensorRequest};
+pub use infer::{ArrivedBody, Encoded, LARGE_BODY_BYTES, TensorBody, TensorCall, TensorCodec, TensorRequest};
 pub use revision::{ModelRow, RevisionRow};
 pub use routing::{RouteRow, Routed};
 pub use runtime::{Runtime, RuntimeConfig};

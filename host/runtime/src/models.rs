@@ -94,10 +94,7 @@ impl RevisionModels {
         // Loaded already, unless that failed or it has been unloaded since.
         let session = tokio::time::timeout_at(request.deadline.into(), binding.session(&self.inference));
         let session = session.await.map_err(|_| InferenceError::DeadlineExceeded)??;
-        let began = Instant::now();
-        let run = session.run(request).await?;
-        binding.metrics.record(began.elapsed());
-        Ok(run)
+        binding.run(&session, request).await
     }
 
     /// What a handler is given for one invocation.
@@ -110,6 +107,14 @@ impl Binding {
     /// What runs it, and its inputs and outputs, loaded or not.
     pub(crate) fn described(&self) -> (BackendId, &Signature) {
         (self.key.backend, &self.signature)
+    }
+
+    /// Runs the model in its session.
+    async fn run(&self, session: &Arc<Session>, request: RunRequest) -> Result<RunOutput, InferenceError> {
+        let began = Instant::now();
+        let run = session.run(request).await?;
+        self.metrics.record(began.elapsed());
+        Ok(run)
     }
 
     async fn session(&self, inference: &Inference) -> Result<Arc<Session>, InferenceError> {
@@ -166,10 +171,8 @@ impl Model for InvocationModel {
         outputs: Vec<String>,
     ) -> BoxFuture<'static, Result<Inferred, InferError>> {
         async move {
-            let began = Instant::now();
             let request = RunRequest { inputs, outputs, deadline: self.deadline };
-            let run = self.session.run(request).await.map_err(infer_error)?;
-            self.binding.metrics.record(began.elapsed());
+            let run = self.binding.run(&self.session, request).await.map_err(infer_error)?;
             Ok(Inferred { outputs: run.outputs, cpu_time: run.cpu_time, inline: run.inline })
         }
         .boxed()

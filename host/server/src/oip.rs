@@ -64,6 +64,11 @@ fn element_type_of(datatype: &str, field: &str) -> Result<ElementType, Problem> 
     })
 }
 
+/// A dimension, as the protocol's messages have it.
+fn dim_of(dim: usize) -> i64 {
+    i64::try_from(dim).unwrap_or(i64::MAX)
+}
+
 /// The shape of the input at `field`.
 fn shape_of(shape: &[i64], field: &str) -> Result<Vec<usize>, Problem> {
     let dim = |&dim: &i64| {
@@ -99,7 +104,7 @@ pub(crate) struct TensorMetadata {
 
 impl From<&TensorInfo> for TensorMetadata {
     fn from(info: &TensorInfo) -> Self {
-        let dim = |dim: &Option<usize>| dim.map_or(-1, |dim| i64::try_from(dim).unwrap_or(i64::MAX));
+        let dim = |dim: &Option<usize>| dim.map_or(-1, dim_of);
         Self {
             name: info.name.clone(),
             datatype: datatype(info.element_type),

@@ -30,8 +30,8 @@ fn serve(modelet: &Path, address: SocketAddr, data: &Path) -> Command {
     command
 }
 
-/// Deploys an example, or another project, as `function`, with `settings` put over its manifest, and returns the path at
-/// which it answers.
+/// Deploys an example, or another project, as `function`, with `settings` put over its manifest, and returns
+/// the path at which it answers.
 pub fn deploy(
     host: &Server,
     project: impl AsRef<Path>,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use modelet_types::tensor::extent;
 use modelet_types::{Signature, Tensor};
 
 use crate::InferenceError;
@@ -53,8 +54,8 @@ impl Plan {
                 return Err(InferenceError::InvalidInput(mismatch));
             }
             // A model may make something of the dimensions that are left.
-            let extent = tensor.shape().iter().try_fold(1_usize, |all, &dim| all.checked_mul(dim.max(1)));
-            if tensor.is_empty() && extent.is_none_or(|extent| extent > MAX_EMPTY_EXTENT) {
+            let is_small = extent(tensor.shape()).is_ok_and(|extent| extent <= MAX_EMPTY_EXTENT);
+            if tensor.is_empty() && !is_small {
                 let shape = tensor.shape();
                 return Err(invalid(format!("input {} has no elements, and shape {shape:?}", quote(&name))));
             }

@@ -8,8 +8,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use modelet_engine::Failure;
-use modelet_runtime::{Answer, Routed, TensorBody, TensorCall};
-use modelet_types::{Code, FunctionName, Problem, TenantName};
+use modelet_runtime::{Answer, Routed, TensorBody, TensorCall, TensorCodec};
+use modelet_types::{Code, FunctionName, Problem, RevisionNumber, TenantName};
 use serde::Serialize;
 
 use crate::context::{Context, function_name};
@@ -175,23 +175,41 @@ async fn answer(context: &Context, routed: Routed, ask: Ask, request: Request) -
 
 /// Answers a call of the model that it was routed to, or says why it was not.
 async fn infer(context: &Context, routed: Result<Routed, Problem>, request: Request) -> Response {
-    let routed = routed.and_then(|routed| model_of(&routed).map(drop).map(|()| routed));
-    let answer = match routed {
-        Ok(routed) => {
-            let (parts, body): (_, Body) = request.into_parts();
-            let codec = RestCodec::new(routed.function().clone(), routed.revision(), parts.headers);
-            let call = TensorCall { body: TensorBody::Coming(body), timeout: None };
-            context.runtime.infer(routed, call, codec).await
-        }
-        Err(problem) => Answer::refused(problem),
-    };
+    let (parts, body) = request.into_parts();
+    let call = TensorCall { body: TensorBody::Coming(body), timeout: None };
+    let codec = |model, version| RestCodec::new(model, version, parts.headers);
+    let answer = call_model(context, routed, call, codec).await;
     let mut response = match answer.result {
         Ok(reply) => invoke::response(reply),
-        Err(Failure::Host(problem)) => oip::error(&problem),
-        Err(Failure::Handler(error)) => oip::error(&Problem::new(Code::HandlerError, error.detail)),
+        Err(failure) => oip::error(&problem_of(failure)),
     };
     describe(response.headers_mut(), answer.invocation, answer.revision, answer.wake);
     response
+}
+
+/// Calls the model that a request was routed to, in a protocol whose codec for it `codec` makes; or says why
+/// it was not routed to one.
+pub(super) async fn call_model<C: TensorCodec>(
+    context: &Context,
+    routed: Result<Routed, Problem>,
+    call: TensorCall<Body>,
+    codec: impl FnOnce(FunctionName, RevisionNumber) -> C,
+) -> Answer {
+    match routed.and_then(|routed| model_of(&routed).map(drop).map(|()| routed)) {
+        Ok(routed) => {
+            let codec = codec(routed.function().clone(), routed.revision());
+            context.runtime.infer(routed, call, codec).await
+        }
+        Err(problem) => Answer::refused(problem),
+    }
+}
+
+/// Why there is no answer, whoever says so.
+pub(super) fn problem_of(failure: Failure) -> Problem {
+    match failure {
+        Failure::Host(problem) => problem,
+        Failure::Handler(error) => Problem::new(Code::HandlerError, error.detail),
+    }
 }
 
 /// The model of a function without a handler.

@@ -8,9 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::Full;
-use modelet_engine::Failure;
-use modelet_runtime::{Answer, AnswerBody, ArrivedBody, TensorBody, TensorCall};
-use modelet_types::{Code, Problem};
+use modelet_runtime::{Answer, AnswerBody, ArrivedBody, LARGE_BODY_BYTES, TensorBody, TensorCall};
+use modelet_types::Problem;
 use prost::Message;
 use tonic::Status;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
@@ -20,9 +19,8 @@ use crate::context::Context;
 use crate::controllers::invoke::describe;
 use crate::controllers::oip;
 use crate::oip::grpc::{
-    Empty, GrpcCodec, LiveResponse, ModelIndex, ModelInferAddress, ModelMetadataResponse, ModelRequest,
-    RawCodec, ReadyResponse, RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse,
-    ServerMetadataResponse, status,
+    Empty, GrpcCodec, LiveResponse, ModelIndex, ModelMetadataResponse, ModelRequest, RawCodec, ReadyResponse,
+    RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse, ServerMetadataResponse, status,
 };
 
 /// The most bytes of a message, since it is received before it is known whose it is.
@@ -30,9 +28,6 @@ const MAX_MESSAGE_BYTES: u64 = 64 << 20;
 
 /// The most bytes of a message that is not for inference.
 const MAX_QUESTION_BYTES: u64 = 64 << 10;
-
-/// From here on, reading a message takes long enough to hold up the connections of its thread.
-const LARGE_BYTES: usize = 64 << 10;
 
 /// Bytes before a message that say how long it is (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: u64 = 5;
@@ -139,22 +134,15 @@ async fn ask<Q: Message + Default, A: Message>(
 async fn infer(context: &Context, request: Request) -> Response {
     let timeout = timeout_of(request.headers());
     unary(context, request, MAX_MESSAGE_BYTES, async |body| {
-        let ModelInferAddress { model_name, model_version } = address_of(body.bytes.clone()).await?;
-        let routed = oip::find(context, &context.tenant(), &model_name, version_of(&model_version));
-        let answer = match routed.and_then(|routed| oip::model_of(&routed).map(drop).map(|()| routed)) {
-            Ok(routed) => {
-                let codec = GrpcCodec::new(routed.function().clone(), routed.revision());
-                let call = TensorCall { body: TensorBody::<Body>::Arrived(body), timeout };
-                context.runtime.infer(routed, call, codec).await
-            }
-            Err(problem) => Answer::refused(problem),
-        };
+        let ModelRequest { name, version } = address_of(body.bytes.clone()).await?;
+        let routed = oip::find(context, &context.tenant(), &name, version_of(&version));
+        let call = TensorCall { body: TensorBody::Arrived(body), timeout };
+        let answer = oip::call_model(context, routed, call, GrpcCodec::new).await;
         let Answer { invocation, revision, wake, result } = answer;
         let mut response = match result.map(|reply| reply.body) {
             Ok(AnswerBody::Bytes(bytes)) => Ok(tonic::Response::new(bytes)),
             Ok(AnswerBody::Stream(_)) => Err(Status::internal("a model alone does not stream")),
-            Err(Failure::Host(problem)) => Err(status(&problem)),
-            Err(Failure::Handler(error)) => Err(status(&Problem::new(Code::HandlerError, error.detail))),
+            Err(failure) => Err(status(&oip::problem_of(failure))),
         };
         let metadata = match &mut response {
             Ok(response) => response.metadata_mut(),
@@ -174,25 +162,28 @@ async fn infer(context: &Context, request: Request) -> Response {
 }
 
 /// Reads whose message it is, past all else that stands in it.
-async fn address_of(message: Bytes) -> Result<ModelInferAddress, Status> {
+async fn address_of(message: Bytes) -> Result<ModelRequest, Status> {
     let read = |message: Bytes| {
-        ModelInferAddress::decode(message).map_err(|error| Status::invalid_argument(error.to_string()))
+        ModelRequest::decode(message).map_err(|error| Status::invalid_argument(error.to_string()))
     };
-    if message.len() <= LARGE_BYTES {
+    if message.len() <= LARGE_BODY_BYTES {
         return read(message);
     }
     let reading = tokio::task::spawn_blocking(move || read(message));
     reading.await.map_err(|error| Status::internal(format!("reading the message failed: {error}")))?
 }
 
+/// The most digits of a timeout.
+const MAX_TIMEOUT_DIGITS: usize = 8;
+
 /// How long the caller waits, if it says (gRPC over HTTP/2, "Timeout").
 fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok()?;
+    let number: u64 = number.parse().ok().filter(|_| number.len() <= MAX_TIMEOUT_DIGITS)?;
     Some(match unit {
-        "H" => Duration::from_secs(number.saturating_mul(3600)),
-        "M" => Duration::from_secs(number.saturating_mul(60)),
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
         "S" => Duration::from_secs(number),
         "m" => Duration::from_millis(number),
         "u" => Duration::from_micros(number),
@@ -256,7 +247,8 @@ mod tests {
         };
         assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
         assert_eq!(timeout("2H"), Some(Duration::from_secs(7200)));
-        for text in ["", "m", "1", "1x", "-1S"] {
+        assert!(timeout("99999999H").is_some());
+        for text in ["", "m", "1", "1x", "-1S", "999999999H"] {
             assert_eq!(timeout(text), None, "{text}");
         }
     }

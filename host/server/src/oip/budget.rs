@@ -1,6 +1,6 @@
 //! The bytes that the inputs of one request may take together.
 
-use modelet_types::tensor::element_count;
+use modelet_types::tensor::extent;
 use modelet_types::{Code, ElementType, Problem, Tensor};
 
 /// What is left of them.
@@ -26,8 +26,7 @@ impl TensorBudget {
         make: impl FnOnce() -> Result<Tensor, Problem>,
     ) -> Result<Tensor, Problem> {
         // A shape without elements counts as if it had some: a model may make something of the rest of it.
-        let extent: Vec<usize> = shape.iter().map(|&dim| dim.max(1)).collect();
-        let count = element_count(&extent).map_err(|error| {
+        let count = extent(shape).map_err(|error| {
             Problem::new(Code::InvalidInput, error.to_string()).at(format!("{field}.shape"))
         })?;
         let each = element_type.size_bytes().unwrap_or(size_of::<Box<str>>());

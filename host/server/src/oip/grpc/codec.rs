@@ -13,7 +13,7 @@ use super::message::{
     TensorDescription,
 };
 use crate::oip::budget::TensorBudget;
-use crate::oip::{binary, datatype, element_type_of, extension_refused, shape_of};
+use crate::oip::{binary, datatype, dim_of, element_type_of, extension_refused, shape_of};
 
 /// The protocol over gRPC, for one request to a model.
 pub(crate) struct GrpcCodec {
@@ -91,7 +91,7 @@ fn described(name: &str, tensor: &Tensor) -> TensorDescription {
     TensorDescription {
         name: name.to_owned(),
         datatype: datatype(tensor.element_type()).to_owned(),
-        shape: tensor.shape().iter().map(|&dim| i64::try_from(dim).unwrap_or(i64::MAX)).collect(),
+        shape: tensor.shape().iter().map(|&dim| dim_of(dim)).collect(),
     }
 }
 

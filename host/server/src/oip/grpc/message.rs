@@ -30,7 +30,8 @@ pub(crate) struct ServerMetadataResponse {
     pub extensions: Vec<String>,
 }
 
-/// A question about a model: whether it is ready, or what it is.
+/// A question about a model: whether it is ready, or what it is. And what of a request for inference says
+/// whose it is, which is read before the rest, without memory for that: its first fields are the same.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelRequest {
     #[prost(string, tag = "1")]
@@ -63,15 +64,6 @@ pub(crate) struct TensorDescription {
     pub datatype: String,
     #[prost(int64, repeated, tag = "3")]
     pub shape: Vec<i64>,
-}
-
-/// What of a request for inference says whose it is: read before the rest, without memory for that.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct ModelInferAddress {
-    #[prost(string, tag = "1")]
-    pub model_name: String,
-    #[prost(string, tag = "2")]
-    pub model_version: String,
 }
 
 /// A request for inference, without its address. What is in it stays bytes until it is known how much of it
