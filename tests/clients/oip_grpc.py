@@ -14,7 +14,7 @@ import tritonclient.grpc
 import tritonclient.grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from digits import ADDRESS, ANSWERS, IMAGES, MODEL, check, close, refused
+from digits import ADDRESS, ANSWERS, AUTHORIZATION, IMAGES, MODEL, check, close, refused, with_key
 
 
 def inputs(images):
@@ -62,7 +62,7 @@ def infers_from_typed_contents():
         request = service_pb2.ModelInferRequest(model_name=MODEL)
         tensor = request.inputs.add(name="input", datatype="FP32", shape=[1, 64])
         tensor.contents.fp32_contents.extend(IMAGES[0].tolist())
-        response, call = stub.ModelInfer.with_call(request)
+        response, call = stub.ModelInfer.with_call(request, metadata=[("authorization", AUTHORIZATION)])
         found = numpy.frombuffer(response.raw_output_contents[0], dtype=numpy.float32)
         close(found, ANSWERS[0])
         metadata = dict(call.initial_metadata())
@@ -87,13 +87,24 @@ def loads(client):
 
 async def infers_side_by_side():
     async with tritonclient.grpc.aio.InferenceServerClient(ADDRESS) as client:
+        with_key(client)
         assert await client.is_model_ready(MODEL)
         calls = [client.infer(MODEL, inputs(IMAGES[i : i + 1])) for i in range(len(IMAGES))]
         for i, result in enumerate(await asyncio.gather(*calls)):
             check(result, i, 1)
 
 
+def asks_for_a_key():
+    with tritonclient.grpc.InferenceServerClient(ADDRESS) as client:
+        assert client.is_server_live() and client.is_server_ready()
+        refused(lambda: client.infer(MODEL, inputs(IMAGES)), "StatusCode.UNAUTHENTICATED", "needs a key")
+        refused(lambda: client.is_model_ready(MODEL), "StatusCode.UNAUTHENTICATED", "needs a key")
+        refused(lambda: client.get_server_metadata(), "StatusCode.UNAUTHENTICATED", "needs a key")
+
+
+asks_for_a_key()
 with tritonclient.grpc.InferenceServerClient(ADDRESS) as client:
+    with_key(client)
     describes_itself(client)
     infers(client)
     refuses(client)

@@ -11,7 +11,7 @@ import numpy
 import tritonclient.http
 import tritonclient.http.aio
 
-from digits import ADDRESS, IMAGES, MODEL, check, refused
+from digits import ADDRESS, IMAGES, MODEL, check, refused, with_key
 
 
 def inputs(module, images, binary=True):
@@ -86,13 +86,23 @@ def loads(client):
 async def infers_side_by_side():
     module = tritonclient.http.aio
     async with module.InferenceServerClient(ADDRESS) as client:
+        with_key(client)
         assert await client.is_model_ready(MODEL)
         calls = [client.infer(MODEL, inputs(module, IMAGES[i : i + 1])) for i in range(len(IMAGES))]
         for i, result in enumerate(await asyncio.gather(*calls)):
             check(result, i, 1)
 
 
+def asks_for_a_key():
+    with tritonclient.http.InferenceServerClient(ADDRESS) as client:
+        assert client.is_server_live() and client.is_server_ready() and not client.is_model_ready(MODEL)
+        refused(lambda: client.infer(MODEL, inputs(tritonclient.http, IMAGES)), "401", "needs a key")
+        refused(lambda: client.get_server_metadata(), "401", "needs a key")
+
+
+asks_for_a_key()
 with tritonclient.http.InferenceServerClient(ADDRESS, concurrency=8) as client:
+    with_key(client)
     describes_itself(client)
     infers(client)
     refuses(client)

@@ -175,6 +175,7 @@ async fn client(script: &str, host: &Api) {
         .arg(repository().join("tests/clients").join(script))
         .arg(address)
         .arg(repository().join("examples/digits/expected.json"))
+        .env("MODELET_KEY", host.key())
         .stdin(Stdio::null())
         .output()
         .await

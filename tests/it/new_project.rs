@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{TestHost, target_dir};
+use crate::support::{Api, TestHost, target_dir};
 
 fn modelet() -> PathBuf {
     let binary = target_dir().join("debug/modelet");
@@ -17,11 +17,12 @@ fn modelet() -> PathBuf {
 }
 
 /// Runs the binary in `folder` and gives what it printed.
-async fn run(folder: &Path, host: &str, arguments: &[&str]) -> String {
+async fn run(folder: &Path, host: &Api, arguments: &[&str]) -> String {
     let output = Command::new(modelet())
         .args(arguments)
         .current_dir(folder)
-        .env("MODELET_HOST", host)
+        .env("MODELET_HOST", host.base())
+        .env("MODELET_KEY", host.key())
         // Dependencies are built once for all runs, as cargo would do for a person. The project's
         // own `target` folder is where it looks for the component.
         .env_remove("CARGO_TARGET_DIR")
@@ -43,22 +44,21 @@ async fn run(folder: &Path, host: &str, arguments: &[&str]) -> String {
 async fn from_nothing_to_an_answer(language: &str) {
     let host = TestHost::start().await;
     let folder = TempDir::new().unwrap();
-    run(folder.path(), host.base(), &["new", "flowers", "--lang", language]).await;
+    run(folder.path(), &host, &["new", "flowers", "--lang", language]).await;
     let project = folder.path().join("flowers");
-    run(&project, host.base(), &["build"]).await;
-    run(&project, host.base(), &["test"]).await;
+    run(&project, &host, &["build"]).await;
+    run(&project, &host, &["test"]).await;
     // Built just before; another build would make the same.
     let deploy: &[&str] = match language {
         "rust" => &["deploy", "--json"],
         _ => &["deploy", "--json", "--no-build"],
     };
-    let deployed: Value =
-        serde_json::from_str(&run(&project, host.base(), deploy).await).expect("--json is JSON");
+    let deployed: Value = serde_json::from_str(&run(&project, &host, deploy).await).expect("--json is JSON");
     assert_eq!(deployed["revision"], 1, "{deployed}");
 
     let request = std::fs::read_to_string(project.join("requests/setosa.json")).unwrap();
     let answer = host.call("flowers", "/", request.clone()).await.expect(200);
-    let invoked = run(&project, host.base(), &["invoke", "flowers", "--data", &request]).await;
+    let invoked = run(&project, &host, &["invoke", "flowers", "--data", &request]).await;
     assert_eq!(serde_json::from_str::<Value>(&invoked).unwrap(), answer.json());
     assert_eq!(answer.json()["species"], "setosa", "{answer:?}");
     let confidence = answer.json()["confidence"].as_f64().unwrap();

@@ -90,7 +90,9 @@ async fn secrets_are_listed_by_name_and_go_with_their_function() {
     let host = TestHost::start().await;
     host.get("/api/v1/functions/f/secrets").await.problem(404, "not_found", Some("function"));
     let answer = set(&host, "f", "api-key", VALUE).await.expect(200).json();
-    assert_eq!((&answer["name"], &answer["set_by"]), (&json!("api-key"), &json!("local")));
+    let by = host.get("/api/v1/identity").await.expect(200).json()["actor"].clone();
+    assert_eq!((&answer["name"], &answer["set_by"]), (&json!("api-key"), &by));
+    assert!(by.as_str().unwrap().starts_with("key/"), "{by}");
     let listed = host.get("/api/v1/functions/f/secrets").await.expect(200).json();
     assert_eq!(listed["secrets"], json!([answer]));
     // Made for its secret, it waits for its first revision.

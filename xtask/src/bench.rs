@@ -14,6 +14,7 @@ mod fresh;
 mod guest;
 mod hello;
 mod host;
+mod keys;
 mod languages;
 mod memory;
 mod neighbour;

@@ -88,6 +88,10 @@ fn next_commands(host: &DemoHost) {
     println!("modelet state {FUNCTION}");
     println!("modelet logs {FUNCTION} -f");
     println!("modelet revisions {FUNCTION}");
-    println!("curl --data @{EXAMPLE}/requests/batch.json {url}/f/default/{FUNCTION}");
+    println!(
+        "curl -H \"authorization: Bearer $(cat {})\" --data @{EXAMPLE}/requests/batch.json \\\n    \
+         {url}/f/default/{FUNCTION}",
+        host.key_file().display()
+    );
     println!("modelet new my-fn --path /tmp/my-fn && modelet deploy /tmp/my-fn");
 }

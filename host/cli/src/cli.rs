@@ -1,11 +1,14 @@
 //! The command line: names, help, and what is common to all commands.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use modelet_types::TenantName;
 
 use crate::client::DEFAULT_HOST;
 use crate::commands;
+use crate::credentials::Credential;
 use crate::error::Error;
 
 const ABOUT: &str = "\
@@ -18,6 +21,7 @@ Exit codes:
   5  a manifest, configuration, component, model or input is not valid
   6  the project does not build, or its tests fail
   7  the host has too much to do; try again later
+  8  the key is missing, not valid, or not for this
 
 Examples:
   modelet serve                          start a host on this machine
@@ -47,9 +51,24 @@ pub struct Global {
     /// Address of the host.
     #[arg(long, global = true, env = "MODELET_HOST", default_value = DEFAULT_HOST, value_name = "URL")]
     pub host: String,
+    /// File with the key for the host [default: MODELET_KEY, or what `modelet login` kept].
+    #[arg(long, global = true, env = "MODELET_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Act for this tenant, with an operator's key.
+    #[arg(long, global = true, env = "MODELET_TENANT", value_name = "TENANT")]
+    pub tenant: Option<TenantName>,
     /// Print JSON for a program, errors too.
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+impl Global {
+    /// The key that this command was given, if it was given one.
+    pub fn credential(&self) -> Option<Credential> {
+        let variable =
+            || std::env::var("MODELET_KEY").ok().filter(|key| !key.is_empty()).map(Credential::Key);
+        self.key_file.clone().map(Credential::KeyFile).or_else(variable)
+    }
 }
 
 /// The commands, in the order in which a new user needs them.
@@ -70,6 +89,15 @@ pub enum Command {
     State(commands::state::Arguments),
     Secret(commands::secret::Arguments),
     Secrets(commands::secrets::Arguments),
+    Usage(commands::usage::Arguments),
+    Statement(commands::statement::Arguments),
+    Quotas(commands::quotas::Arguments),
+    Key(commands::key::Arguments),
+    Keys(commands::keys::Arguments),
+    Tenant(commands::tenant::Arguments),
+    Tenants(commands::tenants::Arguments),
+    Login(commands::login::Arguments),
+    Logout(commands::login::LogoutArguments),
     Completions(commands::completions::Arguments),
 }
 

@@ -9,13 +9,16 @@ pub mod problem;
 
 use std::time::Duration;
 
-use modelet_types::RevisionSpec;
 use modelet_types::split::TrafficSplit;
+use modelet_types::{KeyId, Quotas, RevisionSpec, TenantName, Trust};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use answers::{DeployEvent, Function, Functions, HostInfo, LogLine, Revisions, Secret, Secrets, State};
+use answers::{
+    DeployEvent, Function, Functions, HostInfo, Identity, Keys, LogLine, MadeKey, Revisions, Secret, Secrets,
+    State, Statement, Tenant, Tenants, Usage,
+};
 use lines::Lines;
 use problem::HostProblem;
 
@@ -37,6 +40,8 @@ pub struct Answer<T> {
 pub struct Client {
     http: reqwest::Client,
     host: Url,
+    key: Option<String>,
+    tenant: Option<TenantName>,
 }
 
 impl Client {
@@ -63,7 +68,24 @@ impl Client {
             .user_agent(concat!("modelet/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::Protocol(format!("cannot set up the HTTP client: {error}")))?;
-        Ok(Self { http, host })
+        Ok(Self { http, host, key: None, tenant: None })
+    }
+
+    /// The same host, asked with a key.
+    #[must_use]
+    pub fn with_key(self, key: String) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// The same host, asked for a tenant.
+    #[must_use]
+    pub fn for_tenant(self, tenant: TenantName) -> Self {
+        Self { tenant: Some(tenant), ..self }
+    }
+
+    /// Scheme, name and port of the host.
+    pub fn origin(&self) -> String {
+        self.host.origin().ascii_serialization()
     }
 
     /// The full address of a path on the host.
@@ -165,6 +187,132 @@ impl Client {
         self.send(self.request(Method::DELETE, &path)?).await.map(drop)
     }
 
+    /// Whose key the commands use.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn identity(&self) -> Result<Answer<Identity>, Error> {
+        self.json(self.request(Method::GET, "/api/v1/identity")?).await
+    }
+
+    /// The tenant's keys.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn keys(&self) -> Result<Answer<Keys>, Error> {
+        self.json(self.request(Method::GET, "/api/v1/keys")?).await
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn create_key(&self, spec: &serde_json::Value) -> Result<Answer<MadeKey>, Error> {
+        self.json(self.request(Method::POST, "/api/v1/keys")?.json(spec)).await
+    }
+
+    /// Makes the successor of a key.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn rotate_key(&self, key: &KeyId, overlap_s: u64) -> Result<Answer<MadeKey>, Error> {
+        let request = self.request(Method::POST, &format!("/api/v1/keys/{key}/rotate"))?;
+        self.json(request.json(&serde_json::json!({ "overlap_s": overlap_s }))).await
+    }
+
+    /// Revokes a key.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
+    pub async fn revoke_key(&self, key: &KeyId) -> Result<(), Error> {
+        self.send(self.request(Method::DELETE, &format!("/api/v1/keys/{key}"))?).await.map(drop)
+    }
+
+    /// What the tenant has used.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn usage(&self, parameters: &[(&str, String)]) -> Result<Answer<Usage>, Error> {
+        self.json(self.request(Method::GET, "/api/v1/usage")?.query(parameters)).await
+    }
+
+    /// What the tenant owes for a month.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn statement(&self, month: &str) -> Result<Answer<Statement>, Error> {
+        self.json(self.request(Method::GET, &statement_path(month))?).await
+    }
+
+    /// The same in another form, by its media type.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
+    pub async fn statement_as(&self, month: &str, form: &str) -> Result<String, Error> {
+        let request = self.request(Method::GET, &statement_path(month))?.header(header::ACCEPT, form);
+        self.send(request).await?.text().await.map_err(|error| self.failed(error))
+    }
+
+    /// The host's tenants.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn tenants(&self) -> Result<Answer<Tenants>, Error> {
+        self.json(self.request(Method::GET, "/api/v1/tenants")?).await
+    }
+
+    /// Makes a tenant.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn create_tenant(&self, name: &TenantName, trust: Trust) -> Result<Answer<Tenant>, Error> {
+        let body = serde_json::json!({ "tenant": name, "trust": trust });
+        self.json(self.request(Method::POST, "/api/v1/tenants")?.json(&body)).await
+    }
+
+    /// Says how far a tenant is trusted.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn set_trust(&self, name: &TenantName, trust: Trust) -> Result<Answer<Tenant>, Error> {
+        let request = self.request(Method::PUT, &format!("/api/v1/tenants/{name}/trust"))?;
+        self.json(request.json(&serde_json::json!({ "trust": trust }))).await
+    }
+
+    /// Sets a tenant's quotas.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn set_quotas(&self, name: &TenantName, quotas: &Quotas) -> Result<Answer<Tenant>, Error> {
+        let request = self.request(Method::PUT, &format!("/api/v1/tenants/{name}/quotas"))?;
+        self.json(request.json(quotas)).await
+    }
+
+    /// What the tenant may use, and what it uses.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn quotas(&self) -> Result<Answer<serde_json::Value>, Error> {
+        self.json(self.request(Method::GET, "/api/v1/quotas")?).await
+    }
+
+    /// Gives a tenant a plan.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn set_plan(&self, name: &TenantName, plan: &str) -> Result<Answer<Tenant>, Error> {
+        let request = self.request(Method::PUT, &format!("/api/v1/tenants/{name}/plan"))?;
+        self.json(request.json(&serde_json::json!({ "plan": plan }))).await
+    }
+
+    /// Deletes a tenant.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses.
+    pub async fn delete_tenant(&self, name: &TenantName) -> Result<(), Error> {
+        self.send(self.request(Method::DELETE, &format!("/api/v1/tenants/{name}"))?).await.map(drop)
+    }
+
     /// The last `tail` lines of a function's log, and with `follow` those to come.
     ///
     /// # Errors
@@ -202,7 +350,14 @@ impl Client {
     /// # Errors
     /// If it is not a path.
     pub fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Error> {
-        Ok(self.http.request(method, self.url(path)?))
+        let mut request = self.http.request(method, self.url(path)?);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(tenant) = &self.tenant {
+            request = request.header("modelet-tenant", tenant.as_str());
+        }
+        Ok(request)
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
@@ -238,6 +393,12 @@ fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std:
 /// The path of a function in the API. Names are checked by clap, so they need no escapes.
 fn of(function: &str, rest: &str) -> String {
     format!("/api/v1/functions/{function}{rest}")
+}
+
+fn statement_path(month: &str) -> String {
+    // What a person typed must not become another address; the host says what is wrong with the rest.
+    let month: String = month.chars().filter(|c| c.is_ascii_graphic() && !"/?#%".contains(*c)).collect();
+    format!("/api/v1/statements/{month}")
 }
 
 /// Whether an answer says that the host is too busy.

@@ -7,20 +7,29 @@ pub mod delete;
 pub mod deploy;
 pub mod functions;
 pub mod invoke;
+pub mod key;
+pub mod keys;
+pub mod login;
 pub mod logs;
 pub mod new;
+pub mod quotas;
 pub mod revisions;
 pub mod rollback;
 pub mod secret;
 pub mod secrets;
 pub mod serve;
 pub mod state;
+pub mod statement;
+pub mod tenant;
+pub mod tenants;
 pub mod test;
+pub mod usage;
 
 use anyhow::Context as _;
 
 use crate::cli::{Cli, Command};
 use crate::client::Client;
+use crate::credentials::{self, Credential};
 use crate::output::Output;
 
 /// Runs what the command line asks for.
@@ -38,12 +47,39 @@ pub fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         command => command,
     };
     let client = Client::new(&cli.global.host)?;
+    let client = match &cli.global.tenant {
+        Some(tenant) => client.for_tenant(tenant.clone()),
+        None => client,
+    };
+    let given = cli.global.credential();
+    let client = match &command {
+        // It brings a key, or does away with one.
+        Command::Login(_) | Command::Logout(_) => client,
+        _ => match given
+            .clone()
+            .map_or_else(|| credentials::find(&client.origin()), |given| Ok(Some(given)))?
+        {
+            Some(credential) => client.with_key(credential.key()?),
+            None => client,
+        },
+    };
     // One thread is enough: a client waits.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the event loop")?.block_on(call(command, &client, output))
+    runtime.context("cannot start the event loop")?.block_on(call(command, client, given, output))
 }
 
-async fn call(command: Command, client: &Client, output: Output) -> anyhow::Result<()> {
+async fn call(
+    command: Command,
+    client: Client,
+    given: Option<Credential>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let command = match command {
+        Command::Login(_) => return login::run(client, given, output).await,
+        Command::Logout(_) => return login::forget(&client, output),
+        command => command,
+    };
+    let client = &client;
     match command {
         Command::Deploy(arguments) => deploy::run(&arguments, client, output).await,
         Command::Invoke(arguments) => invoke::run(&arguments, client, output).await,
@@ -56,6 +92,14 @@ async fn call(command: Command, client: &Client, output: Output) -> anyhow::Resu
         Command::State(arguments) => state::run(&arguments, client, output).await,
         Command::Secret(arguments) => secret::run(&arguments, client, output).await,
         Command::Secrets(arguments) => secrets::run(&arguments, client, output).await,
+        Command::Key(arguments) => key::run(&arguments, client, output).await,
+        Command::Keys(_) => keys::run(client, output).await,
+        Command::Tenant(arguments) => tenant::run(&arguments, client, output).await,
+        Command::Usage(arguments) => usage::run(&arguments, client, output).await,
+        Command::Quotas(_) => quotas::run(client, output).await,
+        Command::Statement(arguments) => statement::run(&arguments, client, output).await,
+        Command::Tenants(_) => tenants::run(client, output).await,
+        Command::Login(_) | Command::Logout(_) => unreachable!("ran above"),
         Command::Serve(_)
         | Command::New(_)
         | Command::Build(_)

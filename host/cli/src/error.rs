@@ -28,6 +28,8 @@ pub enum Exit {
     Project = 6,
     /// The host has too much to do; the same command may succeed later.
     Busy = 7,
+    /// The key is missing, not valid, or not for this.
+    Denied = 8,
 }
 
 impl From<Exit> for ExitCode {

@@ -7,6 +7,7 @@
 mod cli;
 mod client;
 mod commands;
+mod credentials;
 mod diagnostic;
 mod error;
 mod manifest;

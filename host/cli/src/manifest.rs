@@ -43,6 +43,8 @@ pub struct Entries {
     #[serde(default)]
     scale: Scale,
     #[serde(default)]
+    public: bool,
+    #[serde(default)]
     reuse: Reuse,
     #[serde(default)]
     concurrency: Concurrency,
@@ -166,6 +168,7 @@ impl Manifest {
             models: entries.models.iter().map(model).collect::<anyhow::Result<_>>()?,
             limits: entries.limits.clone(),
             scale: entries.scale.clone(),
+            public: entries.public,
             reuse: entries.reuse.clone(),
             concurrency: entries.concurrency.clone(),
             request_body: entries.request_body,

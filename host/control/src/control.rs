@@ -1,16 +1,19 @@
 //! What the control plane consists of, and the changes that are one step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use dashmap::DashSet;
 use modelet_engine::Engine;
 use modelet_inference::Inference;
 use modelet_keyvalue::{KeyValueStores, Owner};
-use modelet_observe::{FunctionLogs, Metrics};
+use modelet_observe::{FunctionLogs, Ledger, Metrics, Position};
 use modelet_store::{Actor, Artifact, Function, Store};
 use modelet_types::{Ceiling, Code, Digest, FunctionName, Problem, RevisionNumber, TenantName, TrafficSplit};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::Publisher;
+use crate::identity::Keyring;
+use crate::{Billing, Publisher};
 
 /// Components that are compiled at one time. Cranelift uses every core for one.
 const COMPILATIONS: usize = 1;
@@ -29,6 +32,12 @@ pub struct ControlConfig {
     pub key_values: Arc<KeyValueStores>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// What invocations used, which is added up.
+    pub ledger: Arc<Ledger>,
+    /// How long records are kept after that; `None`: for ever.
+    pub ledger_retention: Option<Duration>,
+    /// What usage costs.
+    pub billing: Billing,
     /// The most that a manifest may ask for.
     pub ceiling: Ceiling,
 }
@@ -40,6 +49,11 @@ pub struct Control {
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) publishing: Arc<Mutex<()>>,
     pub(crate) compiling: Arc<Semaphore>,
+    /// How far the ledger has been added up; `None` until the store was asked.
+    pub(crate) usage_cursor: Arc<Mutex<Option<Position>>>,
+    pub(crate) keyring: Arc<Keyring>,
+    /// Every tenant, for requests that name one.
+    pub(crate) tenants: Arc<DashSet<TenantName>>,
 }
 
 impl Control {
@@ -50,6 +64,9 @@ impl Control {
             publisher,
             publishing: Arc::default(),
             compiling: Arc::new(Semaphore::new(COMPILATIONS)),
+            usage_cursor: Arc::default(),
+            keyring: Arc::default(),
+            tenants: Arc::default(),
         }
     }
 

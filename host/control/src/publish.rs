@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use modelet_store::{Function, Revision, Route};
-use modelet_types::{Code, Digest, FunctionName, Problem, Secrets, TenantName};
+use modelet_types::plan::Plan;
+use modelet_types::{Code, Digest, FunctionName, Problem, Quotas, Secrets, TenantName, Usage};
 
 use crate::{Control, RevisionDetails};
 
@@ -12,6 +13,12 @@ use crate::{Control, RevisionDetails};
 pub trait Publisher: Send + Sync {
     /// Puts a function in place of what its name meant before.
     fn publish(&self, publication: Publication);
+
+    /// Says how much a tenant may use, and what it pays.
+    fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Plan>);
+
+    /// Says what a tenant used in this month before the host started.
+    fn begin_with(&self, tenant: &TenantName, used: Usage);
 
     /// Takes a function out.
     fn retract(&self, tenant: &TenantName, function: &FunctionName);

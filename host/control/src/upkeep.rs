@@ -16,7 +16,21 @@ const COLLECT_EVERY: Duration = Duration::from_secs(600);
 /// has uploaded, and an interrupted upload can be resumed.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
+/// How often it is written down when keys were last used.
+const WRITE_LAST_USED_EVERY: Duration = Duration::from_secs(60);
+
 impl Control {
+    /// Writes down when keys were last used, again and again. Never returns.
+    pub async fn write_last_used_forever(&self) -> std::convert::Infallible {
+        let mut interval = tokio::time::interval(WRITE_LAST_USED_EVERY);
+        loop {
+            interval.tick().await;
+            if let Err(problem) = self.write_last_used().await {
+                tracing::error!(%problem, "cannot write down when keys were last used");
+            }
+        }
+    }
+
     /// Compiles the handlers whose code this host does not have: now, after an upgrade of the
     /// engine, and whenever a call finds code missing or damaged. Their functions answer 503 until
     /// then. Never returns.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use modelet_inference::{
     BackendId, Inference, InferenceConfig, InferenceError, ModelSource, RunRequest, Session, SessionKey,
 };
-use modelet_types::{Digest, ElementType, TenantName, Tensor, TensorInfo};
+use modelet_types::{Digest, ElementType, TenantName, Tensor, TensorInfo, Trust};
 
 const RUNS: usize = 2000;
 
@@ -26,6 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let inference = Inference::start(config)?;
         for backend in [BackendId::Rten, BackendId::Onnxruntime] {
             let tenant = TenantName::default_tenant();
+            inference.set_trust(&tenant, Trust::Trusted);
             let key = SessionKey { tenant, model: digest, backend, threads: 1, batching: None };
             let source = ModelSource { path: model.clone().into(), idle_timeout: Duration::MAX };
             let begin = Instant::now();

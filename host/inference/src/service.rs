@@ -3,11 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use dashmap::DashMap;
 use modelet_types::manifest::ModelSpec;
-use modelet_types::{Code, Problem, TenantName};
+use modelet_types::{Code, Problem, TenantName, Trust};
 use tokio::sync::oneshot;
 
 use crate::backend::onnxruntime::OnnxRuntime;
@@ -63,6 +64,8 @@ pub struct Inference {
     /// Apart from `runs`, so that a cold start does not wait behind runs, nor a run behind it.
     loads: Pool,
     counters: Arc<Counters>,
+    /// Whether a tenant's models may run on the threads of connections.
+    trust: DashMap<TenantName, Arc<AtomicBool>>,
 }
 
 impl Inference {
@@ -81,6 +84,7 @@ impl Inference {
             runs: Arc::new(Pool::start("model", workers, config.queue, rten::surround)?),
             loads: Pool::start("model-load", workers, config.load_queue, rten::surround)?,
             counters: Arc::default(),
+            trust: DashMap::new(),
             config,
         }))
     }
@@ -88,6 +92,12 @@ impl Inference {
     /// Which backends can be used on this host, and what helps where one cannot.
     pub fn backends(&self) -> Vec<BackendStatus> {
         vec![self.backends.rten.status(), self.backends.onnxruntime.status()]
+    }
+
+    /// Says how far a tenant is trusted, also for the sessions that it has. One of which nothing was said is
+    /// not trusted.
+    pub fn set_trust(&self, tenant: &TenantName, trust: Trust) {
+        self.trust.entry(tenant.clone()).or_default().store(trust == Trust::Trusted, Ordering::Relaxed);
     }
 
     /// Checks a model when it is deployed: chooses its backend, loads it, and runs its golden
@@ -162,6 +172,7 @@ impl Inference {
                 runs: Arc::clone(&self.runs),
                 counters: Arc::clone(&self.counters),
                 inline_threshold: self.config.inline_threshold,
+                is_trusted: self.trust.entry(key.tenant.clone()).or_default().clone(),
                 max_threads: self.max_threads(),
                 queue: self.config.queue,
             };
@@ -297,6 +308,7 @@ struct Loader {
     runs: Arc<Pool>,
     counters: Arc<Counters>,
     inline_threshold: Duration,
+    is_trusted: Arc<AtomicBool>,
     max_threads: u32,
     queue: usize,
 }
@@ -344,6 +356,7 @@ impl Loader {
             } else {
                 Duration::ZERO
             },
+            is_trusted: self.is_trusted,
             on_poisoned: Box::new(move || {
                 if let Some(residency) = residency.upgrade() {
                     residency.remove(&poisoned);

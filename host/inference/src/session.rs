@@ -73,6 +73,8 @@ pub(crate) struct Settings {
     pub counters: Arc<Counters>,
     /// Runs expected to be shorter than this are inline. Zero if none may be.
     pub inline_threshold: Duration,
+    /// Whether this tenant's runs may be inline at all. Changes when the operator says so.
+    pub is_trusted: Arc<AtomicBool>,
     /// Called when a panic has left the session in an unknown state.
     pub on_poisoned: Box<dyn Fn() + Send + Sync>,
 }
@@ -111,7 +113,7 @@ impl Session {
 
     /// Runs the model. Needs a tokio runtime with a timer.
     ///
-    /// A run that is expected to take less than the threshold takes place inside this future's first
+    /// A trusted tenant's run that is expected to take less than the threshold takes place inside this future's first
     /// poll, if the backend can run on the caller's thread and every operator of the model does the
     /// same work whatever the values. It blocks that thread and cannot be stopped, which is why it must be short.
     /// Others wait for a worker, at most until the deadline, and where the manifest says so run together
@@ -127,6 +129,7 @@ impl Session {
         let is_short = |time| time < self.settings.inline_threshold;
         // Not even looked at where nothing may be inline.
         if !self.settings.inline_threshold.is_zero()
+            && self.settings.is_trusted.load(Ordering::Relaxed)
             && self.pace.estimate(self.pace.shapes(&plan.inputs)).is_some_and(is_short)
         {
             let run = self.run_here(&plan, &Control::unwatched(request.deadline))?;

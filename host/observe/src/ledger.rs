@@ -22,10 +22,12 @@ mod segment;
 mod tests;
 
 use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 pub use commit::Receipt;
 #[cfg(any(test, fuzzing))]
@@ -35,6 +37,7 @@ pub use reader::{Position, Records};
 pub(crate) use record::samples;
 pub use record::{Outcome, UsageOpened, UsageRecord};
 
+use modelet_types::InvocationId;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, folder};
@@ -101,6 +104,7 @@ pub struct Ledger {
     dir: PathBuf,
     committer: Arc<Committer>,
     recovered: recovery::Recovered,
+    id: String,
     thread: Option<JoinHandle<()>>,
     /// Locked for as long as the ledger is open.
     _lock: File,
@@ -122,6 +126,7 @@ impl Ledger {
             Err(TryLockError::WouldBlock) => return Err(Error::InUse(dir.to_owned())),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &lock_path)(error)),
         }
+        let id = identity(dir)?;
         let (segment, recovered) = recovery::open(dir, config)?;
         let inline = !config.durability.is_disk();
         let committer = Arc::new(Committer::new(segment, config.max_pending_bytes, inline));
@@ -131,7 +136,7 @@ impl Ledger {
             .spawn(move || writer.run())
             .map_err(Error::io("start the writer of", dir))?;
         let dir = dir.to_owned();
-        Ok(Arc::new(Self { dir, committer, recovered, thread: Some(thread), _lock: lock }))
+        Ok(Arc::new(Self { dir, committer, recovered, id, thread: Some(thread), _lock: lock }))
     }
 
     /// Writes the record of an invocation, once, and closes its stream if it has one. Call before
@@ -172,6 +177,35 @@ impl Ledger {
         Records::new(self.dir.clone(), from, self.committer.committed())
     }
 
+    /// What tells this ledger from another one that had its place before: positions in one mean nothing in
+    /// the other.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Behind the last acknowledged record.
+    pub fn end(&self) -> Position {
+        self.committer.committed()
+    }
+
+    /// Removes the segments that lie wholly before `position` and were last written to before `time`, and
+    /// says how many: the oldest first, up to the first that has to stay.
+    ///
+    /// # Errors
+    /// If a file cannot be read or removed.
+    pub fn forget_older(&self, time: SystemTime, position: Position) -> Result<usize, Error> {
+        let mut keep = Position { segment: 0, offset: 0 };
+        for number in segment::list(&self.dir)? {
+            let path = segment::path(&self.dir, number);
+            let written = fs::metadata(&path).and_then(|metadata| metadata.modified());
+            keep.segment = number;
+            if written.map_err(Error::io("read", &path))? >= time {
+                break;
+            }
+        }
+        self.forget_before(keep.min(position))
+    }
+
     /// Removes the segments that lie wholly before `position`, never the one being written, and
     /// says how many. For records that have been shipped or are older than they are kept.
     ///
@@ -201,6 +235,27 @@ impl Ledger {
             torn_bytes: self.recovered.torn_bytes,
         }
     }
+}
+
+/// The text in the file `id`, made when it is missing.
+fn identity(dir: &Path) -> Result<String, Error> {
+    let path = dir.join("id");
+    match fs::read_to_string(&path) {
+        Ok(text) => return Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    }
+    let id = InvocationId::generate().to_string();
+    // Renamed into place, so that a host killed here leaves no half of it.
+    let draft = path.with_extension("tmp");
+    let write = || {
+        let mut file = File::create(&draft)?;
+        file.write_all(id.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)
+    };
+    write().map_err(Error::io("write", &path))?;
+    Ok(id)
 }
 
 impl Drop for Ledger {

@@ -156,6 +156,8 @@ pub struct HostMetrics {
     pub revisions_awake: Gauge,
     /// Revisions put to sleep before their time, for want of room.
     pub evictions: Counter,
+    /// Calls that were refused because a quota of their tenant is reached.
+    pub quota_refusals: Counter,
     /// Compilations of handlers, with their duration.
     pub compilation: DurationHistogram,
     wakes: [DurationHistogram; Layer::ALL.len()],
@@ -338,6 +340,11 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
     out.gauge("modelet_revisions_awake", "Revisions of which anything is loaded", |out| {
         out.put(&[], host.revisions_awake.get() as f64)
     })?;
+    out.counter(
+        "modelet_quota_refusals",
+        "Calls refused because a quota of their tenant is reached",
+        |out| out.put(&[], host.quota_refusals.get()),
+    )?;
     out.counter("modelet_evictions", "Revisions put to sleep before their time, for want of room", |out| {
         out.put(&[], host.evictions.get())
     })?;

@@ -11,6 +11,7 @@ use modelet_observe::{Error as LedgerError, Ledger, Outcome, UsageOpened, UsageR
 use modelet_types::{Code, InvocationId, Problem};
 
 use crate::Runtime;
+use crate::gate::Entered;
 use crate::revision::Revision;
 use crate::sweep::Added;
 
@@ -27,6 +28,8 @@ pub(crate) struct Account {
     pub(crate) meter: Arc<Meter>,
     pub(crate) queue_time: Duration,
     pub(crate) wake_time: Option<Duration>,
+    /// What is set aside for it.
+    entered: Entered,
     /// What its waking has added to what is swept.
     pub(crate) added: Option<Added>,
     pub(crate) request_bytes: Arc<AtomicU64>,
@@ -44,8 +47,19 @@ enum State {
 }
 
 impl Account {
-    pub(crate) fn open(runtime: &Runtime, revision: &Arc<Revision>, invocation: InvocationId) -> Self {
-        Self {
+    /// Lets an invocation begin, within its tenant's quotas. One that is refused leaves no record.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`.
+    pub(crate) fn open(
+        runtime: &Runtime,
+        revision: &Arc<Revision>,
+        invocation: InvocationId,
+    ) -> Result<Self, Problem> {
+        let entered = revision.gate.enter(&revision.limits).inspect_err(|_| {
+            runtime.config.metrics.host().quota_refusals.add(1);
+        })?;
+        Ok(Self {
             ledger: runtime.config.ledger.clone(),
             metrics: revision.metrics.clone(),
             status_of: runtime.config.status_of,
@@ -56,11 +70,12 @@ impl Account {
             meter: Arc::default(),
             queue_time: Duration::ZERO,
             wake_time: None,
+            entered,
             added: None,
             request_bytes: Arc::default(),
             response_bytes: Arc::default(),
             state: State::Unwritten,
-        }
+        })
     }
 
     /// Writes the opening of a stream, before its first byte.
@@ -90,6 +105,7 @@ impl Account {
         }
         // Before the wait, which may be broken off; the record is written all the same.
         self.metrics.record(&record);
+        self.entered.add(record.usage());
         self.ledger.append(&record).await.map_err(unaccountable)
     }
 
@@ -131,6 +147,7 @@ impl Drop for Account {
         // Nobody waits for this write; the ledger counts one that fails.
         drop(self.ledger.submit(&record));
         self.metrics.record(&record);
+        self.entered.add(record.usage());
     }
 }
 
@@ -156,7 +173,7 @@ mod tests {
         let config = LedgerConfig { durability: Durability::Disk, ..LedgerConfig::default() };
         let test = TestRuntime::start(config);
         test.publish(1);
-        let open = || Account::open(&test.runtime, &test.revision(), InvocationId::generate());
+        let open = || Account::open(&test.runtime, &test.revision(), InvocationId::generate()).unwrap();
         let mut account = open();
         {
             // Waits for the disk, usually.

@@ -9,6 +9,8 @@ use http_body::Frame;
 use modelet_engine::Failure;
 use modelet_types::{InvocationId, Problem, RevisionNumber};
 
+use crate::revision::Revision;
+
 /// The outcome of one call, of a handler or of a model alone. By the time it is there, its usage record is in the ledger.
 pub struct Answer {
     /// The invocation.
@@ -25,6 +27,13 @@ impl Answer {
     /// That of a call that could not be routed.
     pub fn refused(problem: Problem) -> Self {
         Self { invocation: InvocationId::generate(), revision: None, wake: None, result: Err(problem.into()) }
+    }
+}
+
+impl Answer {
+    /// That of a call that was routed and could not begin.
+    pub(crate) fn not_begun(invocation: InvocationId, revision: &Revision, problem: Problem) -> Self {
+        Self { invocation, revision: Some(revision.number), wake: None, result: Err(problem.into()) }
     }
 }
 

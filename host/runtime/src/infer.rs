@@ -109,7 +109,10 @@ impl Runtime {
     {
         let Routed(revision) = routed;
         let invocation = InvocationId::generate();
-        let mut account = Account::open(self, &revision, invocation);
+        let mut account = match Account::open(self, &revision, invocation) {
+            Ok(account) => account,
+            Err(problem) => return Answer::not_begun(invocation, &revision, problem),
+        };
         let log = self.sink(&revision, invocation);
         let outcome = self.run_model(&revision, &mut account, call, codec).await;
         let outcome = outcome.map_err(|problem| {

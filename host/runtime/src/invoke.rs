@@ -37,7 +37,10 @@ impl Runtime {
     {
         let Routed(revision) = routed;
         let invocation = InvocationId::generate();
-        let mut account = Account::open(self, &revision, invocation);
+        let mut account = match Account::open(self, &revision, invocation) {
+            Ok(account) => account,
+            Err(problem) => return Answer::not_begun(invocation, &revision, problem),
+        };
         let outcome = self.run(&revision, &mut account, invocation, call).await;
         let wake = account.wake_time;
         let result = settle(account, outcome).await;

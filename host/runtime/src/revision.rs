@@ -21,6 +21,7 @@ use modelet_types::{
 
 use crate::Runtime;
 use crate::admission::Admission;
+use crate::gate::Gate;
 use crate::key_value::RevisionKeyValue;
 use crate::layer::Layer;
 use crate::models::RevisionModels;
@@ -63,6 +64,9 @@ pub(crate) struct Revision {
     /// The handler, unless it is a model alone.
     pub(crate) component: Option<Digest>,
     pub(crate) request_body: RequestBody,
+    pub(crate) public: bool,
+    /// Of its tenant.
+    pub(crate) gate: Arc<Gate>,
     reuse: Reuse,
     pub(crate) limits: Arc<Limits>,
     pub(crate) config: Arc<BTreeMap<String, String>>,
@@ -103,6 +107,8 @@ impl Revision {
             number,
             component: spec.component,
             request_body: spec.request_body.unwrap_or_default(),
+            public: spec.public,
+            gate: runtime.gate(tenant),
             reuse: spec.reuse,
             limits,
             config: Arc::new(spec.config),

@@ -86,6 +86,11 @@ impl Routed {
         self.0.component.is_some()
     }
 
+    /// Whether anybody may call it.
+    pub fn is_public(&self) -> bool {
+        self.0.public
+    }
+
     /// The model of a revision without a handler: what runs it, and its inputs and outputs. Wakes
     /// nothing.
     pub fn model(&self) -> Option<(BackendId, &Signature)> {
@@ -191,7 +196,8 @@ impl Runtime {
     }
 }
 
-pub(crate) fn no_function(function: &str) -> Problem {
+/// What is answered where there is no such function, or none of the caller's.
+pub fn no_function(function: &str) -> Problem {
     let shown: String = function.chars().take(80).collect();
     Problem::new(
         Code::NotFound,

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use modelet_engine::Engine;
 use modelet_inference::Inference;
 use modelet_keyvalue::KeyValueStores;
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
-use modelet_types::Code;
+use modelet_types::plan::Plan;
+use modelet_types::{Code, Quotas, TenantName, Usage};
 
 use crate::budget::BodyBudget;
+use crate::gate::{Gate, InUse};
 use crate::routing::RoutingTable;
 use crate::sweep::{AwakeBudget, Residents, Sweeper};
 
@@ -52,6 +55,8 @@ pub struct Runtime {
     pub(crate) routes: RoutingTable,
     pub(crate) residents: Arc<Residents>,
     pub(crate) body_budget: BodyBudget,
+    /// Every tenant of which anything was said or published.
+    gates: DashMap<TenantName, Arc<Gate>>,
     /// Whether new invocations are refused.
     pub(crate) draining: AtomicBool,
     _sweeper: Sweeper,
@@ -71,12 +76,33 @@ impl Runtime {
         });
         Arc::new(Self {
             body_budget: BodyBudget::new(config.request_body_budget_bytes),
+            gates: DashMap::new(),
             config,
             routes: RoutingTable::default(),
             residents,
             draining: AtomicBool::new(false),
             _sweeper: sweeper,
         })
+    }
+
+    /// The gate of a tenant's invocations.
+    pub(crate) fn gate(&self, tenant: &TenantName) -> Arc<Gate> {
+        self.gates.entry(tenant.clone()).or_insert_with(|| Arc::new(Gate::new(tenant.clone()))).clone()
+    }
+
+    /// Sets how much a tenant may use, and what it pays. What it uses now and has used this month stays.
+    pub fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Arc<Plan>>) {
+        self.gate(tenant).set(quotas, plan);
+    }
+
+    /// Says what a tenant used in this month before the host started.
+    pub fn begin_with(&self, tenant: &TenantName, used: Usage) {
+        self.gate(tenant).begin_with(used);
+    }
+
+    /// What a tenant uses now, and has used this month.
+    pub fn in_use(&self, tenant: &TenantName) -> InUse {
+        self.gate(tenant).in_use()
     }
 
     /// Refuses new invocations from now on; those that run go on.

@@ -76,7 +76,7 @@ mod tests {
         test.publish(1);
         let revision = test.revision();
         let permit = revision.admission.enter().await.unwrap();
-        let mut account = Account::open(&test.runtime, &revision, InvocationId::generate());
+        let mut account = Account::open(&test.runtime, &revision, InvocationId::generate()).unwrap();
         account.open_stream(200).await.unwrap();
         let (sender, chunks) = mpsc::channel(1);
         sender.send(Frame::data(Bytes::from_static(b"first"))).await.unwrap();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use modelet_control::Billing;
 use modelet_engine::CompileConfig;
 use modelet_types::manifest::KeyValue;
 use modelet_types::{Ceiling, Limits, StatedLimits};
@@ -25,6 +26,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the host listens.
     pub listen: SocketAddr,
+    /// How the host finds out who makes a request.
+    pub authentication: Authentication,
     /// Serve on an address that others can reach, although no key is asked for.
     pub allow_unauthenticated: bool,
     /// Further names under which the host may be called, beside its address and `localhost`.
@@ -64,10 +67,22 @@ pub struct Config {
     pub compile: CompileSettings,
     /// The usage ledger.
     pub ledger: LedgerSettings,
+    /// What usage costs.
+    pub billing: Billing,
     /// The highest limits that a manifest may ask for. One that is left out is the highest that
     /// this version supports.
     #[serde(deserialize_with = "ceiling")]
     pub limits: Limits,
+}
+
+/// How a host finds out who makes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Authentication {
+    /// By an API key.
+    Keys,
+    /// Not at all: everybody is the operator.
+    None,
 }
 
 /// How models run.
@@ -149,11 +164,27 @@ pub enum Confinement {
 }
 
 /// How the usage ledger is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerSettings {
     /// What an acknowledged record survives.
     pub durability: modelet_observe::Durability,
+    /// Days that records are kept after they are added up; 0: for ever.
+    pub retention_days: u32,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        Self { durability: modelet_observe::Durability::default(), retention_days: 35 }
+    }
+}
+
+impl LedgerSettings {
+    /// How long records are kept.
+    pub(crate) fn retention(&self) -> Option<Duration> {
+        const DAY_S: u64 = 24 * 3_600;
+        (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * DAY_S))
+    }
 }
 
 impl Default for Config {
@@ -161,6 +192,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("modelet-data"),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8421),
+            authentication: Authentication::Keys,
             allow_unauthenticated: false,
             allowed_hosts: Vec::new(),
             workers: 0,
@@ -179,6 +211,7 @@ impl Default for Config {
             key_value: KeyValueSettings::default(),
             compile: CompileSettings::default(),
             ledger: LedgerSettings::default(),
+            billing: Billing::default(),
             limits: Limits::HIGHEST,
         }
     }

@@ -9,11 +9,11 @@ use modelet_inference::Inference;
 use modelet_keyvalue::KeyValueStores;
 use modelet_observe::{FunctionLogs, Metrics};
 use modelet_runtime::Runtime;
-use modelet_store::Actor;
 use modelet_types::id::InvalidName;
-use modelet_types::{Code, FunctionName, Problem, TenantName};
+use modelet_types::{Code, FunctionName, Problem};
 use tokio::sync::{Semaphore, watch};
 
+use crate::caller::Identification;
 use crate::config::Config;
 
 /// The host, as controllers see it.
@@ -22,6 +22,7 @@ pub(crate) struct Context(Arc<Parts>);
 
 pub(crate) struct Parts {
     pub(crate) config: Config,
+    pub(crate) identification: Identification,
     pub(crate) control: Control,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) engine: Engine,
@@ -38,16 +39,6 @@ pub(crate) struct Parts {
 impl Context {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
-    }
-
-    /// Whose request it is. There are no keys yet, so it is always the one tenant.
-    pub(crate) fn tenant(&self) -> TenantName {
-        TenantName::default_tenant()
-    }
-
-    /// Who makes the request.
-    pub(crate) fn actor(&self) -> Actor {
-        Actor::LOCAL
     }
 }
 

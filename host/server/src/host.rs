@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_control::{Control, ControlConfig};
+use modelet_control::{Control, ControlConfig, Identity};
 use modelet_engine::{CompileConfig, Engine, EngineConfig, Layers, OutboundConfig};
 use modelet_inference::{Inference, InferenceConfig};
 use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
@@ -19,7 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::config::{CompileSettings, Config, Confinement, InvalidSetting};
+use crate::caller::Identification;
+use crate::config::{Authentication, CompileSettings, Config, Confinement, InvalidSetting};
 use crate::context::{Context, Parts};
 use crate::publisher::ToRuntime;
 use crate::{awake, descriptors, listener, routes, status};
@@ -36,8 +37,8 @@ pub enum StartError {
     Config(#[from] InvalidSetting),
     /// Others could reach the host, which asks for no key.
     #[error(
-        "{0} can be reached from other machines, and this host asks for no key: listen on 127.0.0.1 \
-         (or set allow_unauthenticated, if something in front checks who calls)"
+        "{0} can be reached from other machines, and this host asks for no key: leave `authentication` at \
+         `keys`, or listen on 127.0.0.1 (or set allow_unauthenticated, if something in front checks who calls)"
     )]
     Unauthenticated(SocketAddr),
     /// The address is taken or not this machine's.
@@ -106,7 +107,8 @@ impl Host {
             max_connections: descriptors::max_connections(config.max_connections)?,
             shutdown_grace: config.shutdown_grace(),
         };
-        if !config.listen.ip().is_loopback() && !config.allow_unauthenticated {
+        let asks_for_keys = config.authentication == Authentication::Keys;
+        if !config.listen.ip().is_loopback() && !asks_for_keys && !config.allow_unauthenticated {
             return Err(StartError::Unauthenticated(config.listen));
         }
         let store = Store::open(&config.data_dir).await?;
@@ -124,7 +126,7 @@ impl Host {
         let runtime = Runtime::start(RuntimeConfig {
             engine: engine.clone(),
             inference: inference.clone(),
-            ledger,
+            ledger: ledger.clone(),
             logs: logs.clone(),
             key_values: key_values.clone(),
             metrics: metrics.clone(),
@@ -141,10 +143,20 @@ impl Host {
             logs: logs.clone(),
             key_values: key_values.clone(),
             metrics: metrics.clone(),
+            ledger,
+            ledger_retention: config.ledger.retention(),
+            billing: config.billing.clone(),
             ceiling: config.ceiling(),
         };
         let control = Control::new(control_config, Arc::new(ToRuntime(runtime.clone())));
+        control.load_keys().await?;
         control.publish_all().await?;
+        let identification = if asks_for_keys {
+            control.ensure_operator_key(&operator_key_file(control.store().data_dir())).await?;
+            Identification::Keys(control.clone())
+        } else {
+            Identification::None(Arc::new(Identity::local()), Some(control.clone()))
+        };
 
         let listener = TcpListener::bind(config.listen)
             .await
@@ -154,6 +166,7 @@ impl Host {
         let (stopping, stopped) = watch::channel(false);
         let parts = Parts {
             config,
+            identification,
             control: control.clone(),
             runtime,
             engine,
@@ -178,6 +191,12 @@ impl Host {
     /// The data folder.
     pub fn data_dir(&self) -> &Path {
         &self.context.config.data_dir
+    }
+
+    /// The file with the operator's key, on a host that asks for keys.
+    pub fn operator_key_file(&self) -> Option<PathBuf> {
+        let asks_for_keys = self.context.config.authentication == Authentication::Keys;
+        asks_for_keys.then(|| operator_key_file(self.context.control.store().data_dir()))
     }
 
     /// The backends, and what is missing for those that are not available.
@@ -210,9 +229,19 @@ impl Host {
         if let Err(error) = self.context.logs.flush().await {
             tracing::error!(%error, "cannot write the functions' logs to their end");
         }
+        if let Err(problem) = self.context.control.add_up_usage().await {
+            tracing::error!(%problem, "cannot add up usage; the next start does");
+        }
+        if let Err(problem) = self.context.control.write_last_used().await {
+            tracing::error!(%problem, "cannot write down when keys were last used");
+        }
         self.context.key_values.close().await;
         self.context.control.store().close().await;
     }
+}
+
+fn operator_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("operator-key")
 }
 
 fn engine_config(config: &Config) -> Result<EngineConfig, StartError> {
@@ -303,8 +332,10 @@ fn metrics(
 }
 
 fn upkeep(control: Control) -> Vec<JoinHandle<()>> {
-    let compiling = control.clone();
+    let (compiling, keys, usage) = (control.clone(), control.clone(), control.clone());
     vec![
+        tokio::spawn(async move { match usage.add_up_usage_forever().await {} }),
+        tokio::spawn(async move { match keys.write_last_used_forever().await {} }),
         tokio::spawn(async move { match compiling.compile_missing_forever().await {} }),
         tokio::spawn(async move { match control.collect_garbage_forever().await {} }),
     ]

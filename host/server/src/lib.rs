@@ -4,6 +4,7 @@
 //! controller file per subject; the status of every error code is in `status.rs`.
 
 mod awake;
+mod caller;
 mod config;
 mod context;
 mod controllers;
@@ -23,7 +24,8 @@ mod routes;
 mod status;
 
 pub use config::{
-    CompileSettings, Config, Confinement, InferenceSettings, InvalidSetting, KeyValueSettings, LedgerSettings,
+    Authentication, CompileSettings, Config, Confinement, InferenceSettings, InvalidSetting,
+    KeyValueSettings, LedgerSettings,
 };
 pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};

@@ -17,6 +17,7 @@ use modelet_types::{Code, Problem};
 use tower::Service as _;
 use uuid::Uuid;
 
+use crate::caller::Identification;
 use crate::problem::ProblemResponse;
 
 /// The header that names a request in answers and logs.
@@ -33,20 +34,28 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 pub(crate) struct App {
     router: Router,
     allowed_hosts: Arc<[String]>,
+    identification: Identification,
 }
 
 impl App {
     /// Puts `router` behind the checks, for requests to this host and to `allowed_hosts`.
-    pub(crate) fn new(router: Router, allowed_hosts: &[String]) -> Self {
-        Self { router, allowed_hosts: allowed_hosts.into() }
+    pub(crate) fn new(router: Router, allowed_hosts: &[String], identification: Identification) -> Self {
+        Self { router, allowed_hosts: allowed_hosts.into(), identification }
     }
 
     /// Answers a request.
-    pub(crate) async fn answer(mut self, request: Request) -> Response {
+    pub(crate) async fn answer(mut self, mut request: Request) -> Response {
         let id = request_id(request.headers());
-        let mut response = match refusal(&request, &self.allowed_hosts) {
-            None => self.router.call(request).await.unwrap_or_else(|never| match never {}),
-            Some(problem) => ProblemResponse::from(problem).into_response(),
+        let caller = match refusal(&request, &self.allowed_hosts) {
+            None => self.identification.caller(request.headers()),
+            Some(problem) => Err(problem),
+        };
+        let mut response = match caller {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                self.router.call(request).await.unwrap_or_else(|never| match never {})
+            }
+            Err(problem) => ProblemResponse::from(problem).into_response(),
         };
         response.headers_mut().insert(REQUEST_ID, id);
         response

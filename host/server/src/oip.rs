@@ -21,6 +21,7 @@ use http::{HeaderName, HeaderValue};
 use modelet_types::{Code, ElementType, Problem, TensorInfo};
 use serde::Serialize;
 
+use crate::problem::say_reached;
 use crate::status;
 
 /// The extensions that this host has, by the names that Triton gave them.
@@ -123,6 +124,9 @@ pub(crate) fn error(problem: &Problem) -> Response {
     let mut response = (status::of(problem.code), body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(reached) = &problem.reached {
+        say_reached(headers, reached);
+    }
     if status::may_retry(problem.code) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }

@@ -1,9 +1,10 @@
 //! Errors as `application/problem+json` (RFC 9457), made in this one place.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use modelet_engine::Failure;
+use modelet_types::quota::Reached;
 use modelet_types::{Code, InvocationId, Problem, RevisionNumber};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -35,6 +36,9 @@ pub(crate) struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     revision: Option<RevisionNumber>,
+    /// For the headers.
+    #[serde(skip)]
+    reached: Option<Reached>,
 }
 
 /// An error on its way to a client.
@@ -55,6 +59,7 @@ impl ProblemResponse {
             field,
             invocation: None,
             revision: None,
+            reached: None,
         })
     }
 
@@ -79,9 +84,22 @@ impl ProblemResponse {
 
 impl<E: Into<Problem>> From<E> for ProblemResponse {
     fn from(error: E) -> Self {
-        let Problem { code, detail, field } = error.into();
-        Self::new(status::of(code), code.as_str().to_owned(), detail.into_owned(), field)
+        let Problem { code, detail, field, reached } = error.into();
+        let mut response = Self::new(status::of(code), code.as_str().to_owned(), detail.into_owned(), field);
+        response.0.reached = reached;
+        response
     }
+}
+
+/// Says which quota is reached, and when to try again (draft-ietf-httpapi-ratelimit-headers).
+pub(crate) fn say_reached(headers: &mut HeaderMap, reached: &Reached) {
+    let Reached { quota, limit, window, .. } = reached;
+    let retry_after_s = reached.retry_after_s();
+    let window = window.map(|window| format!(";w={}", window.as_secs())).unwrap_or_default();
+    let text = |text: String| HeaderValue::try_from(text).expect("names and numbers are ASCII");
+    headers.insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+    headers.insert("ratelimit-policy", text(format!("\"{quota}\";q={limit}{window}")));
+    headers.insert("ratelimit", text(format!("\"{quota}\";r=0;t={retry_after_s}")));
 }
 
 impl IntoResponse for ProblemResponse {
@@ -90,6 +108,12 @@ impl IntoResponse for ProblemResponse {
         let body = serde_json::to_vec(&self.0).expect("text and numbers can be written");
         let mut response = (status, body).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(reached) = &self.0.reached {
+            say_reached(response.headers_mut(), reached);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if Code::ALL.iter().any(|code| code.as_str() == self.0.code && status::may_retry(*code)) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

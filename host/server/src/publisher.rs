@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use modelet_control::{Publication, PublishedRevision, Publisher};
 use modelet_runtime::{ModelRow, RevisionRow, RouteRow, Runtime};
-use modelet_types::{FunctionName, TenantName};
+use modelet_types::plan::Plan;
+use modelet_types::{FunctionName, Quotas, TenantName, Usage};
 
 /// Publishes to the data plane of the same host.
 pub(crate) struct ToRuntime(pub(crate) Arc<Runtime>);
@@ -20,6 +21,14 @@ impl Publisher for ToRuntime {
             split: function.traffic,
             revisions,
         });
+    }
+
+    fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Plan>) {
+        self.0.set_quotas(tenant, quotas, plan.map(Arc::new));
+    }
+
+    fn begin_with(&self, tenant: &TenantName, used: Usage) {
+        self.0.begin_with(tenant, used);
     }
 
     fn retract(&self, tenant: &TenantName, function: &FunctionName) {

@@ -7,8 +7,8 @@ use utoipa_axum::routes;
 
 use crate::context::Context;
 use crate::controllers::{
-    artifacts, functions, health, host, invoke, logs, oip, oip_grpc, openapi as document, revisions, secrets,
-    state, traffic,
+    artifacts, functions, health, host, invoke, keys, logs, oip, oip_grpc, openapi as document, revisions,
+    secrets, state, tenants, traffic, usage,
 };
 use crate::middleware::App;
 
@@ -34,6 +34,18 @@ fn api() -> OpenApiRouter<Context> {
         .routes(routes!(secrets::set, secrets::delete))
         .routes(routes!(state::show))
         .routes(routes!(logs::read))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::identity))
+        .routes(routes!(tenants::list, tenants::create))
+        .routes(routes!(tenants::delete))
+        .routes(routes!(tenants::set_trust))
+        .routes(routes!(tenants::set_plan))
+        .routes(routes!(tenants::set_quotas))
+        .routes(routes!(tenants::quotas))
+        .routes(routes!(usage::show))
+        .routes(routes!(usage::statement))
         .routes(routes!(host::show))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
@@ -59,5 +71,5 @@ pub(crate) fn app(context: Context) -> App {
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::method_not_allowed)
         .with_state(context.clone());
-    App::new(router, &context.config.allowed_hosts)
+    App::new(router, &context.config.allowed_hosts, context.identification.clone())
 }

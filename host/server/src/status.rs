@@ -17,8 +17,11 @@ pub(crate) fn of(code: Code) -> StatusCode {
         | Code::InvalidModel
         | Code::GoldenMismatch
         | Code::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
         Code::Conflict => StatusCode::CONFLICT,
         Code::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
         Code::OriginNotAllowed => StatusCode::FORBIDDEN,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use modelet_types::TenantName;
+use modelet_types::{KeyId, TenantName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Row as _;
@@ -21,6 +21,11 @@ pub struct Actor(Cow<'static, str>);
 impl Actor {
     /// Whoever reaches a host that asks for no key: those on the same machine.
     pub const LOCAL: Self = Self(Cow::Borrowed("local"));
+
+    /// Whoever has a key.
+    pub fn key(id: KeyId) -> Self {
+        Self(format!("key/{id}").into())
+    }
 
     /// The host itself, doing `job`.
     pub fn host(job: &str) -> Self {
@@ -99,6 +104,14 @@ pub(crate) enum Action {
     TrafficRollBack,
     SecretSet,
     SecretDelete,
+    TenantCreate,
+    TenantSetTrust,
+    TenantSetPlan,
+    TenantSetQuotas,
+    TenantDelete,
+    KeyCreate,
+    KeyRotate,
+    KeyRevoke,
 }
 
 impl Action {
@@ -114,6 +127,14 @@ impl Action {
             Self::TrafficRollBack => "traffic.roll_back",
             Self::SecretSet => "secret.set",
             Self::SecretDelete => "secret.delete",
+            Self::TenantCreate => "tenant.create",
+            Self::TenantSetTrust => "tenant.set_trust",
+            Self::TenantSetPlan => "tenant.set_plan",
+            Self::TenantSetQuotas => "tenant.set_quotas",
+            Self::TenantDelete => "tenant.delete",
+            Self::KeyCreate => "key.create",
+            Self::KeyRotate => "key.rotate",
+            Self::KeyRevoke => "key.revoke",
         }
     }
 }

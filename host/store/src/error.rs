@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use modelet_types::{Code, Digest, FunctionName, Problem, RevisionNumber, SecretName};
+use modelet_types::{Code, Digest, FunctionName, KeyId, Problem, RevisionNumber, SecretName, TenantName};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,45 @@ pub enum StoreError {
     /// The host is shutting down and finished the work no more.
     #[error("the host is shutting down")]
     ShuttingDown,
+    /// The tenant has as much as its quota allows.
+    #[error("{}", quota_detail(.quota, .limit))]
+    QuotaExceeded {
+        /// The field of the tenant's quotas.
+        quota: &'static str,
+        /// How much it is.
+        limit: u64,
+    },
+    /// There is no such tenant.
+    #[error("there is no tenant `{0}`: `modelet tenants` lists those there are")]
+    NoTenant(TenantName),
+    /// There is, or was, a tenant of this name.
+    #[error(
+        "there {} a tenant `{name}`: names are not given twice, choose another one",
+        if *was_deleted { "was" } else { "is" }
+    )]
+    TenantNameTaken {
+        /// The name.
+        name: TenantName,
+        /// Whether it belonged to one that is gone.
+        was_deleted: bool,
+    },
+    /// A tenant that was to be deleted has functions.
+    #[error("tenant `{name}` has {functions} functions: delete them first")]
+    TenantHasFunctions {
+        /// The tenant.
+        name: TenantName,
+        /// How many.
+        functions: i64,
+    },
+    /// The tenant has no such key.
+    #[error("there is no key `{0}`: `modelet keys` lists those there are")]
+    NoKey(KeyId),
+    /// The tenant has as many keys as it may have.
+    #[error("the tenant has {max} keys, which is the most: revoke one first")]
+    TooManyKeys {
+        /// How many it may have.
+        max: i64,
+    },
     /// The tenant has no such function.
     #[error("there is no function `{0}`")]
     NoFunction(FunctionName),
@@ -166,6 +205,13 @@ pub enum StoreError {
     Interrupted(#[source] io::Error),
 }
 
+fn quota_detail(quota: &str, limit: &u64) -> String {
+    format!(
+        "the tenant's quota of {limit} is reached (`{quota}`): delete what is not needed, or ask the host's \
+         operator for more"
+    )
+}
+
 impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
@@ -188,11 +234,18 @@ impl StoreError {
             | Self::Version { .. }
             | Self::Damaged { .. } => Code::Internal,
             Self::ShuttingDown => Code::ShuttingDown,
-            Self::NoFunction(_) | Self::NoRevision(..) | Self::NoArtifact { .. } | Self::NoSecret(..) => {
-                Code::NotFound
-            }
+            Self::NoTenant(_)
+            | Self::NoKey(_)
+            | Self::NoFunction(_)
+            | Self::NoRevision(..)
+            | Self::NoArtifact { .. }
+            | Self::NoSecret(..) => Code::NotFound,
             Self::SecretNotSet { .. } => Code::InvalidManifest,
-            Self::RevisionActive(..)
+            Self::QuotaExceeded { .. } => Code::QuotaExceeded,
+            Self::TenantNameTaken { .. }
+            | Self::TenantHasFunctions { .. }
+            | Self::TooManyKeys { .. }
+            | Self::RevisionActive(..)
             | Self::SecretUnreadable(..)
             | Self::RevisionLacksSecret { .. }
             | Self::SecretInUse { .. }
@@ -212,6 +265,10 @@ impl StoreError {
         match self {
             Self::NoArtifact { field, .. } | Self::SecretNotSet { field, .. } => Some(field),
             Self::NoSecret(..) => Some("secret"),
+            Self::NoTenant(_) | Self::TenantNameTaken { .. } | Self::TenantHasFunctions { .. } => {
+                Some("tenant")
+            }
+            Self::NoKey(_) => Some("key"),
             Self::NoFunction(_) => Some("function"),
             Self::NoRevision(..) => Some("revision"),
             Self::WrongOffset { .. } => Some("upload-offset"),

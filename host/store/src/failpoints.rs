@@ -37,6 +37,12 @@ pub const FAILPOINTS: &[&str] = &[
     "store::secret::recorded",
     // A secret is committed and not answered.
     "store::secret::committed",
+    // A key is written and not committed.
+    "store::api_key::recorded",
+    // Usage and how far the ledger is read are written and not committed.
+    "store::usage::added",
+    // Usage is committed, which nobody is told.
+    "store::usage::committed",
     // A deletion of a function is written and not committed.
     "store::function::deleted",
     // A deletion of a function is committed and not answered.

@@ -4,6 +4,7 @@
 //! LOCK                                held by the one host that has the folder open
 //! VERSION                             the format of everything here
 //! metastore.sqlite3                   with its -wal and -shm
+//! operator-key                        the key with which the operator begins (control writes it)
 //! secret.key                          what the secrets in the metastore are encrypted with
 //! artifacts/sha256/<2 hex>/<64 hex>   blobs
 //! uploads/<tenant>/<64 hex>.part      blobs that have not arrived whole

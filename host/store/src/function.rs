@@ -191,6 +191,17 @@ async fn create(
     tenant: &TenantName,
     name: &FunctionName,
 ) -> Result<(), StoreError> {
+    // It may have been deleted since the request was let in.
+    let quotas = crate::tenant::get(tx, tenant).await?.quotas;
+    if let Some(limit) = quotas.functions {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM functions WHERE tenant = $1")
+            .bind(tenant.as_str())
+            .fetch_one(&mut **tx)
+            .await?;
+        if count >= i64::from(limit) {
+            return Err(StoreError::QuotaExceeded { quota: "functions", limit: limit.into() });
+        }
+    }
     let states = States { before: None, after: Some(&serde_json::json!({ "name": name })) };
     let version = change::record(tx, tenant, actor, Action::FunctionCreate, &subject(name), states).await?;
     let at = now().as_microsecond();

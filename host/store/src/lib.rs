@@ -1,4 +1,4 @@
-//! What a host remembers: functions, revisions, secrets and changes in SQL (the metastore), and the
+//! What a host remembers: tenants, keys, functions, revisions, secrets, usage and changes in SQL (the metastore), and the
 //! bytes of artifacts in a folder, by digest.
 //!
 //! Two invariants hold whenever the process dies: what was acknowledged is there after a restart,
@@ -6,6 +6,7 @@
 //!
 //! Knows nothing of HTTP, of WebAssembly or of what is in an artifact.
 
+mod api_key;
 mod artifact;
 mod change;
 mod database;
@@ -18,9 +19,12 @@ mod revision;
 mod seal;
 mod secret;
 mod store;
+mod tenant;
 mod traffic;
 mod upload;
+mod usage;
 
+pub use api_key::{ApiKey, NewApiKey, StoredKey};
 pub use artifact::Artifact;
 pub use change::{Actor, Change};
 pub use error::StoreError;
@@ -29,4 +33,6 @@ pub use garbage::Collected;
 pub use revision::{NewRevision, Revision};
 pub use secret::Secret;
 pub use store::Store;
+pub use tenant::Tenant;
 pub use upload::{UploadRange, UploadState};
+pub use usage::{UsageCursor, UsageHour, UsageQuery, UsageSum};

@@ -78,6 +78,8 @@ impl Store {
     ///
     /// # Errors
     /// - [`StoreError::TooLarge`], [`StoreError::TooManyBytes`]: over a limit.
+    /// - [`StoreError::QuotaExceeded`]: the tenant's artifacts would be more than it may have. What other
+    ///   uploads bring at the same time is not counted.
     /// - [`StoreError::UploadBusy`]: another request is at the same upload.
     /// - [`StoreError::WrongOffset`]: says where the upload stands.
     /// - [`StoreError::DigestMismatch`]: all came, and it is something else. It is discarded.
@@ -98,6 +100,7 @@ impl Store {
         if let Some(size_bytes) = self.complete(tenant, digest).await? {
             return Ok(UploadState::Complete { size_bytes });
         }
+        self.check_artifact_quota(tenant, total_bytes).await?;
         let path = self.folder.part(tenant, digest);
         let part = blocking(move || Part::open(path, claim, total_bytes)).await?;
         if part.len() != offset {
@@ -110,6 +113,22 @@ impl Store {
         // A task of its own, because a caller that leaves now has sent all it had to.
         let finish = Arc::clone(self).finish_upload(actor.clone(), tenant.clone(), digest, part);
         joined(tokio::spawn(finish)).await
+    }
+
+    async fn check_artifact_quota(&self, tenant: &TenantName, more: u64) -> Result<(), StoreError> {
+        let mut tx = self.database.snapshot().await?;
+        let quotas = crate::tenant::get(&mut tx, tenant).await?.quotas;
+        let Some(limit) = quotas.artifact_bytes else { return Ok(()) };
+        let stored: Option<i64> =
+            sqlx::query_scalar("SELECT SUM(size_bytes) FROM artifacts WHERE tenant = $1")
+                .bind(tenant.as_str())
+                .fetch_one(&mut *tx)
+                .await?;
+        let stored = u64::try_from(stored.unwrap_or_default()).unwrap_or_default();
+        if stored.saturating_add(more) > limit {
+            return Err(StoreError::QuotaExceeded { quota: "artifact_bytes", limit });
+        }
+        Ok(())
     }
 
     /// The length of the artifact, if this tenant has it with all its bytes. If they were lost or

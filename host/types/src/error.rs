@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quota::Reached;
+
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident => $text:literal,)+) => {
         /// What went wrong, as a caller's program can tell. Stable once published.
@@ -48,6 +50,10 @@ codes! {
     GoldenMismatch => "golden_mismatch",
     /// The bytes uploaded are not those that the digest names.
     DigestMismatch => "digest_mismatch",
+    /// There is no key with the request, or not one that is valid.
+    Unauthenticated => "unauthenticated",
+    /// The key is not for this.
+    PermissionDenied => "permission_denied",
     /// No such thing, or not one of this tenant's.
     NotFound => "not_found",
     /// The function exists but no revision is active.
@@ -66,6 +72,8 @@ codes! {
     RequestTimeout => "request_timeout",
     /// The content type is not one that this address reads.
     UnsupportedMediaType => "unsupported_media_type",
+    /// A quota of the tenant is reached; `Retry-After` says when to try again.
+    QuotaExceeded => "quota_exceeded",
     /// Too much work at once; the same request may succeed after `Retry-After`.
     Overloaded => "overloaded",
     /// The host is shutting down.
@@ -112,12 +120,14 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// The input at fault, such as `limits.memory_bytes`.
     pub field: Option<String>,
+    /// The quota that is reached, if that is what is wrong.
+    pub reached: Option<Reached>,
 }
 
 impl Problem {
     /// An error that is not about one field.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), field: None }
+        Self { code, detail: detail.into(), field: None, reached: None }
     }
 
     /// Names the input at fault.

@@ -2,6 +2,7 @@
 //!
 //! Plain data with its validation. No input or output, no async runtime, no SQL, no wasm.
 
+pub mod access;
 pub mod digest;
 pub mod error;
 #[cfg(any(test, fuzzing))]
@@ -11,16 +12,22 @@ pub mod limits;
 pub mod log;
 pub mod manifest;
 pub mod outbound;
+pub mod plan;
+pub mod quota;
 pub mod secret;
 pub mod split;
 pub mod tensor;
 pub mod tensor_json;
+pub mod usage;
 
+pub use access::{ApiKeyText, KeyId, Permission, Role, Trust};
 pub use digest::Digest;
 pub use error::{Code, Problem};
 pub use id::{FunctionName, InvocationId, ModelName, RevisionNumber, SecretName, TenantName};
 pub use limits::{Limits, StatedLimits};
 pub use manifest::{Ceiling, RevisionSpec};
+pub use quota::Quotas;
 pub use secret::{SecretValue, Secrets};
 pub use split::TrafficSplit;
 pub use tensor::{ElementType, Signature, Tensor, TensorInfo};
+pub use usage::Usage;

@@ -56,6 +56,9 @@ pub struct RevisionSpec {
     /// When each layer goes cold.
     #[serde(default)]
     pub scale: Scale,
+    /// Whether anybody may call it, without a key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
     /// How many invocations one instance answers.
     #[serde(default)]
     pub reuse: Reuse,

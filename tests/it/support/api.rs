@@ -1,23 +1,40 @@
 //! A caller of a host: its control API and its functions, over HTTP.
 
+use std::path::Path;
+
 use modelet_types::Digest;
 use reqwest::{Body, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::Answer;
 
-/// A client of one host.
+/// A client of one host, with one key or none.
 #[derive(Clone)]
 pub struct Api {
     http: reqwest::Client,
     base: String,
+    key: Option<String>,
 }
 
 impl Api {
-    pub fn new(address: impl std::fmt::Display) -> Self {
+    /// With the key in `file`, if it is there.
+    pub fn new(address: impl std::fmt::Display, file: &Path) -> Self {
         let http =
             reqwest::Client::builder().no_proxy().build().expect("the client has no settings to fail on");
-        Self { http, base: format!("http://{address}") }
+        // A host that asks for none has made none.
+        let key = std::fs::read_to_string(file).ok().map(|key| key.trim().to_owned());
+        Self { http, base: format!("http://{address}"), key }
+    }
+
+    /// The same host, asked with another key, or with none.
+    #[must_use]
+    pub fn with_key(&self, key: Option<&str>) -> Self {
+        Self { key: key.map(str::to_owned), ..self.clone() }
+    }
+
+    /// The key, for clients of others.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().expect("this client has a key")
     }
 
     pub fn base(&self) -> &str {
@@ -25,7 +42,11 @@ impl Api {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// Sends a request and reads the answer, if there is one.

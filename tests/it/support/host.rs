@@ -54,7 +54,7 @@ impl TestHost {
             }
         }
         let host = launch(&config).await;
-        Self { api: Api::new(host.local_addr()), host: Some(host), folder, config }
+        Self { api: api(&host), host: Some(host), folder, config }
     }
 
     /// Ends the host gracefully. The data folder stays.
@@ -71,7 +71,7 @@ impl TestHost {
     /// Starts a host on the data folder of the one that was stopped.
     pub async fn start_again(&mut self) {
         let host = launch(&self.config).await;
-        self.api = Api::new(host.local_addr());
+        self.api = api(&host);
         self.host = Some(host);
     }
 
@@ -89,6 +89,11 @@ impl TestHost {
         }
         self.deploy(function, &spec).await
     }
+}
+
+/// A client with the operator's key.
+fn api(host: &Host) -> Api {
+    Api::new(host.local_addr(), &host.data_dir().join("operator-key"))
 }
 
 async fn launch(config: &Value) -> Host {

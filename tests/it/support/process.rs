@@ -45,7 +45,7 @@ impl HostProcess {
             .expect("the host starts in time")
             .expect("its output can be read");
         assert!(!address.is_empty(), "the host did not start: {:?}", child.wait().await);
-        Self { child, api: Api::new(address.trim()) }
+        Self { child, api: Api::new(address.trim(), &data_dir.join("operator-key")) }
     }
 
     /// The number of the process.

@@ -12,7 +12,8 @@ pub struct RawCaller {
 }
 
 impl RawCaller {
-    /// Connects with a small buffer for what the host sends, and sends `request`.
+    /// Connects with a small buffer for what the host sends, and sends `request`,
+    /// with the host's key.
     pub async fn send(host: &Api, request: &str) -> Self {
         let address = host.base().strip_prefix("http://").expect("hosts are asked over HTTP");
         let socket = TcpSocket::new_v4().expect("a socket can be had");
@@ -20,7 +21,8 @@ impl RawCaller {
         let connection = socket.connect(address.parse().expect("the base is an address")).await;
         let connection = connection.expect("the host listens");
         let mut caller = Self { connection, received: Vec::new() };
-        caller.go_on(request).await;
+        let (line, rest) = request.split_once("\r\n").expect("a request begins with its line");
+        caller.go_on(&format!("{line}\r\nauthorization: Bearer {}\r\n{rest}", host.key())).await;
         caller
     }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::server::Server;
-use super::{guest, host, peers, verify};
+use super::{guest, host, keys, peers, verify};
 
 /// The attacks, as paths of the guest in `tests/guests/hostile`.
 const ATTACKS: [&str; 23] = [
@@ -86,8 +86,9 @@ fn call(host: &Server, path: &str) -> std::io::Result<()> {
     let mut connection = TcpStream::connect(authority)?;
     connection.set_read_timeout(Some(ATTACK_TIMEOUT))?;
     let head = format!(
-        "POST /f/default/hostile{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\
-         content-length: 0\r\n\r\n"
+        "POST /f/default/hostile{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n{}\
+         content-length: 0\r\n\r\n",
+        keys::line(host.origin())
     );
     connection.write_all(head.as_bytes())?;
     let mut piece = [0; 1 << 16];

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
+use super::keys;
+
 /// Longer than any call takes, on a machine that is very busy.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -67,8 +69,9 @@ impl Client {
         let (authority, path) = (&rest[..slash], rest.get(slash..).filter(|path| !path.is_empty()));
         let head = format!(
             "{method} {} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
+             {}content-length: {}\r\n\r\n",
             path.unwrap_or("/"),
+            keys::line(&url[..url.len() - rest.len() + slash]),
             body.len()
         );
         let request = [head.as_bytes(), body].concat();

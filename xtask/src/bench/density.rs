@@ -19,7 +19,7 @@ use super::client::Client;
 use super::report::Report;
 use super::server::Server;
 use super::stats::percentile;
-use super::{Effort, check_interrupted, guest, host, memory};
+use super::{Effort, check_interrupted, guest, host, keys, memory};
 
 /// The number in the guest's code, of `tests/guests/numbered`.
 const NUMBER: u64 = 0x4d4f_4445_4c45_5431;
@@ -161,9 +161,8 @@ fn shuffled(count: usize) -> Vec<usize> {
 }
 
 fn wait_until_ready(host: &Server) -> anyhow::Result<()> {
-    let url = format!("{}/readyz", host.origin());
     let began = Instant::now();
-    while let Err(error) = ureq::get(&url).call() {
+    while let Err(error) = keys::get(host.origin(), "/readyz").call() {
         ensure!(began.elapsed() < PATIENCE, "the host is not ready: {error}");
         thread::sleep(Duration::from_millis(10));
     }
@@ -171,11 +170,14 @@ fn wait_until_ready(host: &Server) -> anyhow::Result<()> {
 }
 
 fn wait_until_asleep(host: &Server) -> anyhow::Result<()> {
-    let url = format!("{}/metrics", host.origin());
     let began = Instant::now();
     loop {
         check_interrupted()?;
-        let metrics = ureq::get(&url).call()?.into_body().into_with_config().limit(MAX_METRICS_BYTES);
+        let metrics = keys::get(host.origin(), "/metrics")
+            .call()?
+            .into_body()
+            .into_with_config()
+            .limit(MAX_METRICS_BYTES);
         let metrics = metrics.read_to_string()?;
         let awake = metrics.lines().find_map(|line| line.strip_prefix("modelet_revisions_awake "));
         let awake: f64 = awake.context("the host does not say what is awake")?.trim().parse()?;

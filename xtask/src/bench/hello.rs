@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use super::report::Report;
 use super::rounds;
 use super::server::Server;
-use super::{Effort, guest, host, peers};
+use super::{Effort, guest, host, keys, peers};
 
 const CONNECTIONS: usize = 64;
 /// Requests that one instance answers where instances are reused: more than a round has.
@@ -34,7 +34,7 @@ pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     let reuse = format!("reuse.max_invocations={REUSE}");
     let servers = [ours(&[])?, ours(&[&reuse])?, theirs(1)?, theirs(REUSE)?];
     for server in &servers {
-        let answer = ureq::get(&server.url()).call().with_context(|| server.name())?;
+        let answer = keys::get(server.origin(), server.path()).call().with_context(|| server.name())?;
         let text = answer.into_body().read_to_string().with_context(|| server.name())?;
         ensure!(text == "hello", "{} answered `{text}`", server.name());
     }

@@ -8,25 +8,32 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use super::server::Server;
-use super::{library, program};
+use super::{keys, library, program};
 use crate::workspace;
 
 /// Starts a host on an empty data folder.
 pub fn start() -> anyhow::Result<Server> {
     let modelet = program("modelet")?;
-    Server::start("modelet", |address, folder| Ok(serve(&modelet, address, &folder.path().join("data"))))
+    let server = Server::start("modelet", |address, folder| {
+        Ok(serve(&modelet, address, &folder.path().join("data")))
+    })?;
+    keys::learn(server.origin(), &server.folder().join("data"))?;
+    Ok(server)
 }
 
 /// Starts a host on a data folder that outlives it.
 pub fn start_on(data: &Path) -> anyhow::Result<Server> {
     let modelet = program("modelet")?;
-    Server::start("modelet", |address, _| Ok(serve(&modelet, address, data)))
+    let server = Server::start("modelet", |address, _| Ok(serve(&modelet, address, data)))?;
+    keys::learn(server.origin(), data)?;
+    Ok(server)
 }
 
 fn serve(modelet: &Path, address: SocketAddr, data: &Path) -> Command {
     let mut command = Command::new(modelet);
     command.args(["serve", "--log", "warn", "--listen", &address.to_string(), "--onnxruntime"]);
-    command.arg(library()).arg("--data-dir").arg(data);
+    // It would write down where its key is, for a person.
+    command.arg(library()).arg("--data-dir").arg(data).env_remove("HOME").env_remove("XDG_CONFIG_HOME");
     command
 }
 
@@ -43,8 +50,10 @@ pub fn deploy(
     for setting in settings {
         command.args(["--set", setting]);
     }
-    let output =
-        command.env("MODELET_HOST", host.origin()).output().context("cannot run `modelet deploy`")?;
+    command
+        .env("MODELET_HOST", host.origin())
+        .env("MODELET_KEY", keys::of(host.origin()).unwrap_or_default());
+    let output = command.output().context("cannot run `modelet deploy`")?;
     let reason = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "cannot deploy `{function}`: {reason}");
     Ok(format!("/f/default/{function}"))

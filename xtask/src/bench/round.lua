@@ -1,4 +1,4 @@
--- wrk's side of a round: posts the file that BODY names, or gets if it names none, and at the end prints
+-- wrk's side of a round: posts the file that BODY names, or gets if it names none, with the key KEY, and at the end prints
 -- what was measured as one line of JSON.
 local name = os.getenv("BODY")
 if name then
@@ -7,6 +7,11 @@ if name then
   wrk.body = file:read("*a")
   wrk.headers["Content-Type"] = "application/json"
   file:close()
+end
+
+local key = os.getenv("KEY")
+if key then
+  wrk.headers["Authorization"] = "Bearer " .. key
 end
 
 function done(summary, latency)

@@ -83,6 +83,11 @@ impl Server {
         format!("{}{}", self.origin, self.path)
     }
 
+    /// Where it is called, below its address.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Sets where it reads digits, if not at `/`.
     pub fn reads_at(&mut self, path: String) {
         self.path = path;
@@ -103,6 +108,11 @@ impl Server {
     /// The file that is posted to it; without one it is asked with GET.
     pub fn body(&self) -> Option<&'static Path> {
         self.body
+    }
+
+    /// Its folder, which goes with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What it has printed.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use super::server::Server;
-use super::{Effort, check_interrupted, cpu};
+use super::{Effort, check_interrupted, cpu, keys};
 use crate::workspace;
 
 const SCRIPT: &str = "xtask/src/bench/round.lua";
@@ -98,6 +98,9 @@ fn load(server: &Server, connections: usize, length: Duration) -> anyhow::Result
     let mut wrk = Command::new("wrk");
     if let Some(body) = server.body() {
         wrk.env("BODY", root.join(body));
+    }
+    if let Some(key) = keys::of(server.origin()) {
+        wrk.env("KEY", key);
     }
     let output = wrk
         .args(["--threads", "1", "--timeout", "10s", "--connections", &connections.to_string()])

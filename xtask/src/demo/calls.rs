@@ -48,14 +48,18 @@ pub fn several(host: &DemoHost, images: &[&[u8]]) -> anyhow::Result<Timed<Vec<Re
 /// Asks the host which layers of the function are warm.
 pub fn state(host: &DemoHost) -> anyhow::Result<Value> {
     let url = format!("{}/api/v1/functions/{FUNCTION}/state", host.url());
-    let mut response = ureq::get(&url).call().with_context(|| format!("GET {url}"))?;
+    let mut response = ureq::get(&url)
+        .header("authorization", host.authorization())
+        .call()
+        .with_context(|| format!("GET {url}"))?;
     response.body_mut().read_json().with_context(|| format!("GET {url}"))
 }
 
 fn post<T: DeserializeOwned>(host: &DemoHost, body: &Value) -> anyhow::Result<Timed<T>> {
     let url = format!("{}/f/default/{FUNCTION}", host.url());
     let start = Instant::now();
-    let mut response = ureq::post(&url).send_json(body).with_context(|| format!("POST {url}"))?;
+    let response = ureq::post(&url).header("authorization", host.authorization()).send_json(body);
+    let mut response = response.with_context(|| format!("POST {url}"))?;
     let wake = response.headers().get("modelet-wake-us").and_then(|value| value.to_str().ok()?.parse().ok());
     let value = response.body_mut().read_json().with_context(|| format!("POST {url}"))?;
     Ok(Timed { value, took: start.elapsed(), wake: wake.map(Duration::from_micros) })

@@ -17,6 +17,7 @@ pub struct DemoHost {
     program: PathBuf,
     process: Child,
     ready: Ready,
+    authorization: String,
     // After the process, which is stopped in `drop`, before its folder goes.
     _folder: TempDir,
 }
@@ -26,6 +27,7 @@ pub struct DemoHost {
 struct Ready {
     url: String,
     data_dir: PathBuf,
+    operator_key_file: PathBuf,
 }
 
 impl DemoHost {
@@ -54,16 +56,29 @@ impl DemoHost {
         let stdout = process.stdout.take().expect("standard output is piped");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).context("cannot read what the host prints")?;
-        let Ok(ready) = serde_json::from_str(&line) else {
+        let Ok(ready) = serde_json::from_str::<Ready>(&line) else {
             let status = process.wait().context("cannot wait for the host")?;
             bail!("the host did not start ({status}); its reason stands above");
         };
-        Ok(Self { program, process, ready, _folder: folder })
+        let key =
+            std::fs::read_to_string(&ready.operator_key_file).context("cannot read the operator's key")?;
+        let authorization = format!("Bearer {}", key.trim());
+        Ok(Self { program, process, ready, authorization, _folder: folder })
     }
 
     /// Its address.
     pub fn url(&self) -> &str {
         &self.ready.url
+    }
+
+    /// What requests say to be the operator's.
+    pub fn authorization(&self) -> &str {
+        &self.authorization
+    }
+
+    /// The file with the operator's key.
+    pub fn key_file(&self) -> &Path {
+        &self.ready.operator_key_file
     }
 
     /// Its data folder.

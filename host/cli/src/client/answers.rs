@@ -146,6 +146,140 @@ pub struct Secret {
     pub set_by: String,
 }
 
+/// Whose key it is.
+#[derive(Debug, Deserialize)]
+pub struct Identity {
+    /// The tenant.
+    pub tenant: String,
+    /// What it is for.
+    pub role: String,
+}
+
+/// The keys of a tenant.
+#[derive(Debug, Deserialize)]
+pub struct Keys {
+    /// The oldest first.
+    pub keys: Vec<Key>,
+}
+
+/// A key, without what would let anybody use it.
+#[derive(Debug, Deserialize)]
+pub struct Key {
+    /// What it is found by.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// What it is for.
+    pub role: String,
+    /// The functions that it is for; `None`: all.
+    #[serde(default)]
+    pub functions: Option<Vec<String>>,
+    /// What it is used for.
+    #[serde(default)]
+    pub description: String,
+    /// When it ends.
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    /// When it was last used.
+    #[serde(default)]
+    pub last_used_at: Option<String>,
+}
+
+/// A key that was made.
+#[derive(Debug, Deserialize)]
+pub struct MadeKey {
+    /// What is known about it.
+    #[serde(flatten)]
+    pub about: Key,
+    /// The key.
+    pub key: String,
+}
+
+/// What a tenant has used.
+#[derive(Debug, Deserialize)]
+pub struct Usage {
+    /// From this time on.
+    pub from: String,
+    /// Before this time.
+    pub to: String,
+    /// By time, function and revision.
+    pub rows: Vec<UsageRow>,
+}
+
+/// One row of it.
+#[derive(Debug, Deserialize)]
+pub struct UsageRow {
+    /// The beginning of its time.
+    pub from: String,
+    /// The function, if rows are divided by it.
+    #[serde(default)]
+    pub function: Option<String>,
+    /// The revision, if rows are divided by it.
+    #[serde(default)]
+    pub revision: Option<u64>,
+    /// The sums.
+    #[serde(flatten)]
+    pub usage: modelet_types::Usage,
+}
+
+/// What a tenant owes for a month. Amounts are decimal numbers, as text.
+#[derive(Debug, Deserialize)]
+pub struct Statement {
+    /// Who pays.
+    pub tenant: String,
+    /// The month.
+    pub month: String,
+    /// Whether it has ended.
+    pub is_final: bool,
+    /// The plan, if there is one.
+    pub plan: Option<String>,
+    /// The currency's code.
+    pub currency: String,
+    /// What was used, and what that costs.
+    pub lines: Vec<BillLine>,
+    /// The sum.
+    pub total: String,
+}
+
+/// One line of a statement.
+#[derive(Debug, Deserialize)]
+pub struct BillLine {
+    /// In which unit.
+    pub unit: String,
+    /// How many were used.
+    pub quantity: String,
+    /// How many of them cost nothing.
+    pub free: String,
+    /// The price of `priced_units`.
+    pub price: String,
+    /// How many units the price is for.
+    pub priced_units: u64,
+    /// What they cost.
+    pub amount: String,
+}
+
+/// The tenants of a host.
+#[derive(Debug, Deserialize)]
+pub struct Tenants {
+    /// By name.
+    pub tenants: Vec<Tenant>,
+}
+
+/// A tenant.
+#[derive(Debug, Deserialize)]
+pub struct Tenant {
+    /// Its name.
+    #[serde(rename = "tenant")]
+    pub name: String,
+    /// How far it is trusted.
+    pub trust: String,
+    /// When it was made.
+    pub created_at: String,
+    /// Who made it.
+    #[serde(default)]
+    pub created_by: String,
+}
+
 /// Which layers of a function are warm, and what it keeps.
 #[derive(Debug, Deserialize)]
 pub struct State {

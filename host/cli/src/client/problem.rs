@@ -99,6 +99,7 @@ impl HostProblem {
     /// The exit code of a command that ends with it.
     pub fn exit(&self) -> Exit {
         match self.code() {
+            Some(Code::Unauthenticated | Code::PermissionDenied) => Exit::Denied,
             Some(Code::NotFound) => Exit::NotFound,
             Some(
                 Code::InvalidInput
@@ -123,6 +124,9 @@ impl HostProblem {
                 "`modelet revisions FUNCTION` lists what there is"
             }
             Code::NotFound => "`modelet functions` lists what there is",
+            Code::Unauthenticated => {
+                "name a key with MODELET_KEY or --key-file, or keep one with `modelet login`"
+            }
             Code::NotActive => "choose a revision with `modelet activate FUNCTION REVISION`",
             Code::HandlerTrap | Code::HandlerStackOverflow | Code::HandlerError => {
                 "`modelet logs FUNCTION` shows what the handler said, with its backtrace"

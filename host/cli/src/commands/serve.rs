@@ -5,7 +5,7 @@ mod logging;
 mod stop;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::client::answers::BackendInfo;
 use crate::client::{Client, DEFAULT_HOST};
+use crate::credentials::{self, Credential};
 use crate::error::Error;
 use crate::output::{BOLD, DIM, GREEN, Output, wrapped};
 use logging::LogFormat;
@@ -101,20 +102,43 @@ async fn serve(config: Config, output: Output) -> anyhow::Result<()> {
 async fn announce(host: &Host, output: Output) -> anyhow::Result<()> {
     let url = format!("http://{}", reachable(host.local_addr()));
     // The host's own answer, so that what is printed is what a client will find.
-    let info = Client::new(&url)?.host_info().await?;
+    let client = Client::new(&url)?;
+    let key_file = host.operator_key_file();
+    let client = match &key_file {
+        Some(file) => client.with_key(Credential::KeyFile(file.clone()).key()?),
+        None => client,
+    };
+    let info = client.host_info().await?;
+    if let Some(file) = &key_file
+        && let Err(error) = credentials::keep(&client.origin(), Some(Credential::KeyFile(file.clone())))
+    {
+        // Whoever runs this as a service has no home, and names keys otherwise.
+        tracing::debug!(error = format!("{error:#}"), "cannot write down where the operator's key is");
+    }
     let data_dir = host.data_dir().canonicalize().unwrap_or_else(|_| host.data_dir().to_owned());
-    let ready = json!({ "event": "ready", "url": url, "data_dir": data_dir, "host": info.raw });
+    let ready = json!({
+        "event": "ready", "url": url, "data_dir": data_dir, "operator_key_file": key_file, "host": info.raw,
+    });
     output.answer(&ready, || {
         let backends: String = info.value.backends.iter().map(backend).collect();
         let option = if url == DEFAULT_HOST { String::new() } else { format!(" --host {url}") };
         format!(
-            "{GREEN}modelet{GREEN:#} {} at {BOLD}{url}{BOLD:#}\n{DIM}data{DIM:#}     {}\n{backends}\
+            "{GREEN}modelet{GREEN:#} {} at {BOLD}{url}{BOLD:#}\n{DIM}data{DIM:#}     {}\n{}{backends}\
              {DIM}next{DIM:#}     modelet deploy{option}\n",
             info.value.version,
             data_dir.display(),
+            key_file.as_deref().map(key_line).unwrap_or_default(),
         )
     })?;
     Ok(())
+}
+
+/// Where the operator's key is: `modelet` on this machine finds it by itself, and others have to be told.
+fn key_line(file: &Path) -> String {
+    format!(
+        "{DIM}key{DIM:#}      {file}\n         curl -H \"authorization: Bearer $(cat {file})\" ...\n",
+        file = file.display()
+    )
 }
 
 fn backend(backend: &BackendInfo) -> String {

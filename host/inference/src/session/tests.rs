@@ -28,6 +28,7 @@ async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
         pool: Arc::new(Pool::start("test", 1, 1, |work| work()).unwrap()),
         counters: Arc::default(),
         inline_threshold: Duration::ZERO,
+        is_trusted: Arc::default(),
         on_poisoned: Box::new({
             let dropped = Arc::clone(&dropped);
             move || _ = dropped.fetch_add(1, Ordering::Relaxed)

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use modelet_inference::{BackendId, InferenceConfig, InferenceError, RunRequest, SessionKey};
+use modelet_types::{TenantName, Trust};
 
 use crate::models::{self, BOOL, F32, F64, I32, I64};
 use crate::service::{BOTH, TestService, config, request, run, tensor, until};
@@ -178,6 +179,20 @@ async fn a_loop_is_never_inline() {
         }
     }
     assert_eq!(service.inference.stats().inline_runs, 0);
+}
+
+#[tokio::test]
+async fn an_untrusted_tenants_runs_are_never_inline_from_the_moment_that_it_is_one() {
+    let service =
+        TestService::with(InferenceConfig { inline_threshold: Duration::from_secs(60), ..config() });
+    let session = service.session(BackendId::Onnxruntime, &models::affine()).await;
+    let inline = async || run(&session, &[rows(&[0.0; 8])]).await.unwrap().inline;
+    let trust = |level| service.inference.set_trust(&TenantName::default_tenant(), level);
+    assert!(!inline().await && inline().await);
+    trust(Trust::Untrusted);
+    assert!(!inline().await);
+    trust(Trust::Trusted);
+    assert!(inline().await);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use modelet_inference::{
 };
 use modelet_types::manifest::{BackendChoice, ModelSpec};
 use modelet_types::tensor::Element;
-use modelet_types::{Digest, TenantName, Tensor};
+use modelet_types::{Digest, TenantName, Tensor, Trust};
 
 pub const BOTH: [BackendId; 2] = [BackendId::Rten, BackendId::Onnxruntime];
 
@@ -38,7 +38,9 @@ impl TestService {
     }
 
     pub fn with(config: InferenceConfig) -> Self {
-        Self { inference: Inference::start(config).unwrap(), folder: tempfile::tempdir().unwrap() }
+        let inference = Inference::start(config).unwrap();
+        inference.set_trust(&TenantName::default_tenant(), Trust::Trusted);
+        Self { inference, folder: tempfile::tempdir().unwrap() }
     }
 
     pub fn file(&self, bytes: &[u8]) -> PathBuf {

@@ -1,7 +1,7 @@
 //! What the ledger says about one invocation.
 
 use jiff::Timestamp;
-use modelet_types::{Code, FunctionName, InvocationId, RevisionNumber, TenantName};
+use modelet_types::{Code, FunctionName, InvocationId, RevisionNumber, TenantName, Usage};
 use serde::Serialize;
 
 /// How an invocation ended.
@@ -17,6 +17,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the invocation is billed: not if the host was at fault.
+    pub fn is_billed(self) -> bool {
+        let hosts_fault = [Code::Internal, Code::Overloaded, Code::ShuttingDown, Code::BackendUnavailable];
+        match self {
+            Self::Ok => true,
+            Self::Failed(code) => !hosts_fault.contains(&code),
+            Self::Interrupted => false,
+        }
+    }
+
     /// The outcome in one word: `ok`, `interrupted` or the error's code.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,6 +94,27 @@ pub struct UsageRecord {
 }
 
 impl UsageRecord {
+    /// What of it is billed.
+    pub fn usage(&self) -> Usage {
+        if !self.outcome.is_billed() {
+            return Usage { not_billed: 1, ..Usage::default() };
+        }
+        let waited_us = self.queue_time_us.saturating_add(self.wake_time_us);
+        let duration_ms = self.wall_time_us.saturating_sub(waited_us).div_ceil(1_000);
+        Usage {
+            invocations: 1,
+            failed: (self.outcome != Outcome::Ok).into(),
+            cold: self.cold.into(),
+            not_billed: 0,
+            duration_ms,
+            memory_mib_ms: self.peak_memory_bytes.div_ceil(1 << 20).saturating_mul(duration_ms),
+            cpu_us: self.cpu_time_us,
+            inference_cpu_us: self.inference_cpu_time_us,
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+        }
+    }
+
     /// The record of a stream that its host did not live to close: what was measured died with the
     /// host, so everything that is billed is 0.
     pub fn interrupted(opened: UsageOpened) -> Self {

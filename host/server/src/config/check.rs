@@ -36,7 +36,7 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 17] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 18] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),
@@ -51,6 +51,7 @@ impl Config {
             ("inference.workers", self.inference.workers as u64, 0..=MAX_THREADS),
             ("inference.queue", self.inference.queue as u64, 0..=1_000_000),
             ("key_value.max_bytes", self.key_value.max_bytes, 0..=KeyValue::HIGHEST_BYTES),
+            ("ledger.retention_days", self.ledger.retention_days.into(), 0..=36_500),
             ("compile.memory_bytes", self.compile.memory_bytes, MIN_COMPILE_BYTES..=1 << 44),
             ("compile.cpu_time_ms", self.compile.cpu_time_ms, 1_000..=HOUR_MS),
             ("compile.wall_time_ms", self.compile.wall_time_ms, 1_000..=HOUR_MS),
@@ -66,6 +67,11 @@ impl Config {
             let detail =
                 format!("a function that may keep anything may keep {low} bytes: use 0 or more than that");
             return Err(InvalidSetting::new("key_value.max_bytes", detail));
+        }
+        for (name, plan) in &self.billing.plans {
+            if let Some((field, detail)) = plan.mistake() {
+                return Err(InvalidSetting::new(format!("billing.plans.{name}.{field}"), detail));
+            }
         }
         self.allowed_hosts.iter().try_for_each(|name| check_host_name(name))?;
         StatedLimits::from(self.limits.clone())

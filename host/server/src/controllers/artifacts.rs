@@ -11,11 +11,13 @@ use futures::TryStreamExt;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::Body as _;
+use modelet_control::Identity;
 use modelet_store::{StoreError, UploadRange, UploadState};
-use modelet_types::{Code, Digest, Problem};
+use modelet_types::{Code, Digest, Permission, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::caller::Caller;
 use crate::context::Context;
 use crate::extract::{Path, drain};
 use crate::problem::{ProblemBody, ProblemResponse, Result};
@@ -43,9 +45,14 @@ pub(crate) struct ArtifactBody {
         (status = 200, body = ArtifactBody),
         (status = 404, body = ProblemBody, description = "not there, or not whole", headers(("upload-offset" = u64))),
     ))]
-pub(crate) async fn show(State(context): State<Context>, Path(digest): Path<String>) -> Result<Response> {
+pub(crate) async fn show(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(digest): Path<String>,
+) -> Result<Response> {
+    let identity = caller.may(Permission::Deploy)?;
     let digest = parse(&digest)?;
-    match context.control.store().upload_offset(&context.tenant(), digest).await? {
+    match context.control.store().upload_offset(&identity.tenant, digest).await? {
         UploadState::Complete { size_bytes } => {
             Ok(Json(ArtifactBody { digest, size: size_bytes }).into_response())
         }
@@ -70,16 +77,18 @@ pub(crate) async fn show(State(context): State<Context>, Path(digest): Path<Stri
     ))]
 pub(crate) async fn upload(
     State(context): State<Context>,
+    caller: Caller,
     Path(digest): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
+    let (identity, body) = uploader(&caller, &headers, body).await?;
     // A body that is known to be empty comes without the header.
     let total = match body.size_hint().exact() {
         Some(total) => total,
         None => number(&headers, &CONTENT_LENGTH)?,
     };
-    store(&context, parse(&digest)?, 0, total, &headers, body).await
+    store(&context, identity, parse(&digest)?, 0, total, &headers, body).await
 }
 
 /// Uploads the next piece of an artifact.
@@ -100,16 +109,34 @@ pub(crate) async fn upload(
     ))]
 pub(crate) async fn append(
     State(context): State<Context>,
+    caller: Caller,
     Path(digest): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
+    let (identity, body) = uploader(&caller, &headers, body).await?;
     let (offset, total) = (number(&headers, &UPLOAD_OFFSET)?, number(&headers, &UPLOAD_LENGTH)?);
-    store(&context, parse(&digest)?, offset, total, &headers, body).await
+    store(&context, identity, parse(&digest)?, offset, total, &headers, body).await
+}
+
+/// Whoever may upload. What others send is read on for a while, so that they see why they may not.
+async fn uploader<'c>(
+    caller: &'c Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> std::result::Result<(&'c Identity, Body), Problem> {
+    match caller.may(Permission::Deploy) {
+        Ok(identity) => Ok((identity, body)),
+        Err(problem) => {
+            drain(headers, body.into_data_stream()).await;
+            Err(problem)
+        }
+    }
 }
 
 async fn store(
     context: &Context,
+    identity: &Identity,
     digest: Digest,
     offset: u64,
     total: u64,
@@ -121,8 +148,8 @@ async fn store(
     let bytes = tokio_stream::StreamExt::timeout(body.into_data_stream(), idle_timeout);
     let bytes = bytes.map_err(|_| io::Error::from(io::ErrorKind::TimedOut));
     let mut bytes = pin!(bytes.and_then(|piece| futures::future::ready(piece.map_err(io::Error::other))));
-    let (store, tenant) = (context.control.store(), context.tenant());
-    let appended = store.append_upload(&context.actor(), &tenant, digest, range, bytes.as_mut()).await;
+    let (store, tenant) = (context.control.store(), &identity.tenant);
+    let appended = store.append_upload(&identity.actor, tenant, digest, range, bytes.as_mut()).await;
     // What is refused, or was there already, has not been read to its end.
     drain(headers, bytes).await;
     match appended {
@@ -138,7 +165,7 @@ async fn store(
         // What came is kept, and the client may still be there to go on from its end.
         Err(error @ StoreError::Interrupted(_)) => {
             let response = ProblemResponse::from(error).into_response();
-            Ok(match store.upload_offset(&tenant, digest).await {
+            Ok(match store.upload_offset(tenant, digest).await {
                 Ok(UploadState::Partial { offset }) => with_offset(response, offset),
                 _ => response,
             })

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use modelet_store::{Function, StoreError};
-use modelet_types::{FunctionName, RevisionNumber, TrafficSplit};
+use modelet_types::{FunctionName, Permission, RevisionNumber, TenantName, TrafficSplit};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::context::{Context, function_name};
+use crate::caller::Caller;
+use crate::context::Context;
 use crate::extract::Path;
 use crate::problem::{ProblemBody, Result};
 
@@ -34,8 +35,8 @@ pub(crate) struct FunctionBody {
 }
 
 impl FunctionBody {
-    pub(crate) fn new(context: &Context, function: Function) -> Self {
-        let url = format!("/f/{}/{}/", context.tenant(), function.name);
+    pub(crate) fn new(tenant: &TenantName, function: Function) -> Self {
+        let url = format!("/f/{tenant}/{}/", function.name);
         let Function { name, traffic, latest, created_at, updated_at, .. } = function;
         Self { function: name, traffic, latest, created_at, updated_at, url }
     }
@@ -50,9 +51,11 @@ pub(crate) struct FunctionsBody {
 
 /// All functions by name.
 #[utoipa::path(get, path = "/api/v1/functions", tag = "functions", responses((status = 200, body = FunctionsBody)))]
-pub(crate) async fn list(State(context): State<Context>) -> Result<Json<FunctionsBody>> {
-    let functions = context.control.store().functions(&context.tenant()).await?;
-    let functions = functions.into_iter().map(|function| FunctionBody::new(&context, function)).collect();
+pub(crate) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<FunctionsBody>> {
+    let identity = caller.may(Permission::Read)?;
+    let functions = context.control.store().functions(&identity.tenant).await?;
+    let functions = functions.into_iter().filter(|function| identity.covers(function.name.as_str()));
+    let functions = functions.map(|function| FunctionBody::new(&identity.tenant, function)).collect();
     Ok(Json(FunctionsBody { functions }))
 }
 
@@ -62,20 +65,25 @@ pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Function
     responses((status = 200, body = FunctionBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<FunctionBody>> {
-    let name = function_name(&name)?;
-    let function = context.control.store().function(&context.tenant(), &name).await?;
+    let (identity, name) = caller.may_with(Permission::Read, &name)?;
+    let function = context.control.store().function(&identity.tenant, &name).await?;
     let function = function.ok_or(StoreError::NoFunction(name))?;
-    Ok(Json(FunctionBody::new(&context, function)))
+    Ok(Json(FunctionBody::new(&identity.tenant, function)))
 }
 
 /// Deletes a function with all its revisions and its log.
 #[utoipa::path(delete, path = "/api/v1/functions/{function}", tag = "functions",
     params(("function" = String, Path)),
     responses((status = 204), (status = 404, body = ProblemBody)))]
-pub(crate) async fn delete(State(context): State<Context>, Path(name): Path<String>) -> Result<StatusCode> {
-    let name = function_name(&name)?;
-    context.control.delete_function(&context.actor(), &context.tenant(), &name).await?;
+pub(crate) async fn delete(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode> {
+    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
+    context.control.delete_function(&identity.actor, &identity.tenant, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

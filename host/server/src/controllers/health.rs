@@ -5,10 +5,11 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{Method, Uri};
 use modelet_observe::metrics;
-use modelet_types::{Code, Problem};
+use modelet_types::{Code, Permission, Problem};
 
+use crate::caller::Caller;
 use crate::context::Context;
-use crate::problem::{ProblemBody, ProblemResponse};
+use crate::problem::{ProblemBody, ProblemResponse, Result};
 
 /// Whether the process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "host", responses((status = 200, body = String, description = "`ok`")))]
@@ -27,10 +28,11 @@ pub(crate) async fn ready(State(context): State<Context>) -> Response {
     "ok\n".into_response()
 }
 
-/// Metrics in the OpenMetrics text format.
+/// Metrics of the host and of all tenants, in the OpenMetrics text format. For operators.
 #[utoipa::path(get, path = "/metrics", tag = "host", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
-pub(crate) async fn metrics(State(context): State<Context>) -> Response {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], context.metrics.encode()).into_response()
+pub(crate) async fn metrics(State(context): State<Context>, caller: Caller) -> Result<Response> {
+    caller.may(Permission::Operate)?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], context.metrics.encode()).into_response())
 }
 
 /// Answers an address that there is not.

@@ -8,7 +8,9 @@ use modelet_types::Limits;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::caller::Caller;
 use crate::context::Context;
+use crate::problem::{ProblemBody, Result};
 
 /// What this host is and can do.
 #[derive(Serialize, ToSchema)]
@@ -56,9 +58,10 @@ impl From<BackendStatus> for BackendBody {
 }
 
 /// What this host is and can do.
-#[utoipa::path(get, path = "/api/v1/host", tag = "host", responses((status = 200, body = HostBody)))]
-pub(crate) async fn show(State(context): State<Context>) -> Json<HostBody> {
-    Json(HostBody {
+#[utoipa::path(get, path = "/api/v1/host", tag = "host", responses((status = 200, body = HostBody), (status = 401, body = ProblemBody)))]
+pub(crate) async fn show(State(context): State<Context>, caller: Caller) -> Result<Json<HostBody>> {
+    caller.known()?;
+    Ok(Json(HostBody {
         version: env!("CARGO_PKG_VERSION"),
         backends: context.inference.backends().into_iter().map(Into::into).collect(),
         pooled_instances: match context.engine.allocator() {
@@ -67,5 +70,5 @@ pub(crate) async fn show(State(context): State<Context>) -> Json<HostBody> {
         },
         limits: context.config.limits.clone(),
         key_value: KeyValueBody { max_bytes: context.config.key_value.max_bytes },
-    })
+    }))
 }

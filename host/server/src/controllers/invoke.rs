@@ -13,6 +13,7 @@ use http_body_util::StreamBody;
 use modelet_runtime::{Answer, AnswerBody, Call, Reply};
 use modelet_types::{InvocationId, RevisionNumber};
 
+use crate::caller::Caller;
 use crate::context::Context;
 use crate::controllers::oip;
 use crate::problem::ProblemResponse;
@@ -25,15 +26,15 @@ const REVISION: HeaderName = HeaderName::from_static("modelet-revision");
 const WAKE_US: HeaderName = HeaderName::from_static("modelet-wake-us");
 
 /// Hands a request to the function that its address names.
-pub(crate) async fn invoke(State(context): State<Context>, request: Request) -> Response {
+pub(crate) async fn invoke(State(context): State<Context>, caller: Caller, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let (tenant, function, path) = split_address(&path);
-    match context.runtime.find(tenant, function, None) {
+    match caller.admit(tenant, function, context.runtime.find(tenant, function, None)) {
         Err(problem) => respond(Answer::refused(problem)),
         Ok(routed) if routed.has_handler() => {
             respond(context.runtime.invoke(routed, call(request, path.to_owned())).await)
         }
-        Ok(routed) => oip::of_function(&context, routed, path, request).await,
+        Ok(routed) => oip::of_function(&context, &caller, routed, path, request).await,
     }
 }
 

@@ -11,10 +11,12 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use modelet_observe::LogLine;
 use modelet_store::StoreError;
+use modelet_types::Permission;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::context::{Context, function_name};
+use crate::caller::Caller;
+use crate::context::Context;
 use crate::extract::{Path, Query};
 use crate::problem::{ProblemBody, Result};
 
@@ -43,10 +45,12 @@ const fn default_tail() -> usize {
     responses((status = 200, content_type = "application/x-ndjson"), (status = 404, body = ProblemBody)))]
 pub(crate) async fn read(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
     Query(params): Query<LogParams>,
 ) -> Result<Response> {
-    let (tenant, name) = (context.tenant(), function_name(&name)?);
+    let (identity, name) = caller.may_with(Permission::Read, &name)?;
+    let tenant = identity.tenant.clone();
     if context.control.store().function(&tenant, &name).await?.is_none() {
         return Err(StoreError::NoFunction(name).into());
     }

@@ -7,12 +7,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
+use modelet_control::Identity;
 use modelet_engine::Failure;
 use modelet_runtime::{Answer, Routed, TensorBody, TensorCall, TensorCodec};
-use modelet_types::{Code, FunctionName, Problem, RevisionNumber, TenantName};
+use modelet_types::{Code, FunctionName, Permission, Problem, RevisionNumber, TenantName};
 use serde::Serialize;
 
-use crate::context::{Context, function_name};
+use crate::caller::Caller;
+use crate::context::Context;
 use crate::controllers::invoke::{self, describe};
 use crate::controllers::revisions::revision_number;
 use crate::oip::{self, EXTENSIONS, RestCodec, TensorMetadata};
@@ -81,23 +83,26 @@ fn unknown(path: &str) -> Problem {
 }
 
 /// Answers at the root.
-pub(crate) async fn root(State(context): State<Context>, request: Request) -> Response {
-    let tenant = context.tenant();
+pub(crate) async fn root(State(context): State<Context>, caller: Caller, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let path = path.strip_prefix("/v2").unwrap_or_default();
     let answer = async {
         match Endpoint::parse(request.method(), path)? {
-            Endpoint::Index => Ok(Json(index(&context, &tenant)).into_response()),
-            Endpoint::Load { model } => load(&context, &tenant, model).await.map(|()| done()),
-            Endpoint::Unload { model } => unload(&context, &tenant, model).await.map(|()| done()),
+            Endpoint::Index => Ok(Json(index(&context, &caller)?).into_response()),
+            Endpoint::Load { model } => load(&context, &caller, model).await.map(|()| done()),
+            Endpoint::Unload { model } => unload(&context, &caller, model).await.map(|()| done()),
             Endpoint::Model { model, version, ask: Ask::Infer } => {
-                Ok(infer(&context, find(&context, &tenant, model, version), request).await)
+                Ok(infer(&context, find(&context, &caller, model, version), request).await)
             }
             Endpoint::Model { model, version, ask } => {
-                let routed = find(&context, &tenant, model, version)?;
+                let routed = find(&context, &caller, model, version)?;
                 answer(&context, routed, ask, request).await
             }
-            endpoint => Ok(of_server(&context, &endpoint)),
+            endpoint @ (Endpoint::Live | Endpoint::Ready) => Ok(of_server(&context, &endpoint)),
+            Endpoint::Server => {
+                caller.known()?;
+                Ok(of_server(&context, &Endpoint::Server))
+            }
         }
     };
     answer.await.unwrap_or_else(|problem: Problem| oip::error(&problem))
@@ -105,7 +110,13 @@ pub(crate) async fn root(State(context): State<Context>, request: Request) -> Re
 
 /// Answers below the address of a function that is a model alone: `path` follows that address. What is
 /// posted to the address itself is inference too.
-pub(crate) async fn of_function(context: &Context, routed: Routed, path: &str, request: Request) -> Response {
+pub(crate) async fn of_function(
+    context: &Context,
+    caller: &Caller,
+    routed: Routed,
+    path: &str,
+    request: Request,
+) -> Response {
     let answer = async {
         let below = path.strip_prefix("/v2").filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let Some(below) = below else {
@@ -119,7 +130,12 @@ pub(crate) async fn of_function(context: &Context, routed: Routed, path: &str, r
         match Endpoint::parse(request.method(), below)? {
             Endpoint::Model { model, version, ask } if model == routed.function().as_str() => {
                 let routed = match version {
-                    Some(version) => find(context, routed.tenant(), model, Some(version))?,
+                    Some(version) => {
+                        let tenant = routed.tenant().as_str();
+                        let version = Some(revision_number(version)?);
+                        // That anybody may call one revision says nothing of another.
+                        caller.admit(tenant, model, context.runtime.find(tenant, model, version))?
+                    }
                     None => routed,
                 };
                 answer(context, routed, ask, request).await
@@ -151,14 +167,16 @@ fn not_here(path: &str) -> Problem {
     Problem::new(Code::NotFound, detail)
 }
 
+/// The revision of a function of the caller's tenant that is meant by a model and its version.
 pub(super) fn find(
     context: &Context,
-    tenant: &TenantName,
+    caller: &Caller,
     model: &str,
     version: Option<&str>,
 ) -> Result<Routed, Problem> {
+    let tenant = caller.known()?.tenant.as_str();
     let version = version.map(revision_number).transpose()?;
-    context.runtime.find(tenant.as_str(), model, version)
+    caller.admit(tenant, model, context.runtime.find(tenant, model, version))
 }
 
 async fn answer(context: &Context, routed: Routed, ask: Ask, request: Request) -> Result<Response, Problem> {
@@ -308,20 +326,22 @@ pub(super) struct IndexEntry {
 
 /// The active revisions of every function that is a model alone. All of them are ready, so that what a
 /// request for only those says makes no difference.
-pub(super) fn index(context: &Context, tenant: &TenantName) -> Vec<IndexEntry> {
+pub(super) fn index(context: &Context, caller: &Caller) -> Result<Vec<IndexEntry>, Problem> {
+    let identity = caller.may(Permission::Invoke)?;
     let entry = |routed: Routed| IndexEntry {
         name: routed.function().clone(),
         version: routed.revision().to_string(),
         state: "READY",
         reason: "",
     };
-    let names = context.runtime.functions(tenant.as_str());
-    names.iter().flat_map(|name| models(context, tenant, name.as_str())).map(entry).collect()
+    let names = context.runtime.functions(identity.tenant.as_str());
+    let names = names.iter().map(FunctionName::as_str).filter(|name| identity.covers(name));
+    Ok(names.flat_map(|name| models(context, &identity.tenant, name)).map(entry).collect())
 }
 
 /// The revisions of a function as [`models`] gives them, of which there is one.
-fn some_models(context: &Context, tenant: &TenantName, model: &str) -> Result<Vec<Routed>, Problem> {
-    let name = function_name(model)?;
+fn some_models(context: &Context, caller: &Caller, model: &str) -> Result<Vec<Routed>, Problem> {
+    let (Identity { tenant, .. }, name) = caller.may_with(Permission::Deploy, model)?;
     let models = models(context, tenant, name.as_str());
     if models.is_empty() {
         model_of(&context.runtime.find(tenant.as_str(), name.as_str(), None)?)?;
@@ -330,16 +350,16 @@ fn some_models(context: &Context, tenant: &TenantName, model: &str) -> Result<Ve
 }
 
 /// Loads a model into memory before its first request.
-pub(super) async fn load(context: &Context, tenant: &TenantName, model: &str) -> Result<(), Problem> {
-    for routed in some_models(context, tenant, model)? {
+pub(super) async fn load(context: &Context, caller: &Caller, model: &str) -> Result<(), Problem> {
+    for routed in some_models(context, caller, model)? {
         context.runtime.preload(&routed).await?;
     }
     Ok(())
 }
 
 /// Drops a model from memory. It stays callable: the next request loads it again.
-pub(super) async fn unload(context: &Context, tenant: &TenantName, model: &str) -> Result<(), Problem> {
-    for routed in some_models(context, tenant, model)? {
+pub(super) async fn unload(context: &Context, caller: &Caller, model: &str) -> Result<(), Problem> {
+    for routed in some_models(context, caller, model)? {
         context.runtime.unload(&routed).await?;
     }
     Ok(())

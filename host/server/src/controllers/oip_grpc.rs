@@ -15,6 +15,7 @@ use tonic::Status;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::server::{Grpc, UnaryService};
 
+use crate::caller::Caller;
 use crate::context::Context;
 use crate::controllers::invoke::describe;
 use crate::controllers::oip;
@@ -35,32 +36,38 @@ const PREFIX_BYTES: u64 = 5;
 /// Answers a call of a method of the service.
 pub(crate) async fn call(
     State(context): State<Context>,
+    caller: Caller,
     Path(method): Path<String>,
     request: Request,
 ) -> Response {
-    let context = &context;
+    let (context, caller) = (&context, &caller);
     match method.as_str() {
         "ServerLive" => ask(context, request, async |_: Empty| Ok(LiveResponse { live: true })).await,
         "ServerReady" => {
             let ready = !*context.stopping.borrow();
             ask(context, request, async |_: Empty| Ok(ReadyResponse { ready })).await
         }
-        "ServerMetadata" => ask(context, request, async |_: Empty| Ok(server_metadata())).await,
+        "ServerMetadata" => {
+            ask(context, request, async |_: Empty| caller.known().map(|_| server_metadata())).await
+        }
         "ModelReady" => {
             ask(context, request, async |ModelRequest { name, version }| {
                 // A model that is not there is not ready, which is no error here.
-                let routed = oip::find(context, &context.tenant(), &name, version_of(&version));
+                caller.known()?;
+                let routed = oip::find(context, caller, &name, version_of(&version));
                 Ok(ReadyResponse { ready: routed.is_ok_and(|routed| oip::model_of(&routed).is_ok()) })
             })
             .await
         }
-        "ModelMetadata" => ask(context, request, async |request| model_metadata(context, request)).await,
-        "ModelInfer" => infer(context, request).await,
-        "RepositoryIndex" => ask(context, request, async |_: Empty| Ok(index(context))).await,
+        "ModelMetadata" => {
+            ask(context, request, async |request| model_metadata(context, caller, request)).await
+        }
+        "ModelInfer" => infer(context, caller, request).await,
+        "RepositoryIndex" => ask(context, request, async |_: Empty| index(context, caller)).await,
         "RepositoryModelLoad" => {
             ask(context, request, async |request: RepositoryModelRequest| {
                 let model = request.model_name().to_owned();
-                oip::load(context, &context.tenant(), &model).await?;
+                oip::load(context, caller, &model).await?;
                 Ok(RepositoryModelResponse { model, is_done: true })
             })
             .await
@@ -68,7 +75,7 @@ pub(crate) async fn call(
         "RepositoryModelUnload" => {
             ask(context, request, async |request: RepositoryModelRequest| {
                 let model = request.model_name().to_owned();
-                oip::unload(context, &context.tenant(), &model).await?;
+                oip::unload(context, caller, &model).await?;
                 Ok(RepositoryModelResponse { model, is_done: true })
             })
             .await
@@ -92,9 +99,13 @@ fn server_metadata() -> ServerMetadataResponse {
     ServerMetadataResponse { name: name.into(), version: version.into(), extensions }
 }
 
-fn model_metadata(context: &Context, request: ModelRequest) -> Result<ModelMetadataResponse, Problem> {
+fn model_metadata(
+    context: &Context,
+    caller: &Caller,
+    request: ModelRequest,
+) -> Result<ModelMetadataResponse, Problem> {
     let ModelRequest { name, version } = request;
-    let routed = oip::find(context, &context.tenant(), &name, version_of(&version))?;
+    let routed = oip::find(context, caller, &name, version_of(&version))?;
     let oip::Metadata { name, versions, platform, inputs, outputs } = oip::metadata(context, &routed)?;
     Ok(ModelMetadataResponse {
         name: name.to_string(),
@@ -105,16 +116,15 @@ fn model_metadata(context: &Context, request: ModelRequest) -> Result<ModelMetad
     })
 }
 
-fn index(context: &Context) -> RepositoryIndexResponse {
+fn index(context: &Context, caller: &Caller) -> Result<RepositoryIndexResponse, Problem> {
     let entry = |entry: oip::IndexEntry| ModelIndex {
         name: entry.name.to_string(),
         version: entry.version,
         state: entry.state.into(),
         reason: entry.reason.into(),
     };
-    RepositoryIndexResponse {
-        models: oip::index(context, &context.tenant()).into_iter().map(entry).collect(),
-    }
+    let models = oip::index(context, caller)?;
+    Ok(RepositoryIndexResponse { models: models.into_iter().map(entry).collect() })
 }
 
 /// Answers a question of one message with another.
@@ -131,11 +141,11 @@ async fn ask<Q: Message + Default, A: Message>(
     .await
 }
 
-async fn infer(context: &Context, request: Request) -> Response {
+async fn infer(context: &Context, caller: &Caller, request: Request) -> Response {
     let timeout = timeout_of(request.headers());
     unary(context, request, MAX_MESSAGE_BYTES, async |body| {
         let ModelRequest { name, version } = address_of(body.bytes.clone()).await?;
-        let routed = oip::find(context, &context.tenant(), &name, version_of(&version));
+        let routed = oip::find(context, caller, &name, version_of(&version));
         let call = TensorCall { body: TensorBody::Arrived(body), timeout };
         let answer = oip::call_model(context, routed, call, GrpcCodec::new).await;
         let Answer { invocation, revision, wake, result } = answer;

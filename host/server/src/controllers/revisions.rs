@@ -12,14 +12,17 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use modelet_control::{Deploy, DeployEvent};
 use modelet_store::{Actor, Revision, StoreError};
-use modelet_types::{Code, FunctionName, Problem, RevisionNumber, RevisionSpec, TrafficSplit};
+use modelet_types::{
+    Code, FunctionName, Permission, Problem, RevisionNumber, RevisionSpec, TenantName, TrafficSplit,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::context::{Context, function_name};
+use crate::caller::Caller;
+use crate::context::Context;
 use crate::extract::{Path, Query, from_json, json_body};
 use crate::problem::{ProblemBody, ProblemResponse, Result};
 
@@ -103,12 +106,13 @@ enum LastEvent {
     ))]
 pub(crate) async fn create(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
     Query(params): Query<CreateParams>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let function = function_name(&name)?;
+    let (identity, function) = caller.may_with(Permission::Deploy, &name)?;
     // Before the manifest is received, so that its memory counts.
     let place = context.deploys.clone().try_acquire_owned().map_err(|_| {
         let detail = "as many deploys as may be are under way; try again when one of them is done";
@@ -117,8 +121,8 @@ pub(crate) async fn create(
     let idle_timeout = context.config.body_idle_timeout();
     let manifest = json_body(&headers, body, MAX_MANIFEST_BYTES, idle_timeout).await?;
     let deploy = Deploy {
-        actor: context.actor(),
-        tenant: context.tenant(),
+        actor: identity.actor.clone(),
+        tenant: identity.tenant.clone(),
         function,
         spec: off_the_loop(move || from_json(&manifest, Code::InvalidManifest)).await??,
         activate: params.activate,
@@ -201,11 +205,12 @@ fn broken_off(error: tokio::task::JoinError) -> Problem {
     responses((status = 200, body = RevisionsBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn list(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<RevisionsBody>> {
-    let name = function_name(&name)?;
-    let traffic = traffic_of(&context, &name).await?;
-    let revisions = context.control.store().revisions(&context.tenant(), &name).await?;
+    let (identity, name) = caller.may_with(Permission::Read, &name)?;
+    let traffic = traffic_of(&context, &identity.tenant, &name).await?;
+    let revisions = context.control.store().revisions(&identity.tenant, &name).await?;
     let body = |revision: Revision| {
         let active = traffic.names(revision.number);
         RevisionBody::new(revision, active)
@@ -220,11 +225,13 @@ pub(crate) async fn list(
     responses((status = 200, body = RevisionBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,
+    caller: Caller,
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Json<RevisionBody>> {
-    let (name, number) = (function_name(&name)?, revision_number(&number)?);
-    let traffic = traffic_of(&context, &name).await?;
-    let revision = context.control.store().revision(&context.tenant(), &name, number).await?;
+    let (identity, name) = caller.may_with(Permission::Read, &name)?;
+    let number = revision_number(&number)?;
+    let traffic = traffic_of(&context, &identity.tenant, &name).await?;
+    let revision = context.control.store().revision(&identity.tenant, &name, number).await?;
     let revision = revision.ok_or(StoreError::NoRevision(name, number))?;
     Ok(Json(RevisionBody::new(revision, traffic.names(number))))
 }
@@ -235,15 +242,17 @@ pub(crate) async fn show(
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(crate) async fn delete(
     State(context): State<Context>,
+    caller: Caller,
     Path((name, number)): Path<(String, String)>,
 ) -> Result<StatusCode> {
-    let (name, number) = (function_name(&name)?, revision_number(&number)?);
-    context.control.delete_revision(&context.actor(), &context.tenant(), &name, number).await?;
+    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
+    let number = revision_number(&number)?;
+    context.control.delete_revision(&identity.actor, &identity.tenant, &name, number).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn traffic_of(context: &Context, name: &FunctionName) -> Result<TrafficSplit> {
-    let function = context.control.store().function(&context.tenant(), name).await?;
+async fn traffic_of(context: &Context, tenant: &TenantName, name: &FunctionName) -> Result<TrafficSplit> {
+    let function = context.control.store().function(tenant, name).await?;
     Ok(function.ok_or_else(|| StoreError::NoFunction(name.clone()))?.traffic)
 }
 

@@ -6,12 +6,13 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use modelet_store::{Actor, Secret};
 use modelet_types::secret::MAX_SECRET_BYTES;
-use modelet_types::{Code, Problem, SecretName, SecretValue};
+use modelet_types::{Code, Permission, Problem, SecretName, SecretValue};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::context::{self, Context, function_name};
+use crate::caller::Caller;
+use crate::context::{self, Context};
 use crate::extract::{Path, json_body};
 use crate::problem::{ProblemBody, Result};
 
@@ -67,10 +68,11 @@ fn wiped<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Zero
     responses((status = 200, body = SecretsBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn list(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<SecretsBody>> {
-    let name = function_name(&name)?;
-    let secrets = context.control.store().secrets(&context.tenant(), &name).await?;
+    let (identity, name) = caller.may_with(Permission::Read, &name)?;
+    let secrets = context.control.store().secrets(&identity.tenant, &name).await?;
     Ok(Json(SecretsBody { secrets: secrets.into_iter().map(Into::into).collect() }))
 }
 
@@ -85,15 +87,17 @@ pub(crate) async fn list(
     ))]
 pub(crate) async fn set(
     State(context): State<Context>,
+    caller: Caller,
     Path((function, name)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<SecretBody>> {
-    let (function, name) = (function_name(&function)?, context::name(&name, "name")?);
+    let (identity, function) = caller.may_with(Permission::Deploy, &function)?;
+    let name = context::name(&name, "name")?;
     let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
     let value = value_of(&bytes)?;
     let secret =
-        context.control.set_secret(&context.actor(), &context.tenant(), &function, name, value).await?;
+        context.control.set_secret(&identity.actor, &identity.tenant, &function, name, value).await?;
     Ok(Json(secret.into()))
 }
 
@@ -103,10 +107,12 @@ pub(crate) async fn set(
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(crate) async fn delete(
     State(context): State<Context>,
+    caller: Caller,
     Path((function, name)): Path<(String, String)>,
 ) -> Result<StatusCode> {
-    let (function, name) = (function_name(&function)?, context::name(&name, "name")?);
-    context.control.delete_secret(&context.actor(), &context.tenant(), &function, name).await?;
+    let (identity, function) = caller.may_with(Permission::Deploy, &function)?;
+    let name = context::name(&name, "name")?;
+    context.control.delete_secret(&identity.actor, &identity.tenant, &function, name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,10 +5,11 @@ use axum::extract::State;
 use modelet_keyvalue::Owner;
 use modelet_runtime::FunctionState;
 use modelet_store::StoreError;
-use modelet_types::{Code, Problem};
+use modelet_types::{Code, Permission, Problem};
 use serde::Serialize;
 
-use crate::context::{Context, function_name};
+use crate::caller::Caller;
+use crate::context::Context;
 use crate::extract::Path;
 use crate::problem::{ProblemBody, Result};
 
@@ -36,9 +37,11 @@ struct UsageBody {
     responses((status = 200, body = Object), (status = 404, body = ProblemBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<StateBody>> {
-    let (tenant, name) = (context.tenant(), function_name(&name)?);
+    let (identity, name) = caller.may_with(Permission::Read, &name)?;
+    let tenant = identity.tenant.clone();
     let function = context.control.store().function(&tenant, &name).await?;
     let (Some(function), Some(layers)) = (function, context.runtime.state(tenant.as_str(), &name)) else {
         return Err(StoreError::NoFunction(name).into());

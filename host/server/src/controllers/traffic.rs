@@ -4,9 +4,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use http::HeaderMap;
-use modelet_types::{Code, TrafficSplit};
+use modelet_types::{Code, Permission, TrafficSplit};
 
-use crate::context::{Context, function_name};
+use crate::caller::Caller;
+use crate::context::Context;
 use crate::controllers::functions::FunctionBody;
 use crate::extract::{Path, from_json, json_body};
 use crate::problem::{ProblemBody, Result};
@@ -25,16 +26,17 @@ const MAX_SPLIT_BYTES: usize = 64 << 10;
     ))]
 pub(crate) async fn set(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<FunctionBody>> {
-    let name = function_name(&name)?;
+    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
     let idle_timeout = context.config.body_idle_timeout();
     let bytes = json_body(&headers, body, MAX_SPLIT_BYTES, idle_timeout).await?;
     let split: TrafficSplit = from_json(&bytes, Code::InvalidInput)?;
-    let function = context.control.set_traffic(&context.actor(), &context.tenant(), &name, split).await?;
-    Ok(Json(FunctionBody::new(&context, function)))
+    let function = context.control.set_traffic(&identity.actor, &identity.tenant, &name, split).await?;
+    Ok(Json(FunctionBody::new(&identity.tenant, function)))
 }
 
 /// Goes back to the traffic split before the present one.
@@ -43,9 +45,10 @@ pub(crate) async fn set(
     responses((status = 200, body = FunctionBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(crate) async fn rollback(
     State(context): State<Context>,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<FunctionBody>> {
-    let name = function_name(&name)?;
-    let function = context.control.rollback(&context.actor(), &context.tenant(), &name).await?;
-    Ok(Json(FunctionBody::new(&context, function)))
+    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
+    let function = context.control.rollback(&identity.actor, &identity.tenant, &name).await?;
+    Ok(Json(FunctionBody::new(&identity.tenant, function)))
 }

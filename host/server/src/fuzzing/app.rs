@@ -1,6 +1,8 @@
 //! Addresses like those of `routes.rs`, whose controllers do what the real ones do before they turn to
 //! the host: there is none.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -10,9 +12,11 @@ use axum::routing::{any, get, patch, post, put};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, StatusCode};
+use modelet_control::Identity;
 use modelet_types::{Code, RevisionSpec, SecretName, TrafficSplit};
 
 use super::WAIT;
+use crate::caller::Identification;
 use crate::context::{function_name, name as name_in};
 use crate::controllers::artifacts::{self, UPLOAD_LENGTH, UPLOAD_OFFSET};
 use crate::controllers::logs::LogParams;
@@ -39,7 +43,8 @@ pub(super) fn app() -> App {
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::method_not_allowed)
         .layer(map_response(is_an_answer));
-    App::new(router, &["models.example.com".into()])
+    let identification = Identification::None(Arc::new(Identity::local()), None);
+    App::new(router, &["models.example.com".into()], identification)
 }
 
 /// What leaves the host says what it is, and that the host is not at fault.

@@ -5,7 +5,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
+use modelet_control::Identity;
+
 use super::*;
+use crate::caller::Identification;
 
 /// Long for what happens at once, short for whoever waits for a test that fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -29,7 +32,7 @@ fn settings() -> Settings {
 }
 
 async fn serving(router: Router, settings: Settings) -> Serving {
-    let app = App::new(router, &[]);
+    let app = App::new(router, &[], identification());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stopping, stopped) = watch::channel(false);
@@ -96,6 +99,10 @@ async fn a_connection_that_says_nothing_is_closed() {
         client.write_all(first.as_bytes()).await.unwrap();
         assert_eq!(to_the_end(&mut client).await, b"", "after {first:?}");
     }
+}
+
+fn identification() -> Identification {
+    Identification::None(Arc::new(Identity::local()), None)
 }
 
 #[tokio::test]
@@ -210,7 +217,7 @@ async fn an_http2_answer_whose_window_stays_shut_is_given_up() {
 async fn an_http2_answer_arrives_whole() {
     let body = Bytes::from((0..1_000_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<u8>>());
     let expected = body.clone();
-    let app = App::new(Router::new().route("/", get(async move || body)), &[]);
+    let app = App::new(Router::new().route("/", get(async move || body)), &[], identification());
     let mut request = http::Request::new(Body::empty());
     request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
     let answer = http2::answer(app, request, Running::new(), DEADLINE);

@@ -21,17 +21,22 @@ use super::{TensorMetadata, text_of};
 pub(crate) fn status(problem: &Problem) -> Status {
     let text = text_of(problem);
     let mut status = match problem.code {
+        Code::Unauthenticated => Status::unauthenticated(text),
         Code::NotFound => Status::not_found(text),
         Code::NotActive | Code::Overloaded | Code::ShuttingDown | Code::BackendUnavailable => {
             Status::unavailable(text)
         }
-        Code::RequestTooLarge | Code::ResponseTooLarge => Status::resource_exhausted(text),
+        Code::QuotaExceeded | Code::RequestTooLarge | Code::ResponseTooLarge => {
+            Status::resource_exhausted(text)
+        }
         Code::RequestTimeout | Code::CpuTimeExceeded | Code::WallTimeExceeded => {
             Status::deadline_exceeded(text)
         }
         Code::Cancelled => Status::cancelled(text),
         Code::MethodNotAllowed => Status::unimplemented(text),
-        Code::HostNotAllowed | Code::OriginNotAllowed => Status::permission_denied(text),
+        Code::PermissionDenied | Code::HostNotAllowed | Code::OriginNotAllowed => {
+            Status::permission_denied(text)
+        }
         Code::InvalidInput
         | Code::InvalidManifest
         | Code::InvalidComponent

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modelet_store::failpoints::{FAILPOINTS, arm};
-use modelet_store::{Actor, Store, UploadState};
-use modelet_types::{Digest, RevisionNumber, SecretName, SecretValue, TenantName};
+use modelet_store::{Actor, ApiKey, NewApiKey, Store, UploadState, UsageCursor, UsageHour, UsageQuery};
+use modelet_types::{Digest, RevisionNumber, Role, SecretName, SecretValue, TenantName, Usage};
 use tempfile::TempDir;
 
-use crate::support::{append, deploy, files, function, range, split, sqlite, tenant, upload};
+use crate::support::{append, deploy, files, function, open, range, split, sqlite, tenant, upload};
 
 const FOLDER: &str = "MODELET_CRASH_FOLDER";
 const FAILPOINT: &str = "MODELET_CRASH_FAILPOINT";
@@ -86,7 +86,7 @@ async fn life_of_a_host() {
     let mut acknowledged = std::fs::File::create(folder.join("acknowledged")).unwrap();
     let mut acknowledge = |line: String| writeln!(acknowledged, "{line}").unwrap();
     let owner = tenant("a");
-    let store = Store::open(&folder.join("data")).await.unwrap();
+    let store = open(&folder.join("data")).await;
     for round in 1..=ROUNDS {
         if round == killed_in {
             arm(&std::env::var(FAILPOINT).unwrap()).unwrap();
@@ -109,6 +109,25 @@ async fn life_of_a_host() {
         let value = SecretValue::new(format!("value {round}").into()).unwrap();
         store.set_secret(&Actor::LOCAL, &owner, &function("f"), &secret(round), &value).await.unwrap();
         acknowledge(format!("secret {round}"));
+
+        let id = format!("{round:012x}").parse().unwrap();
+        let key = NewApiKey {
+            id,
+            digest,
+            role: Role::Invoker,
+            functions: None,
+            description: String::new(),
+            expires_at: None,
+        };
+        store.create_api_key(&Actor::LOCAL, &owner, key).await.unwrap();
+        acknowledge(format!("key {round}"));
+
+        let usage = Usage { invocations: 1, ..Usage::default() };
+        let hour =
+            UsageHour { tenant: owner.clone(), hour: 1, function: function("f"), revision: number, usage };
+        let cursor = UsageCursor { segment: round, offset: 0 };
+        store.add_usage("ledger", cursor, &[hour]).await.unwrap();
+        acknowledge(format!("usage {round}"));
 
         let unused = upload(&store, &owner, format!("unused {round}").as_bytes()).await;
         deploy(&store, &owner, "gone", unused, true).await.unwrap();
@@ -139,7 +158,7 @@ async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
     }
     let of = |what: &str| acknowledged.get(what).cloned().unwrap_or_default();
 
-    let store = Store::open(&folder.join("data")).await.unwrap();
+    let store = open(&folder.join("data")).await;
     for round in of("part") {
         let state = store.upload_offset(&owner, Digest::of(&component(round))).await.unwrap();
         let arrived = match state {
@@ -173,6 +192,24 @@ async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
             assert_eq!(value, Some(format!("value {round}")), "{case}");
         }
     }
+    let keys = store.api_keys(&owner).await.unwrap();
+    for round in of("key") {
+        let is_it = |key: &ApiKey| key.id.to_string() == format!("{round:012x}");
+        assert!(keys.iter().any(is_it), "{case}: key {round} is lost");
+    }
+    // What was added and how far it was read are of one moment.
+    let cursor = store.usage_cursor("ledger").await.unwrap().segment;
+    assert!(of("usage").iter().all(|round| *round <= cursor), "{case}: usage is lost");
+    let query = UsageQuery {
+        from_hour: 0,
+        to_hour: 2,
+        function: None,
+        hours_per_row: 1,
+        by_function: false,
+        by_revision: false,
+    };
+    let sums = store.usage(&owner, &query).await.unwrap();
+    assert_eq!(sums.iter().map(|sum| sum.usage.invocations).sum::<u64>(), cursor, "{case}");
     if of("deleted").contains(&killed_in) {
         assert_eq!(store.function(&owner, &function("gone")).await.unwrap(), None, "{case}");
     }

@@ -13,7 +13,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
-use crate::support::{append, deploy, deploy_new, files, function, range, tenant, upload};
+use crate::support::{append, deploy, deploy_new, files, function, open, range, tenant, upload};
 
 /// An error and its sources, as an operator reads it.
 fn chain(error: &StoreError) -> String {
@@ -33,26 +33,26 @@ async fn refusal(folder: &TempDir) -> StoreError {
 #[tokio::test]
 async fn a_second_host_is_refused() {
     let folder = TempDir::new().unwrap();
-    let first = Store::open(folder.path()).await.unwrap();
+    let first = open(folder.path()).await;
     let error = refusal(&folder).await;
     assert!(matches!(error, StoreError::InUse(_)), "{error:?}");
     assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
     first.close().await;
     drop(first);
-    Store::open(folder.path()).await.unwrap();
+    open(folder.path()).await;
 }
 
 #[tokio::test]
 async fn what_was_stored_is_there_after_a_restart() {
     let folder = TempDir::new().unwrap();
     let owner = tenant("a");
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     deploy_new(&store, &owner, "f", true).await;
     let before = store.function(&owner, &function("f")).await.unwrap().unwrap();
     append(&store, &owner, Digest::of(b"abcdef"), range(0, 6), b"abc").await.unwrap();
     store.close().await;
     drop(store);
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     assert_eq!(store.function(&owner, &function("f")).await.unwrap().unwrap(), before);
     append(&store, &owner, Digest::of(b"abcdef"), range(3, 6), b"def").await.unwrap();
 }
@@ -60,7 +60,7 @@ async fn what_was_stored_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_newer_format_is_refused() {
     let folder = TempDir::new().unwrap();
-    drop(Store::open(folder.path()).await.unwrap());
+    drop(open(folder.path()).await);
     fs::write(folder.path().join("VERSION"), "2\n").unwrap();
     let error = refusal(&folder).await;
     assert!(matches!(error, StoreError::Version { found: 2, known: 1, .. }), "{error:?}");
@@ -73,7 +73,7 @@ async fn a_newer_format_is_refused() {
 async fn others_cannot_read_the_folder() {
     let parent = TempDir::new().unwrap();
     let data = parent.path().join("new/data");
-    let _store = Store::open(&data).await.unwrap();
+    let _store = open(&data).await;
     assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
@@ -88,7 +88,7 @@ async fn others_cannot_read_what_is_in_a_folder_that_they_can_enter() {
     fs::write(folder.path().join("metastore.sqlite3"), "").unwrap();
     open_to_all(&folder.path().join("metastore.sqlite3"), 0o644);
 
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     upload(&store, &tenant("a"), b"secret").await;
     let modes: BTreeMap<_, _> = fs::read_dir(folder.path())
         .unwrap()
@@ -104,7 +104,7 @@ async fn others_cannot_read_what_is_in_a_folder_that_they_can_enter() {
 async fn a_start_removes_what_a_killed_host_left() {
     let folder = TempDir::new().unwrap();
     let owner = tenant("a");
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     let kept = upload(&store, &owner, b"kept").await;
     let (old, recent) = (Digest::of(b"old upload"), Digest::of(b"recent upload"));
     for digest in [old, recent] {
@@ -121,7 +121,7 @@ async fn a_start_removes_what_a_killed_host_left() {
     fs::write(shelf.join(&orphan), b"orphan").unwrap();
     fs::write(shelf.join("notes.txt"), b"not ours").unwrap();
 
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     assert!(!old_part.exists());
     assert_eq!(store.upload_offset(&owner, recent).await.unwrap(), UploadState::Partial { offset: 4 });
     let left: Vec<_> = files(&folder.path().join("artifacts"));
@@ -134,7 +134,7 @@ async fn a_start_removes_what_a_killed_host_left() {
 async fn a_full_disk_is_an_error_that_names_no_path_to_the_client() {
     let folder = TempDir::new().unwrap();
     let owner = tenant("a");
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     let digest = Digest::of(b"abc");
     fs::create_dir_all(folder.path().join("uploads/a")).unwrap();
     let part = folder.path().join(format!("uploads/a/{}.part", digest.to_hex()));
@@ -153,7 +153,7 @@ async fn a_full_disk_is_an_error_that_names_no_path_to_the_client() {
 async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
     let folder = TempDir::new().unwrap();
     let owner = tenant("a");
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     let component = upload(&store, &owner, b"component").await;
     for name in ["f", "g", "f"] {
         deploy(&store, &owner, name, component, true).await.unwrap();
@@ -165,12 +165,13 @@ async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
     // As the first version left it.
     let database = folder.path().join("metastore.sqlite3");
     let statements = "DROP TABLE secrets; ALTER TABLE functions DROP COLUMN id;
-                      DELETE FROM _sqlx_migrations WHERE version = 2;";
+                      DROP TABLE api_keys; DROP TABLE tenants; DROP TABLE usage_hours; DROP TABLE usage_cursors;
+                      DELETE FROM _sqlx_migrations WHERE version >= 2;";
     let mut connection = SqliteConnectOptions::new().filename(&database).connect().await.unwrap();
     sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     assert_eq!(store.functions(&owner).await.unwrap(), before);
 }
 
@@ -179,13 +180,13 @@ async fn a_folder_that_lost_its_key_opens_and_takes_new_secrets() {
     let folder = TempDir::new().unwrap();
     let (owner, f, name) = (tenant("a"), function("f"), "key".parse().unwrap());
     let value = |text: &str| SecretValue::new(text.to_owned().into()).unwrap();
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     store.set_secret(&Actor::LOCAL, &owner, &f, &name, &value("old")).await.unwrap();
     store.close().await;
     drop(store);
     fs::remove_file(folder.path().join("secret.key")).unwrap();
 
-    let store = Store::open(folder.path()).await.unwrap();
+    let store = open(folder.path()).await;
     let found = store.function(&owner, &f).await.unwrap().unwrap();
     let names = std::slice::from_ref(&name);
     let error = store.secret_values(&owner, &found, names).await.unwrap_err();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream;
 use modelet_store::{Actor, NewRevision, Revision, Store, StoreError, UploadRange, UploadState};
-use modelet_types::{Digest, FunctionName, RevisionNumber, RevisionSpec, TenantName, TrafficSplit};
+use modelet_types::{Digest, FunctionName, RevisionNumber, RevisionSpec, TenantName, TrafficSplit, Trust};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -20,8 +20,23 @@ pub struct Fixture {
 
 pub async fn sqlite() -> Fixture {
     let folder = TempDir::new().unwrap();
-    Fixture { store: Store::open(&folder.path().join("data")).await.unwrap(), _folder: folder }
+    Fixture { store: open(&folder.path().join("data")).await, _folder: folder }
 }
+
+/// Opens a store that has the tenants of these tests.
+pub async fn open(folder: &Path) -> Arc<Store> {
+    let store = Store::open(folder).await.unwrap();
+    for name in ["a", "b"] {
+        match store.create_tenant(&Actor::LOCAL, &tenant(name), Trust::Untrusted).await {
+            Ok(_) | Err(StoreError::TenantNameTaken { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    store
+}
+
+/// The id of the change that made a tenant of these tests.
+pub const MADE: u64 = 1;
 
 pub fn tenant(name: &str) -> TenantName {
     name.parse().unwrap()

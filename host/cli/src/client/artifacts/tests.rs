@@ -14,6 +14,7 @@ use futures::StreamExt as _;
 use modelet_server::{CompileSettings, Config, Host};
 
 use super::*;
+use crate::credentials::Credential;
 
 /// What the stand-in has, and how it will treat the next uploads.
 #[derive(Default)]
@@ -176,7 +177,8 @@ async fn real_host(data_dir: &Path, max_artifact_bytes: u64) -> (Client, Host) {
         ..Config::default()
     };
     let host = Host::start(config).await.unwrap();
-    (Client::new(&host.local_addr().to_string()).unwrap(), host)
+    let key = Credential::KeyFile(host.operator_key_file().unwrap()).key().unwrap();
+    (Client::new(&host.local_addr().to_string()).unwrap().with_key(key), host)
 }
 
 #[tokio::test(flavor = "multi_thread")]

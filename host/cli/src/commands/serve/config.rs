@@ -24,7 +24,7 @@ pub struct Settings {
     /// A `Host` header that the host answers to, beside its own address; may be given several times.
     #[arg(long = "allowed-host", env = "MODELET_ALLOWED_HOSTS", value_delimiter = ',', value_name = "NAME")]
     allowed_hosts: Vec<String>,
-    /// Listen beyond this machine, although whoever reaches the host can deploy and delete.
+    /// Listen beyond this machine without keys (`authentication = "none"`): whoever reaches the host can deploy.
     #[arg(long, env = "MODELET_ALLOW_UNAUTHENTICATED")]
     allow_unauthenticated: bool,
     /// The ONNX Runtime library (libonnxruntime.so) [default: searched for].

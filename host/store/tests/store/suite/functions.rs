@@ -7,7 +7,7 @@ use modelet_store::{Actor, NewRevision, Store, StoreError};
 use modelet_types::{Code, Digest, Problem, RevisionNumber, TrafficSplit};
 use serde_json::json;
 
-use crate::support::{deploy, deploy_new, function, spec, split, tenant, upload};
+use crate::support::{MADE, deploy, deploy_new, function, spec, split, tenant, upload};
 
 pub async fn the_first_revision_makes_the_function(store: &Arc<Store>) {
     let owner = tenant("a");
@@ -60,7 +60,7 @@ pub async fn a_revision_needs_artifacts_of_its_tenant(store: &Arc<Store>) {
     assert_eq!(Problem::from(foreign).field.as_deref(), Some("component"));
     // Nothing of the failed deploys is left.
     assert_eq!(store.functions(&b).await.unwrap(), []);
-    assert_eq!(store.changes(&b, 0, 10).await.unwrap(), []);
+    assert_eq!(store.changes(&b, MADE, 10).await.unwrap(), []);
 
     let mut spec = spec(component);
     let model = json!({"artifact": Digest::of(b"no model")});
@@ -134,7 +134,7 @@ pub async fn tenants_do_not_see_each_others_functions(store: &Arc<Store>) {
     assert_eq!(store.function(&b, &name).await.unwrap(), None);
     assert_eq!(store.functions(&b).await.unwrap(), []);
     assert_eq!(store.revision(&b, &name, number).await.unwrap(), None);
-    assert_eq!(store.changes(&b, 0, 10).await.unwrap(), []);
+    assert_eq!(store.changes(&b, MADE, 10).await.unwrap(), []);
     let not_found = |error: StoreError| assert_eq!(error.code(), Code::NotFound);
     not_found(store.revisions(&b, &name).await.unwrap_err());
     not_found(store.rollback(&Actor::LOCAL, &b, &name).await.unwrap_err());
@@ -181,9 +181,11 @@ pub async fn changes_tell_the_whole_story(store: &Arc<Store>) {
     store.set_traffic(&actor, &owner, &name, TrafficSplit::default()).await.unwrap();
     store.rollback(&actor, &owner, &name).await.unwrap();
     store.delete_function(&actor, &owner, &name).await.unwrap();
-    let changes = store.changes(&owner, 0, 100).await.unwrap();
-    let told: Vec<_> =
-        changes.iter().map(|change| (change.id, change.action.as_str(), change.subject.as_str())).collect();
+    let changes = store.changes(&owner, MADE, 100).await.unwrap();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|change| (change.id - MADE, change.action.as_str(), change.subject.as_str()))
+        .collect();
     let artifact = format!("artifacts/{component}");
     assert_eq!(
         told,
@@ -203,6 +205,6 @@ pub async fn changes_tell_the_whole_story(store: &Arc<Store>) {
     let all_to_1 = json!([{"revision": 1, "weight": 1}]);
     assert_eq!((&changes[4].before, &changes[4].after), (&Some(all_to_1), &Some(json!([]))));
     assert_eq!(changes[6].after, None);
-    assert_eq!(store.changes(&owner, 3, 2).await.unwrap(), changes[3..5]);
+    assert_eq!(store.changes(&owner, MADE + 3, 2).await.unwrap(), changes[3..5]);
     assert!(changes.is_sorted_by_key(|change| change.at));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use modelet_store::{Actor, Collected, Store, UploadState};
 use modelet_types::Digest;
 
-use crate::support::{append, deploy, function, range, tenant, upload};
+use crate::support::{MADE, append, deploy, function, range, tenant, upload};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -35,7 +35,7 @@ pub async fn what_nothing_names_is_collected_after_its_grace(store: &Arc<Store>)
     store.collect_garbage(Duration::ZERO).await.unwrap();
     assert_eq!(store.artifact(&owner, digest).await.unwrap(), None);
     assert!(!path.exists());
-    let changes = store.changes(&owner, 0, 10).await.unwrap();
+    let changes = store.changes(&owner, MADE, 10).await.unwrap();
     assert_eq!(changes.last().unwrap().action, "artifact.remove");
 }
 

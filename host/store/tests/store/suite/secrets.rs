@@ -6,7 +6,7 @@ use modelet_store::{Actor, NewRevision, Revision, Store, StoreError};
 use modelet_types::{Code, Digest, Problem, SecretName, SecretValue, TenantName, TrafficSplit};
 use serde_json::json;
 
-use crate::support::{function, tenant, upload};
+use crate::support::{MADE, function, tenant, upload};
 
 fn name(text: &str) -> SecretName {
     text.parse().unwrap()
@@ -128,7 +128,7 @@ pub async fn no_value_is_stored_or_recorded_in_clear(store: &Arc<Store>) {
         let is_there = bytes.windows(value.len()).any(|window| window == value.as_bytes());
         assert!(!is_there, "{}", file.display());
     }
-    let changes = store.changes(&owner, 0, 100).await.unwrap();
+    let changes = store.changes(&owner, MADE, 100).await.unwrap();
     let actions: Vec<_> = changes.iter().map(|change| change.action.as_str()).collect();
     assert_eq!(actions, ["function.create", "secret.set", "secret.delete", "secret.set"]);
     assert!(changes.iter().all(|change| !format!("{change:?}").contains(value)));

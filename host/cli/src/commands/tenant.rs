@@ -1,0 +1,154 @@
+//! `modelet tenant`: makes and deletes tenants, and says how far one is trusted.
+
+use clap::{Args, Subcommand};
+use modelet_types::{Quotas, TenantName, Trust};
+use rust_decimal::Decimal;
+use serde_json::json;
+
+use crate::client::Client;
+use crate::output::{DIM, GREEN, Output};
+
+const EXAMPLES: &str = "\
+Examples:
+  modelet tenant create acme && modelet key create --tenant acme --role owner
+  modelet tenant trust acme trusted
+  modelet tenant plan acme standard
+  modelet tenant quotas acme --requests-per-second 100 --spend-per-month 500
+  modelet tenant delete acme
+
+These need an operator's key. `modelet tenants` lists the tenants there are; docs/tenants.md says what
+tenants share and what they do not.";
+
+/// Make or delete a tenant, or say how far it is trusted.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a tenant. A name is never given twice.
+    Create {
+        /// Its name.
+        #[arg(value_name = "TENANT")]
+        name: TenantName,
+        /// How far it is trusted: `trusted` or `untrusted`.
+        #[arg(long, default_value = "untrusted", value_name = "LEVEL")]
+        trust: Trust,
+    },
+    /// Say how far a tenant is trusted.
+    Trust {
+        /// The tenant.
+        #[arg(value_name = "TENANT")]
+        name: TenantName,
+        /// `trusted` or `untrusted`.
+        #[arg(value_name = "LEVEL")]
+        trust: Trust,
+    },
+    /// Give a tenant a plan, whose prices are in the host's configuration.
+    Plan {
+        /// The tenant.
+        #[arg(value_name = "TENANT")]
+        name: TenantName,
+        /// The name of the plan.
+        plan: String,
+    },
+    /// Set a tenant's quotas, in place of all that it has: what is left out has no bound.
+    Quotas {
+        /// The tenant.
+        #[arg(value_name = "TENANT")]
+        name: TenantName,
+        #[command(flatten)]
+        quotas: QuotaArguments,
+    },
+    /// Delete a tenant that has no functions, with its keys.
+    Delete {
+        /// The tenant.
+        #[arg(value_name = "TENANT")]
+        name: TenantName,
+    },
+}
+
+/// What a tenant may use.
+#[derive(Debug, Args)]
+struct QuotaArguments {
+    /// Invocations that begin in a second.
+    #[arg(long, value_name = "COUNT")]
+    requests_per_second: Option<u32>,
+    /// Invocations that run or wait at one time.
+    #[arg(long, value_name = "COUNT")]
+    concurrency: Option<u32>,
+    /// Memory of the invocations that run, by their limits.
+    #[arg(long, value_name = "BYTES")]
+    memory_bytes: Option<u64>,
+    /// Functions.
+    #[arg(long, value_name = "COUNT")]
+    functions: Option<u32>,
+    /// Bytes of components and models.
+    #[arg(long, value_name = "BYTES")]
+    artifact_bytes: Option<u64>,
+    /// Invocations of a month.
+    #[arg(long, value_name = "COUNT")]
+    invocations_per_month: Option<u64>,
+    /// CPU seconds of a month, of handlers and models.
+    #[arg(long, value_name = "SECONDS")]
+    cpu_seconds_per_month: Option<u64>,
+    /// What a month may cost, such as 99.50.
+    #[arg(long, value_name = "AMOUNT")]
+    spend_per_month: Option<Decimal>,
+}
+
+impl QuotaArguments {
+    fn quotas(&self) -> Quotas {
+        Quotas {
+            requests_per_second: self.requests_per_second,
+            concurrency: self.concurrency,
+            memory_bytes: self.memory_bytes,
+            functions: self.functions,
+            artifact_bytes: self.artifact_bytes,
+            invocations_per_month: self.invocations_per_month,
+            cpu_seconds_per_month: self.cpu_seconds_per_month,
+            spend_per_month: self.spend_per_month,
+        }
+    }
+}
+
+/// Makes, trusts or deletes.
+///
+/// # Errors
+/// If the host cannot be reached or refuses, or standard output cannot be written.
+pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
+    match &arguments.action {
+        Action::Create { name, trust } => {
+            let answer = client.create_tenant(name, *trust).await?;
+            output.answer(&answer.raw, || {
+                format!(
+                    "{GREEN}made{GREEN:#} tenant {name}, {}\n{DIM}next{DIM:#}  modelet key create --tenant {name} \
+                     --role owner\n",
+                    trust.as_str()
+                )
+            })?;
+        }
+        Action::Trust { name, trust } => {
+            let answer = client.set_trust(name, *trust).await?;
+            output.answer(&answer.raw, || format!("tenant {name} is {}\n", trust.as_str()))?;
+        }
+        Action::Plan { name, plan } => {
+            let answer = client.set_plan(name, plan).await?;
+            output.answer(&answer.raw, || format!("tenant {name} has plan {plan}\n"))?;
+        }
+        Action::Quotas { name, quotas } => {
+            let answer = client.set_quotas(name, &quotas.quotas()).await?;
+            let shown = serde_json::to_string(&answer.raw["quotas"])?;
+            output.answer(&answer.raw, || format!("tenant {name} has quotas {shown}\n"))?;
+        }
+        Action::Delete { name } => {
+            client.delete_tenant(name).await?;
+            let answer = json!({ "tenant": name, "deleted": true });
+            output.answer(&answer, || format!("{GREEN}deleted{GREEN:#} tenant {name}\n"))?;
+        }
+    }
+    Ok(())
+}

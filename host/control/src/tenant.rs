@@ -1,0 +1,305 @@
+//! Tenants and their keys: made, rotated, revoked, and then known to the next request.
+
+use jiff::{SignedDuration, Timestamp};
+use modelet_store::{Actor, ApiKey, NewApiKey, Tenant};
+use modelet_types::{ApiKeyText, Code, FunctionName, KeyId, Problem, Quotas, Role, TenantName, Trust};
+
+use crate::control::to_the_end;
+use crate::usage::hour_of;
+use crate::{Authenticator, Control, Month};
+
+/// The longest description of a key.
+const MAX_DESCRIPTION_BYTES: usize = 200;
+/// The most functions that a key is restricted to.
+const MAX_FUNCTIONS: usize = 100;
+/// The longest that a key which is rotated goes on.
+const MAX_OVERLAP: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// A key that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct KeySpec {
+    /// What it is for.
+    pub role: Role,
+    /// The functions that it is for; `None`: all of them.
+    pub functions: Option<Vec<FunctionName>>,
+    /// What it is used for, in its owner's words.
+    pub description: String,
+    /// When it ends; `None`: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl KeySpec {
+    fn check(&self) -> Result<(), Problem> {
+        let invalid = |field: &str, detail: String| Err(Problem::new(Code::InvalidInput, detail).at(field));
+        if self.description.len() > MAX_DESCRIPTION_BYTES {
+            let detail = format!("at most {MAX_DESCRIPTION_BYTES} bytes, got {}", self.description.len());
+            return invalid("description", detail);
+        }
+        if self.expires_at.is_some_and(|at| at <= Timestamp::now()) {
+            return invalid("expires_at", "the key would have ended already: name a time to come".into());
+        }
+        match &self.functions {
+            Some(names) if !self.role.can_be_restricted() => invalid(
+                "functions",
+                format!(
+                    "a key of role `{}` is for all functions: leave this out, or choose `deployer` or \
+                     `invoker` (got {} functions)",
+                    self.role,
+                    names.len()
+                ),
+            ),
+            Some(names) if names.is_empty() || names.len() > MAX_FUNCTIONS => invalid(
+                "functions",
+                format!(
+                    "name 1 to {MAX_FUNCTIONS} functions, or leave this out for all; got {}",
+                    names.len()
+                ),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A key that was made, with the text that is shown this one time.
+#[derive(Debug)]
+pub struct MadeKey {
+    /// What is known about it.
+    pub key: ApiKey,
+    /// The key.
+    pub text: ApiKeyText,
+}
+
+fn new_text() -> Result<(KeyId, ApiKeyText), Problem> {
+    let mut random = [0; ApiKeyText::RANDOM_BYTES];
+    getrandom::fill(&mut random).map_err(|error| {
+        tracing::error!(%error, "the system has no random numbers");
+        Problem::new(Code::Internal, "the host has no random numbers to make a key of")
+    })?;
+    let text = ApiKeyText::from_random(&random);
+    let id = ApiKeyText::id_of(text.expose()).expect("a key has an id");
+    Ok((id, text))
+}
+
+impl Control {
+    /// Who tells whose key a request has.
+    pub fn authenticator(&self) -> &dyn Authenticator {
+        &*self.keyring
+    }
+
+    /// Whether there is such a tenant. Looks into no metastore.
+    pub fn has_tenant(&self, tenant: &TenantName) -> bool {
+        self.tenants.contains(tenant)
+    }
+
+    /// Reads every tenant and key of the store, and what tenants have used this month. Done once, before the
+    /// first request.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn load_keys(&self) -> Result<(), Problem> {
+        for tenant in self.store().tenants().await? {
+            self.know_tenant(&tenant);
+        }
+        for stored in self.store().stored_keys().await? {
+            self.keyring.insert(stored);
+        }
+        self.add_up_usage().await?;
+        let month = Month::of(Timestamp::now()).start();
+        for (tenant, used) in self.store().usage_since(hour_of(month.as_microsecond())).await? {
+            self.publisher.begin_with(&tenant, used);
+        }
+        Ok(())
+    }
+
+    fn know_tenant(&self, tenant: &Tenant) {
+        self.tenants.insert(tenant.name.clone());
+        self.config.inference.set_trust(&tenant.name, tenant.trust);
+        let plan = self.plan_of(tenant).map(|(_, plan)| plan.clone());
+        self.publisher.set_quotas(&tenant.name, tenant.quotas.clone(), plan);
+    }
+
+    /// Makes a tenant.
+    ///
+    /// # Errors
+    /// If there is, or was, one of this name.
+    pub async fn create_tenant(
+        &self,
+        actor: &Actor,
+        name: &TenantName,
+        trust: Trust,
+    ) -> Result<Tenant, Problem> {
+        let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
+        to_the_end(async move {
+            let tenant = this.store().create_tenant(&actor, &name, trust).await?;
+            this.know_tenant(&tenant);
+            Ok(tenant)
+        })
+        .await
+    }
+
+    /// Says how far a tenant is trusted, from its next invocation on.
+    ///
+    /// # Errors
+    /// If there is no such tenant.
+    pub async fn set_trust(&self, actor: &Actor, name: &TenantName, trust: Trust) -> Result<Tenant, Problem> {
+        let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
+        to_the_end(async move {
+            let _publishing = this.publishing.lock().await;
+            let tenant = this.store().set_trust(&actor, &name, trust).await?;
+            this.know_tenant(&tenant);
+            Ok(tenant)
+        })
+        .await
+    }
+
+    /// Gives a tenant a plan: its bills follow the plan's prices, those of months that have ended too.
+    ///
+    /// # Errors
+    /// If there is no such tenant or plan.
+    pub async fn set_plan(&self, actor: &Actor, name: &TenantName, plan: &str) -> Result<Tenant, Problem> {
+        self.check_plan(plan)?;
+        let (this, actor, name, plan) = (self.clone(), actor.clone(), name.clone(), plan.to_owned());
+        to_the_end(async move {
+            let _publishing = this.publishing.lock().await;
+            let tenant = this.store().set_plan(&actor, &name, &plan).await?;
+            this.know_tenant(&tenant);
+            Ok(tenant)
+        })
+        .await
+    }
+
+    /// Sets the quotas of a tenant, from its next invocation on.
+    ///
+    /// # Errors
+    /// If there is no such tenant, or the quotas make no sense.
+    pub async fn set_quotas(
+        &self,
+        actor: &Actor,
+        name: &TenantName,
+        quotas: Quotas,
+    ) -> Result<Tenant, Problem> {
+        quotas.check()?;
+        let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
+        to_the_end(async move {
+            let _publishing = this.publishing.lock().await;
+            let tenant = this.store().set_quotas(&actor, &name, &quotas).await?;
+            this.know_tenant(&tenant);
+            Ok(tenant)
+        })
+        .await
+    }
+
+    /// Deletes a tenant that has no functions, with its keys.
+    ///
+    /// # Errors
+    /// If there is no such tenant, it has functions, or it is the one that every host has.
+    pub async fn delete_tenant(&self, actor: &Actor, name: &TenantName) -> Result<(), Problem> {
+        if *name == TenantName::default_tenant() {
+            let detail = "the tenant `default` is the host's own, and cannot be deleted";
+            return Err(Problem::new(Code::Conflict, detail).at("tenant"));
+        }
+        let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
+        to_the_end(async move {
+            this.store().delete_tenant(&actor, &name).await?;
+            this.tenants.remove(&name);
+            this.keyring.remove_tenant(&name);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// If the specification makes no sense, or the tenant has too many keys.
+    pub async fn create_key(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        spec: KeySpec,
+    ) -> Result<MadeKey, Problem> {
+        spec.check()?;
+        let (id, text) = new_text()?;
+        let KeySpec { role, functions, description, expires_at } = spec;
+        let digest = ApiKeyText::digest_of(text.expose());
+        let new = NewApiKey { id, digest, role, functions, description, expires_at };
+        let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
+        let key = to_the_end(async move {
+            let key = this.store().create_api_key(&actor, &tenant, new).await?;
+            this.republish_key(&tenant, id).await?;
+            Ok(key)
+        });
+        Ok(MadeKey { key: key.await?, text })
+    }
+
+    /// Makes a key that may do what another one may, and lets that one end after `overlap`.
+    ///
+    /// # Errors
+    /// If there is no such key, it has ended, or the overlap is too long.
+    pub async fn rotate_key(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        id: KeyId,
+        overlap: SignedDuration,
+    ) -> Result<MadeKey, Problem> {
+        if overlap > MAX_OVERLAP {
+            let detail = format!("at most {} s, which are 30 days", MAX_OVERLAP.as_secs());
+            return Err(Problem::new(Code::InvalidInput, detail).at("overlap_s"));
+        }
+        let (new_id, text) = new_text()?;
+        let digest = ApiKeyText::digest_of(text.expose());
+        // A key that was to end goes on being one: its successor lives as long as it was given.
+        let successor = move |old: ApiKey| {
+            let lifetime = old.expires_at.map(|expires| expires.duration_since(old.created_at));
+            let ApiKey { role, functions, description, .. } = old;
+            let expires_at = lifetime.and_then(|lifetime| Timestamp::now().checked_add(lifetime).ok());
+            NewApiKey { id: new_id, digest, role, functions, description, expires_at }
+        };
+        let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
+        let key = to_the_end(async move {
+            let ends_at = Timestamp::now() + overlap;
+            let key = this.store().rotate_api_key(&actor, &tenant, id, ends_at, successor).await?;
+            this.republish_key(&tenant, id).await?;
+            this.republish_key(&tenant, new_id).await?;
+            Ok(key)
+        });
+        Ok(MadeKey { key: key.await?, text })
+    }
+
+    /// Revokes a key: no request that begins from now on can use it.
+    ///
+    /// # Errors
+    /// If there is no such key.
+    pub async fn revoke_key(&self, actor: &Actor, tenant: &TenantName, id: KeyId) -> Result<(), Problem> {
+        let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
+        to_the_end(async move {
+            this.store().revoke_api_key(&actor, &tenant, id).await?;
+            this.republish_key(&tenant, id).await
+        })
+        .await
+    }
+
+    /// Makes known what the store says about one key now.
+    async fn republish_key(&self, tenant: &TenantName, id: KeyId) -> Result<(), Problem> {
+        // One at a time, and what is read is read inside, as for functions.
+        let _publishing = self.publishing.lock().await;
+        match self.store().stored_key(tenant, id).await? {
+            Some(stored) => self.keyring.insert(stored),
+            None => self.keyring.remove(id),
+        }
+        Ok(())
+    }
+
+    /// Writes down when keys were last used.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn write_last_used(&self) -> Result<(), Problem> {
+        let used = self.keyring.take_used();
+        if !used.is_empty() {
+            self.store().set_last_used(&used).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! API keys: made, listed, rotated, revoked. A key itself is shown once, in the answer that makes it.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use modelet_control::{Identity, KeySpec, MadeKey};
+use modelet_store::{Actor, ApiKey, StoreError};
+use modelet_types::{Code, FunctionName, KeyId, Permission, Problem, Role, TenantName};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::caller::Caller;
+use crate::context::Context;
+use crate::extract::{Path, from_json, json_body};
+use crate::problem::{ProblemBody, Result};
+
+const MAX_BODY_BYTES: usize = 16 << 10;
+
+/// The longest life of a key: a hundred years.
+const MAX_EXPIRY_S: i64 = 100 * 365 * 24 * 3_600;
+
+/// A key, without what would let anybody use it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyBody {
+    /// What it is found by: the part of the key between `mk_` and the next `_`.
+    #[schema(value_type = String)]
+    id: KeyId,
+    /// Whose it is.
+    #[schema(value_type = String)]
+    tenant: TenantName,
+    /// What it is for.
+    role: Role,
+    /// The functions that it is for; `null`: all of them.
+    #[schema(value_type = Option<Vec<String>>)]
+    functions: Option<Vec<FunctionName>>,
+    /// What it is used for, in its owner's words.
+    description: String,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Who made it.
+    #[schema(value_type = String)]
+    created_by: Actor,
+    /// When it ends; `null`: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// When it was last used; up to a minute behind.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<ApiKey> for KeyBody {
+    fn from(key: ApiKey) -> Self {
+        let ApiKey {
+            tenant,
+            id,
+            role,
+            functions,
+            description,
+            created_at,
+            created_by,
+            expires_at,
+            last_used_at,
+        } = key;
+        Self { id, tenant, role, functions, description, created_at, created_by, expires_at, last_used_at }
+    }
+}
+
+/// The keys of a tenant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeysBody {
+    /// The oldest first.
+    keys: Vec<KeyBody>,
+}
+
+/// A key that was made.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MadeKeyBody {
+    #[serde(flatten)]
+    about: KeyBody,
+    /// The key. It is shown this once.
+    key: String,
+}
+
+/// An answer that no cache may keep.
+type Made = (StatusCode, [(HeaderName, &'static str); 1], Json<MadeKeyBody>);
+
+fn made(made: MadeKey) -> Made {
+    let body = MadeKeyBody { key: made.text.expose().to_owned(), about: made.key.into() };
+    (StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(body))
+}
+
+/// A key that is to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewKeyBody {
+    /// What it is for.
+    role: Role,
+    /// The functions that it is for; left out: all of them.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    functions: Option<Vec<FunctionName>>,
+    /// What it is used for.
+    #[serde(default)]
+    description: String,
+    /// In how many seconds it ends; left out: never.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    expires_in_s: Option<i64>,
+}
+
+/// How a key is rotated.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateBody {
+    /// For how many seconds the old key goes on: at most 30 days, and a day if it is left out.
+    #[serde(default = "day")]
+    #[schema(minimum = 0)]
+    overlap_s: u32,
+}
+
+const fn day() -> u32 {
+    24 * 3_600
+}
+
+/// The keys of the tenant.
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
+    responses((status = 200, body = KeysBody), (status = 403, body = ProblemBody)))]
+pub(crate) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<KeysBody>> {
+    let identity = caller.may(Permission::Audit)?;
+    // What was used a moment ago is shown as such.
+    context.control.write_last_used().await?;
+    let keys = context.control.store().api_keys(&identity.tenant).await?;
+    Ok(Json(KeysBody { keys: keys.into_iter().map(Into::into).collect() }))
+}
+
+/// Makes a key for the tenant. Only an operator makes one of role `operator`.
+#[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = NewKeyBody,
+    responses(
+        (status = 201, body = MadeKeyBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 408, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody),
+        (status = 415, body = ProblemBody),
+    ))]
+pub(crate) async fn create(
+    State(context): State<Context>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Made> {
+    let identity = caller.may(Permission::ManageKeys)?;
+    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
+    let NewKeyBody { role, functions, description, expires_in_s } = from_json(&bytes, Code::InvalidInput)?;
+    if role == Role::Operator {
+        caller.may(Permission::Operate)?;
+    }
+    let expires_at = expires_in_s.map(expiry).transpose()?;
+    let spec = KeySpec { role, functions, description, expires_at };
+    Ok(made(context.control.create_key(&identity.actor, &identity.tenant, spec).await?))
+}
+
+fn expiry(seconds: i64) -> std::result::Result<Timestamp, Problem> {
+    if !(1..=MAX_EXPIRY_S).contains(&seconds) {
+        let detail = format!("{seconds} is out of range: use 1 to {MAX_EXPIRY_S}, or leave it out for never");
+        return Err(Problem::new(Code::InvalidInput, detail).at("expires_in_s"));
+    }
+    Ok(Timestamp::now() + SignedDuration::from_secs(seconds))
+}
+
+/// Makes the successor of a key, which may do the same; the old one goes on for a while.
+#[utoipa::path(post, path = "/api/v1/keys/{key}/rotate", tag = "keys",
+    params(("key" = String, Path, description = "the key's id")), request_body = RotateBody,
+    responses(
+        (status = 201, body = MadeKeyBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 409, body = ProblemBody),
+        (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
+    ))]
+pub(crate) async fn rotate(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Made> {
+    let (identity, id) = manage(&context, &caller, &key).await?;
+    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
+    let RotateBody { overlap_s } = from_json(&bytes, Code::InvalidInput)?;
+    let overlap = SignedDuration::from_secs(overlap_s.into());
+    Ok(made(context.control.rotate_key(&identity.actor, &identity.tenant, id, overlap).await?))
+}
+
+/// Revokes a key: it cannot be used any more.
+#[utoipa::path(delete, path = "/api/v1/keys/{key}", tag = "keys",
+    params(("key" = String, Path, description = "the key's id")),
+    responses((status = 204), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody)))]
+pub(crate) async fn revoke(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(key): Path<String>,
+) -> Result<StatusCode> {
+    let (identity, id) = manage(&context, &caller, &key).await?;
+    context.control.revoke_key(&identity.actor, &identity.tenant, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whoever may change the key that an address names. An operator's key is changed by operators alone: an
+/// owner who rotated it would have one.
+async fn manage<'c>(context: &Context, caller: &'c Caller, key: &str) -> Result<(&'c Identity, KeyId)> {
+    let identity = caller.may(Permission::ManageKeys)?;
+    let id: KeyId = key.parse().map_err(|error: modelet_types::access::InvalidKeyId| {
+        Problem::new(Code::InvalidInput, error.to_string()).at("key")
+    })?;
+    let stored = context.control.store().stored_key(&identity.tenant, id).await?;
+    let stored = stored.ok_or(StoreError::NoKey(id))?;
+    if stored.key.role == Role::Operator {
+        caller.may(Permission::Operate)?;
+    }
+    Ok((identity, id))
+}
+
+/// Who makes the request.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IdentityBody {
+    /// The tenant for which they act.
+    #[schema(value_type = String)]
+    tenant: TenantName,
+    /// What the record of changes calls them.
+    #[schema(value_type = String)]
+    actor: Actor,
+    /// What they may do.
+    role: Role,
+    /// The functions that they may have to do with; `null`: all of the tenant's.
+    #[schema(value_type = Option<Vec<String>>)]
+    functions: Option<Vec<FunctionName>>,
+}
+
+/// Who makes the request, by its key.
+#[utoipa::path(get, path = "/api/v1/identity", tag = "keys",
+    responses((status = 200, body = IdentityBody), (status = 401, body = ProblemBody)))]
+pub(crate) async fn identity(caller: Caller) -> Result<Json<IdentityBody>> {
+    let Identity { tenant, actor, role, functions } = caller.known()?.clone();
+    Ok(Json(IdentityBody { tenant, actor, role, functions }))
+}

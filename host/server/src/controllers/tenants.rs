@@ -1,0 +1,222 @@
+//! Tenants: made, listed, trusted, deleted. For operators.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use modelet_runtime::InUse;
+use modelet_store::{Actor, Tenant};
+use modelet_types::{Code, Permission, Quotas, TenantName, Trust, Usage};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::caller::Caller;
+use crate::context::{self, Context};
+use crate::extract::{Path, from_json, json_body};
+use crate::problem::{ProblemBody, Result};
+
+const MAX_BODY_BYTES: usize = 4 << 10;
+
+/// A tenant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TenantBody {
+    /// Its name.
+    #[schema(value_type = String)]
+    tenant: TenantName,
+    /// How far it is trusted.
+    trust: Trust,
+    /// What it pays, by the name of a plan; `null`: the plan `default`, if the host has it.
+    plan: Option<String>,
+    /// The most that it may use.
+    quotas: Quotas,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: jiff::Timestamp,
+    /// Who made it.
+    #[schema(value_type = String)]
+    created_by: Actor,
+}
+
+impl From<Tenant> for TenantBody {
+    fn from(tenant: Tenant) -> Self {
+        let Tenant { name, trust, plan, quotas, created_at, created_by } = tenant;
+        Self { tenant: name, trust, plan, quotas, created_at, created_by }
+    }
+}
+
+/// All tenants.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TenantsBody {
+    /// By name.
+    tenants: Vec<TenantBody>,
+}
+
+/// A tenant that is to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTenantBody {
+    /// Its name, which no other tenant has or had.
+    #[schema(value_type = String)]
+    tenant: TenantName,
+    /// How far it is trusted; left out: not.
+    #[serde(default = "untrusted")]
+    trust: Trust,
+}
+
+const fn untrusted() -> Trust {
+    Trust::Untrusted
+}
+
+/// How far a tenant is trusted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustBody {
+    /// The level.
+    trust: Trust,
+}
+
+/// All tenants by name.
+#[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants",
+    responses((status = 200, body = TenantsBody), (status = 403, body = ProblemBody)))]
+pub(crate) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<TenantsBody>> {
+    caller.may(Permission::Operate)?;
+    let tenants = context.control.store().tenants().await?;
+    Ok(Json(TenantsBody { tenants: tenants.into_iter().map(Into::into).collect() }))
+}
+
+/// Makes a tenant. The operator makes its first key: `POST /api/v1/keys` with `modelet-tenant`.
+#[utoipa::path(post, path = "/api/v1/tenants", tag = "tenants", request_body = NewTenantBody,
+    responses(
+        (status = 201, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 408, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody),
+        (status = 415, body = ProblemBody),
+    ))]
+pub(crate) async fn create(
+    State(context): State<Context>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<TenantBody>)> {
+    let identity = caller.may(Permission::Operate)?;
+    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
+    let NewTenantBody { tenant, trust } = from_json(&bytes, Code::InvalidInput)?;
+    let tenant = context.control.create_tenant(&identity.actor, &tenant, trust).await?;
+    Ok((StatusCode::CREATED, Json(tenant.into())))
+}
+
+/// Says how far a tenant is trusted.
+#[utoipa::path(put, path = "/api/v1/tenants/{tenant}/trust", tag = "tenants",
+    params(("tenant" = String, Path)), request_body = TrustBody,
+    responses(
+        (status = 200, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody),
+        (status = 415, body = ProblemBody),
+    ))]
+pub(crate) async fn set_trust(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<TenantBody>> {
+    let identity = caller.may(Permission::Operate)?;
+    let tenant = context::name(&tenant, "tenant")?;
+    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
+    let TrustBody { trust } = from_json(&bytes, Code::InvalidInput)?;
+    Ok(Json(context.control.set_trust(&identity.actor, &tenant, trust).await?.into()))
+}
+
+/// What a tenant pays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlanBody {
+    /// The name of a plan of the host's configuration.
+    plan: String,
+}
+
+/// Gives a tenant a plan: its statements follow the plan's prices, those of months that have ended too.
+#[utoipa::path(put, path = "/api/v1/tenants/{tenant}/plan", tag = "tenants",
+    params(("tenant" = String, Path)), request_body = PlanBody,
+    responses(
+        (status = 200, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody),
+        (status = 415, body = ProblemBody),
+    ))]
+pub(crate) async fn set_plan(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<TenantBody>> {
+    let identity = caller.may(Permission::Operate)?;
+    let tenant = context::name(&tenant, "tenant")?;
+    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
+    let PlanBody { plan } = from_json(&bytes, Code::InvalidInput)?;
+    Ok(Json(context.control.set_plan(&identity.actor, &tenant, &plan).await?.into()))
+}
+
+/// Sets the quotas of a tenant, in place of those that it has.
+#[utoipa::path(put, path = "/api/v1/tenants/{tenant}/quotas", tag = "tenants",
+    params(("tenant" = String, Path)), request_body = Quotas,
+    responses(
+        (status = 200, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody),
+        (status = 415, body = ProblemBody),
+    ))]
+pub(crate) async fn set_quotas(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<TenantBody>> {
+    let identity = caller.may(Permission::Operate)?;
+    let tenant = context::name(&tenant, "tenant")?;
+    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
+    let quotas: Quotas = from_json(&bytes, Code::InvalidInput)?;
+    Ok(Json(context.control.set_quotas(&identity.actor, &tenant, quotas).await?.into()))
+}
+
+/// What a tenant may use, and what it uses.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct QuotasBody {
+    /// The tenant.
+    #[schema(value_type = String)]
+    tenant: TenantName,
+    /// The most that it may use.
+    quotas: Quotas,
+    /// Invocations that run or wait now.
+    running: u32,
+    /// Memory that is set aside for them, in bytes.
+    memory_bytes: u64,
+    /// What those of this month, UTC, that have ended have used.
+    month: Usage,
+}
+
+/// What the tenant may use, and what it uses now and has used this month.
+#[utoipa::path(get, path = "/api/v1/quotas", tag = "usage",
+    responses((status = 200, body = QuotasBody), (status = 403, body = ProblemBody)))]
+pub(crate) async fn quotas(State(context): State<Context>, caller: Caller) -> Result<Json<QuotasBody>> {
+    let identity = caller.may(Permission::Audit)?;
+    let quotas = context.control.store().tenant(&identity.tenant).await?.quotas;
+    let InUse { running, memory_bytes, used } = context.runtime.in_use(&identity.tenant);
+    Ok(Json(QuotasBody { tenant: identity.tenant.clone(), quotas, running, memory_bytes, month: used }))
+}
+
+/// Deletes a tenant that has no functions, with its keys.
+#[utoipa::path(delete, path = "/api/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path)),
+    responses(
+        (status = 204), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody),
+    ))]
+pub(crate) async fn delete(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+) -> Result<StatusCode> {
+    let identity = caller.may(Permission::Operate)?;
+    let tenant = context::name(&tenant, "tenant")?;
+    context.control.delete_tenant(&identity.actor, &tenant).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,87 @@
+//! The most that a tenant may use, and what a caller is told who wants more.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Problem};
+
+/// The most that a tenant may use. What is left out has no bound but the host's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Quotas {
+    /// Invocations that begin in a second; as many may begin at once after a second without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// Invocations that run or wait at one time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Memory that invocations may have at one time, in bytes: each counts with its `limits.memory_bytes`
+    /// and `limits.tensor_bytes`, from its beginning to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Functions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub functions: Option<u32>,
+    /// Bytes of artifacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_bytes: Option<u64>,
+    /// Invocations of a month, UTC, that are billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invocations_per_month: Option<u64>,
+    /// CPU seconds of a month, of handlers and models together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds_per_month: Option<u64>,
+    /// What the invocations of a month may cost, in the currency of the host's plans; decimal, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub spend_per_month: Option<Decimal>,
+}
+
+impl Quotas {
+    /// Checks that the values make sense.
+    ///
+    /// # Errors
+    /// For a spending limit below 0.
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.spend_per_month.is_some_and(|spend| spend.is_sign_negative()) {
+            let detail = "a spending limit is 0 or more";
+            return Err(Problem::new(Code::InvalidInput, detail).at("spend_per_month"));
+        }
+        Ok(())
+    }
+}
+
+/// A quota that is used up, as the headers for it say (draft-ietf-httpapi-ratelimit-headers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The field of [`Quotas`].
+    pub quota: &'static str,
+    /// How much it is, in the quota's unit.
+    pub limit: u64,
+    /// The time for which it is, if it is for one.
+    pub window: Option<Duration>,
+    /// When it is worth trying again.
+    pub retry_after: Duration,
+}
+
+impl Reached {
+    /// As an error: `what` says what there would be too many of.
+    pub fn problem(self, what: &str) -> Problem {
+        let detail = format!(
+            "the tenant's quota of {} {what} is reached (`{}`): try again in {} s, or ask the host's operator \
+             for more",
+            self.limit,
+            self.quota,
+            self.retry_after_s()
+        );
+        Problem { reached: Some(self), ..Problem::new(Code::QuotaExceeded, detail) }
+    }
+
+    /// In whole seconds, rounded up, and at least 1.
+    pub fn retry_after_s(&self) -> u64 {
+        (self.retry_after.as_millis().div_ceil(1_000) as u64).max(1)
+    }
+}
