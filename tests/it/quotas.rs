@@ -92,8 +92,8 @@ async fn what_runs_at_one_time_is_bounded() {
     let memory = json!({ "memory_bytes": 1 << 20 });
     host.put("/api/v1/tenants/acme/quotas", &memory).await.expect(200);
     reached(&call(&owner).await, "memory_bytes");
-    host.put("/api/v1/tenants/acme/quotas", &json!({ "requests_per_second": 0 })).await.expect(200);
-    reached(&call(&owner).await, "requests_per_second");
+    host.put("/api/v1/tenants/acme/quotas", &json!({ "invocations_per_second": 0 })).await.expect(200);
+    reached(&call(&owner).await, "invocations_per_second");
     host.put("/api/v1/tenants/acme/quotas", &json!({})).await.expect(200);
     call(&owner).await.problem(404, "not_found", None);
 }

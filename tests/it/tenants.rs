@@ -15,6 +15,8 @@ const ROUTES: &[(&str, &str, Option<Permission>)] = &[
     ("get", "/api/v1/artifacts/{digest}", Some(Permission::Deploy)),
     ("put", "/api/v1/artifacts/{digest}", Some(Permission::Deploy)),
     ("patch", "/api/v1/artifacts/{digest}", Some(Permission::Deploy)),
+    ("get", "/api/v1/changes", Some(Permission::Audit)),
+    ("post", "/api/v1/changes/verify", Some(Permission::Audit)),
     ("get", "/api/v1/functions", Some(Permission::Read)),
     ("get", "/api/v1/functions/{function}", Some(Permission::Read)),
     ("delete", "/api/v1/functions/{function}", Some(Permission::Deploy)),
@@ -182,8 +184,15 @@ async fn answers(host: &TestHost, tenant: &str, digest: &str, key: &str) -> Vec<
     ];
     let mut answers = Vec::new();
     for (name, route, _) in ROUTES {
-        // They answer the same about every tenant, but not twice.
-        if matches!(*route, "/openapi.json" | "/api/v1/keys" | "/api/v1/identity") {
+        // These tell of the tenant's own keys and changes, whose ids and times are never the same.
+        if matches!(
+            *route,
+            "/openapi.json"
+                | "/api/v1/keys"
+                | "/api/v1/identity"
+                | "/api/v1/changes"
+                | "/api/v1/changes/verify"
+        ) {
             continue;
         }
         let path = address(route, &names);

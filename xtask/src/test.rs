@@ -116,7 +116,7 @@ fn test(filter: &[String]) -> anyhow::Result<()> {
 /// The tests of the suite's guests are the suite itself: some of them import functions that only a
 /// host has, and do not link natively.
 fn native_tests() -> anyhow::Result<Command> {
-    let mut cargo = command("cargo", ["test", "--workspace"]);
+    let mut cargo = command("cargo", ["test", "--workspace", "--no-fail-fast"]);
     for guest in workspace::guests()?.tests {
         cargo.args(["--exclude", &guest]);
     }

@@ -92,6 +92,7 @@ pub enum Command {
     Usage(commands::usage::Arguments),
     Statement(commands::statement::Arguments),
     Quotas(commands::quotas::Arguments),
+    Audit(commands::audit::Arguments),
     Key(commands::key::Arguments),
     Keys(commands::keys::Arguments),
     Tenant(commands::tenant::Arguments),

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use answers::{
     DeployEvent, Function, Functions, HostInfo, Identity, Keys, LogLine, MadeKey, Revisions, Secret, Secrets,
-    State, Statement, Tenant, Tenants, Usage,
+    State, Statement, Tenant, Tenants, Usage, Verified,
 };
 use lines::Lines;
 use problem::HostProblem;
@@ -185,6 +185,22 @@ impl Client {
     pub async fn delete_secret(&self, function: &str, name: &str) -> Result<(), Error> {
         let path = of(function, &format!("/secrets/{name}"));
         self.send(self.request(Method::DELETE, &path)?).await.map(drop)
+    }
+
+    /// Changes of the tenant after the one with the id `after`.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn changes(&self, after: u64) -> Result<Answer<serde_json::Value>, Error> {
+        self.json(self.request(Method::GET, &format!("/api/v1/changes?limit=1000&after={after}"))?).await
+    }
+
+    /// Whether the tenant's changes are as they were recorded.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn verify_changes(&self, body: &serde_json::Value) -> Result<Answer<Verified>, Error> {
+        self.json(self.request(Method::POST, "/api/v1/changes/verify")?.json(body)).await
     }
 
     /// Whose key the commands use.

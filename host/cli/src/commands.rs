@@ -1,6 +1,7 @@
 //! The commands, a file each. A command has `Arguments` and `run`; it prints through `Output`.
 
 pub mod activate;
+pub mod audit;
 pub mod build;
 pub mod completions;
 pub mod delete;
@@ -96,6 +97,7 @@ async fn call(
         Command::Keys(_) => keys::run(client, output).await,
         Command::Tenant(arguments) => tenant::run(&arguments, client, output).await,
         Command::Usage(arguments) => usage::run(&arguments, client, output).await,
+        Command::Audit(arguments) => audit::run(&arguments, client, output).await,
         Command::Quotas(_) => quotas::run(client, output).await,
         Command::Statement(arguments) => statement::run(&arguments, client, output).await,
         Command::Tenants(_) => tenants::run(client, output).await,

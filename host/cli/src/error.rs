@@ -92,6 +92,12 @@ pub enum Error {
     /// The function answered with an error status; its answer has been printed.
     #[error("the function answered {0}")]
     Answered(reqwest::StatusCode),
+    /// The record of changes is not as it was recorded.
+    #[error("the record of changes was altered at change {id}")]
+    Altered {
+        /// The first change that is not right.
+        id: u64,
+    },
     /// The host broke off, or answered what this version does not understand.
     #[error("{0}")]
     Protocol(String),
@@ -111,7 +117,7 @@ impl Error {
                 _ => Exit::Failed,
             },
             Self::Missing { .. } | Self::Tool(_) => Exit::Project,
-            Self::Answered(_) | Self::Protocol(_) => Exit::Failed,
+            Self::Answered(_) | Self::Altered { .. } | Self::Protocol(_) => Exit::Failed,
         }
     }
 

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use jiff::tz::Offset;
-use jiff::{Timestamp, ToSpan as _};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use modelet_store::{Tenant, UsageQuery, UsageSum};
 use modelet_types::plan::{BillLine, Plan};
-use modelet_types::{Code, FunctionName, Problem, TenantName, Usage};
+use modelet_types::{Code, FunctionName, Limits, Problem, TenantName, Usage};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,10 @@ use crate::usage::hour_of;
 
 /// The plan of a tenant to which none was given.
 pub const DEFAULT_PLAN: &str = "default";
+
+/// An invocation counts in the hour in which it began, and none goes on for longer than this after it.
+const LONGEST_INVOCATION: SignedDuration =
+    SignedDuration::from_millis(Limits::HIGHEST.wall_time_ms as i64 + 60_000);
 
 /// Prices, as the operator's configuration gives them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +44,7 @@ pub struct Statement {
     pub from: Timestamp,
     /// Before this moment.
     pub to: Timestamp,
-    /// Whether the month has ended, so that nothing is added any more.
+    /// Whether every invocation that began in the month has ended, so that nothing is added any more.
     pub is_final: bool,
     /// The plan, if the tenant has one.
     pub plan: Option<String>,
@@ -122,6 +126,8 @@ impl Control {
             hours_per_row: 0,
             by_function: true,
             by_revision: false,
+            // More functions than a tenant ever has.
+            limit: u32::MAX,
         };
         let known = self.store().tenant(tenant).await?;
         let plan = self.plan_of(&known);
@@ -136,7 +142,7 @@ impl Control {
             month: month.to_string(),
             from,
             to,
-            is_final: to <= Timestamp::now(),
+            is_final: to.saturating_add(LONGEST_INVOCATION).is_ok_and(|end| end <= Timestamp::now()),
             total: lines.iter().map(|line| line.amount).sum(),
             plan: plan.map(|(name, _)| name.to_owned()),
             currency: self.config.billing.currency.clone(),

@@ -147,6 +147,7 @@ mod tests {
             created_at: Timestamp::now(),
             created_by: Actor::LOCAL,
             expires_at,
+            lifetime_s: None,
             last_used_at: None,
         };
         StoredKey { key, digest: ApiKeyText::digest_of(text.expose()) }

@@ -4,6 +4,7 @@
 //! store says. It knows no HTTP, and it does not know who reads the routing table: that is a
 //! [`Publisher`].
 
+mod audit;
 mod billing;
 mod control;
 mod deploy;

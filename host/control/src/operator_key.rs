@@ -3,11 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use modelet_store::Actor;
 use modelet_types::{ApiKeyText, Code, Problem, Role, TenantName};
 
+use crate::tenant::new_text;
 use crate::{Control, KeySpec};
 
 impl Control {
@@ -24,15 +25,21 @@ impl Control {
             role: Role::Operator,
             functions: None,
             description: "made at the host's start".into(),
-            expires_at: None,
+            lifetime_s: None,
         };
-        let made = self.create_key(&Actor::host("start"), &TenantName::default_tenant(), spec).await?;
-        write(file, &made.text).map_err(|error| {
-            Problem::new(
-                Code::Internal,
-                format!("cannot write the operator's key to {}: {error}", file.display()),
-            )
-        })?;
+        let failed = |error: io::Error| {
+            let detail = format!("cannot write the operator's key to {}: {error}", file.display());
+            Problem::new(Code::Internal, detail)
+        };
+        let (id, text) = new_text()?;
+        // Before the key is one, so that there is none that nobody has.
+        let new = write(file, &text).map_err(failed)?;
+        let (actor, tenant) = (Actor::host("start"), TenantName::default_tenant());
+        let made = self.create_key_with(&actor, &tenant, spec, id, text).await?;
+        if let Err(error) = fs::rename(&new, file) {
+            self.revoke_key(&actor, &tenant, id).await?;
+            return Err(failed(error));
+        }
         tracing::info!(key = %made.key.id, file = %file.display(), "made a key for the operator");
         Ok(())
     }
@@ -44,12 +51,12 @@ impl Control {
     }
 }
 
-/// Renamed into place, so that a host killed here leaves no half of a key.
-fn write(file: &Path, key: &ApiKeyText) -> io::Result<()> {
+/// Writes the key beside its place, from where it is renamed, so that a host killed here leaves no half of one.
+fn write(file: &Path, key: &ApiKeyText) -> io::Result<PathBuf> {
     let new = file.with_extension("new");
     let options = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).clone();
     let mut opened: File = options.open(&new)?;
     writeln!(opened, "{}", key.expose())?;
     opened.sync_all()?;
-    fs::rename(&new, file)
+    Ok(new)
 }

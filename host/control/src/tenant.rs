@@ -10,6 +10,8 @@ use crate::{Authenticator, Control, Month};
 
 /// The longest description of a key.
 const MAX_DESCRIPTION_BYTES: usize = 200;
+/// The longest life of a key that ends: a hundred years.
+const MAX_LIFETIME_S: u64 = 100 * 365 * 24 * 3_600;
 /// The most functions that a key is restricted to.
 const MAX_FUNCTIONS: usize = 100;
 /// The longest that a key which is rotated goes on.
@@ -24,8 +26,8 @@ pub struct KeySpec {
     pub functions: Option<Vec<FunctionName>>,
     /// What it is used for, in its owner's words.
     pub description: String,
-    /// When it ends; `None`: never.
-    pub expires_at: Option<Timestamp>,
+    /// How long it can be used, in seconds; `None`: until it is revoked.
+    pub lifetime_s: Option<u64>,
 }
 
 impl KeySpec {
@@ -35,8 +37,12 @@ impl KeySpec {
             let detail = format!("at most {MAX_DESCRIPTION_BYTES} bytes, got {}", self.description.len());
             return invalid("description", detail);
         }
-        if self.expires_at.is_some_and(|at| at <= Timestamp::now()) {
-            return invalid("expires_at", "the key would have ended already: name a time to come".into());
+        if let Some(lifetime_s) = self.lifetime_s.filter(|seconds| !(1..=MAX_LIFETIME_S).contains(seconds)) {
+            let detail = format!(
+                "{lifetime_s} is out of range: use 1 to {MAX_LIFETIME_S}, or leave it out for a key that does \
+                 not end"
+            );
+            return invalid("expires_in_s", detail);
         }
         match &self.functions {
             Some(names) if !self.role.can_be_restricted() => invalid(
@@ -69,7 +75,7 @@ pub struct MadeKey {
     pub text: ApiKeyText,
 }
 
-fn new_text() -> Result<(KeyId, ApiKeyText), Problem> {
+pub(crate) fn new_text() -> Result<(KeyId, ApiKeyText), Problem> {
     let mut random = [0; ApiKeyText::RANDOM_BYTES];
     getrandom::fill(&mut random).map_err(|error| {
         tracing::error!(%error, "the system has no random numbers");
@@ -103,7 +109,19 @@ impl Control {
         for stored in self.store().stored_keys().await? {
             self.keyring.insert(stored);
         }
-        self.add_up_usage().await?;
+        for tenant in self.store().tenants().await? {
+            if let Some(plan) = tenant.plan.as_deref().filter(|plan| self.check_plan(plan).is_err()) {
+                tracing::error!(
+                    tenant = %tenant.name,
+                    plan,
+                    "the tenant's plan is not in `billing.plans`: it is charged nothing until it is"
+                );
+            }
+        }
+        if let Err(problem) = self.add_up_usage().await {
+            // A host whose disk is full has to start, so that somebody can make room.
+            tracing::error!(%problem, "cannot add up usage: quotas of this month begin with less than was used");
+        }
         let month = Month::of(Timestamp::now()).start();
         for (tenant, used) in self.store().usage_since(hour_of(month.as_microsecond())).await? {
             self.publisher.begin_with(&tenant, used);
@@ -130,6 +148,7 @@ impl Control {
     ) -> Result<Tenant, Problem> {
         let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
         to_the_end(async move {
+            let _publishing = this.publishing.lock().await;
             let tenant = this.store().create_tenant(&actor, &name, trust).await?;
             this.know_tenant(&tenant);
             Ok(tenant)
@@ -200,6 +219,7 @@ impl Control {
         }
         let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
         to_the_end(async move {
+            let _publishing = this.publishing.lock().await;
             this.store().delete_tenant(&actor, &name).await?;
             this.tenants.remove(&name);
             this.keyring.remove_tenant(&name);
@@ -218,11 +238,23 @@ impl Control {
         tenant: &TenantName,
         spec: KeySpec,
     ) -> Result<MadeKey, Problem> {
-        spec.check()?;
         let (id, text) = new_text()?;
-        let KeySpec { role, functions, description, expires_at } = spec;
+        self.create_key_with(actor, tenant, spec, id, text).await
+    }
+
+    /// Makes a key of which whoever asks has the text already.
+    pub(crate) async fn create_key_with(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        spec: KeySpec,
+        id: KeyId,
+        text: ApiKeyText,
+    ) -> Result<MadeKey, Problem> {
+        spec.check()?;
+        let KeySpec { role, functions, description, lifetime_s } = spec;
         let digest = ApiKeyText::digest_of(text.expose());
-        let new = NewApiKey { id, digest, role, functions, description, expires_at };
+        let new = NewApiKey { id, digest, role, functions, description, lifetime_s };
         let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
         let key = to_the_end(async move {
             let key = this.store().create_api_key(&actor, &tenant, new).await?;
@@ -249,12 +281,9 @@ impl Control {
         }
         let (new_id, text) = new_text()?;
         let digest = ApiKeyText::digest_of(text.expose());
-        // A key that was to end goes on being one: its successor lives as long as it was given.
         let successor = move |old: ApiKey| {
-            let lifetime = old.expires_at.map(|expires| expires.duration_since(old.created_at));
-            let ApiKey { role, functions, description, .. } = old;
-            let expires_at = lifetime.and_then(|lifetime| Timestamp::now().checked_add(lifetime).ok());
-            NewApiKey { id: new_id, digest, role, functions, description, expires_at }
+            let ApiKey { role, functions, description, lifetime_s, .. } = old;
+            NewApiKey { id: new_id, digest, role, functions, description, lifetime_s }
         };
         let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
         let key = to_the_end(async move {

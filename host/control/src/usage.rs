@@ -11,6 +11,7 @@ use modelet_store::{UsageCursor, UsageHour};
 use modelet_types::{Code, FunctionName, Problem, RevisionNumber, TenantName, Usage};
 
 use crate::Control;
+use crate::control::to_the_end;
 
 /// Records that are added in one transaction.
 const BATCH: usize = 100_000;
@@ -37,6 +38,12 @@ impl Control {
     /// # Errors
     /// If the ledger cannot be read, or the store fails. What was added before stays added.
     pub async fn add_up_usage(&self) -> Result<(), Problem> {
+        // To its end, whoever leaves: where it ends is remembered here after it is committed there.
+        let this = self.clone();
+        to_the_end(async move { this.add_up().await }).await
+    }
+
+    async fn add_up(&self) -> Result<(), Problem> {
         // One at a time: each begins where the one before has ended.
         let mut cursor = self.usage_cursor.lock().await;
         if cursor.is_none() {

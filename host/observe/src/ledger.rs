@@ -252,7 +252,9 @@ fn identity(dir: &Path) -> Result<String, Error> {
         let mut file = File::create(&draft)?;
         file.write_all(id.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&draft, &path)
+        fs::rename(&draft, &path)?;
+        // A ledger that lost its id would be added up from its beginning again.
+        File::open(dir)?.sync_all()
     };
     write().map_err(Error::io("write", &path))?;
     Ok(id)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::Offset;
 use modelet_types::plan::Plan;
 use modelet_types::quota::Reached;
@@ -36,6 +37,7 @@ struct State {
     next_begin: Option<Instant>,
     /// Of the present month.
     used: Usage,
+    month_begins: Timestamp,
     month_ends: Timestamp,
     is_warned: bool,
 }
@@ -53,6 +55,7 @@ pub struct InUse {
 
 impl Gate {
     pub(crate) fn new(tenant: TenantName) -> Self {
+        let (month_begins, month_ends) = month_of(Timestamp::now());
         let state = State {
             quotas: Quotas::default(),
             plan: None,
@@ -60,7 +63,8 @@ impl Gate {
             memory_bytes: 0,
             next_begin: None,
             used: Usage::default(),
-            month_ends: month_end(Timestamp::now()),
+            month_begins,
+            month_ends,
             is_warned: false,
         };
         Self { tenant, state: Mutex::new(state) }
@@ -120,10 +124,14 @@ impl Gate {
 
 impl State {
     fn turn_month(&mut self, now: Timestamp) {
+        if now < self.month_ends && now >= self.month_begins {
+            return;
+        }
+        // A clock that was put back to a month before gives nobody a fresh one.
         if now >= self.month_ends {
-            self.month_ends = month_end(now);
             (self.used, self.is_warned) = (Usage::default(), false);
         }
+        (self.month_begins, self.month_ends) = month_of(now);
     }
 
     fn spent(&self) -> Decimal {
@@ -131,17 +139,21 @@ impl State {
     }
 
     fn check(&mut self, memory_bytes: u64, now: Instant) -> Result<(), Problem> {
-        let Quotas { requests_per_second, concurrency, memory_bytes: memory, .. } = self.quotas;
+        let Quotas { invocations_per_second, concurrency, memory_bytes: memory, .. } = self.quotas;
         let at_once = |quota, limit| Reached { quota, limit, window: None, retry_after: SOON };
         if let Some(limit) = concurrency.filter(|limit| self.running >= *limit) {
             return Err(at_once("concurrency", limit.into()).problem("invocations at one time"));
+        }
+        if let Some(limit) = memory.filter(|limit| memory_bytes > *limit) {
+            let alone = "bytes of memory, and this function's limits alone are more,";
+            return Err(at_once("memory_bytes", limit).problem(alone));
         }
         if let Some(limit) = memory.filter(|limit| self.memory_bytes.saturating_add(memory_bytes) > *limit) {
             return Err(at_once("memory_bytes", limit).problem("bytes of memory at one time"));
         }
         self.check_month()?;
         // Last, since it uses something up.
-        match requests_per_second {
+        match invocations_per_second {
             Some(limit) => self.check_rate(limit, now),
             None => Ok(()),
         }
@@ -164,7 +176,7 @@ impl State {
             return Err(this_month("cpu_seconds_per_month", limit).problem("CPU seconds a month"));
         }
         if let Some(limit) = spend_per_month.filter(|limit| self.plan.is_some() && self.spent() >= *limit) {
-            let shown = u64::try_from(limit.ceil()).unwrap_or(u64::MAX);
+            let shown = u64::try_from(limit.floor()).unwrap_or(u64::MAX);
             return Err(this_month("spend_per_month", shown).problem("units of currency a month"));
         }
         Ok(())
@@ -173,7 +185,7 @@ impl State {
     /// As many at once as in a second, and then evenly.
     fn check_rate(&mut self, limit: u32, now: Instant) -> Result<(), Problem> {
         let reached = |retry_after| Reached {
-            quota: "requests_per_second",
+            quota: "invocations_per_second",
             limit: limit.into(),
             window: Some(SECOND),
             retry_after,
@@ -192,11 +204,12 @@ impl State {
     }
 }
 
-/// The end of the month, UTC, in which a moment is.
-fn month_end(now: Timestamp) -> Timestamp {
-    let next = Offset::UTC.to_datetime(now).date().last_of_month().tomorrow();
-    let midnight = next.ok().and_then(|date| Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok());
-    midnight.unwrap_or(Timestamp::MAX)
+/// The first moment of the month, UTC, in which a moment is, and the first after it.
+fn month_of(now: Timestamp) -> (Timestamp, Timestamp) {
+    let date = Offset::UTC.to_datetime(now).date();
+    let midnight = |date: Date| Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok();
+    let begin = midnight(date.first_of_month()).unwrap_or(Timestamp::MIN);
+    (begin, date.last_of_month().tomorrow().ok().and_then(midnight).unwrap_or(Timestamp::MAX))
 }
 
 /// An invocation that was let in. Dropping it gives back what was set aside for it.
@@ -271,7 +284,7 @@ mod tests {
             entered.add(Usage { invocations: 1, ..Usage::default() });
         }
         assert_eq!(refused(&gate), "invocations_per_month");
-        gate.lock().turn_month(month_end(Timestamp::now()));
+        gate.lock().turn_month(month_of(Timestamp::now()).1);
         assert!(gate.lock().check_month().is_ok(), "the next month begins anew");
     }
 
@@ -288,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_rate_allows_a_second_at_once_and_then_evenly() {
-        let gate = gate(Quotas { requests_per_second: Some(10), ..Quotas::default() });
+        let gate = gate(Quotas { invocations_per_second: Some(10), ..Quotas::default() });
         let begin = Instant::now();
         let mut state = gate.lock();
         let mut allowed = |ms: u64| state.check_rate(10, begin + Duration::from_millis(ms)).is_ok();
@@ -300,7 +313,7 @@ mod tests {
 
     #[test]
     fn months_end_at_midnight() {
-        let end = |text: &str| month_end(text.parse().unwrap()).to_string();
+        let end = |text: &str| month_of(text.parse().unwrap()).1.to_string();
         assert_eq!(end("2026-12-31T23:59:59Z"), "2027-01-01T00:00:00Z");
         assert_eq!(end("2028-02-01T00:00:00Z"), "2028-03-01T00:00:00Z");
     }

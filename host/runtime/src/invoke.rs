@@ -229,7 +229,12 @@ pub(crate) async fn settle(
             AnswerBody::Bytes(bytes)
         }
         ReplyBody::Stream(body) => {
-            account.open_stream(status.as_u16()).await?;
+            if let Err(problem) = account.open_stream(status.as_u16()).await {
+                // The host is at fault, and not a caller who left, as it would look otherwise.
+                let status = account.status_of(problem.code);
+                _ = account.close(status, Outcome::Failed(problem.code)).await;
+                return Err(problem.into());
+            }
             AnswerBody::Stream(stream::start(body, account, permit, status.as_u16()).boxed())
         }
     };

@@ -4,6 +4,7 @@
 //! only through one, by naming the permission that it needs.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -99,6 +100,17 @@ enum Shown {
 }
 
 impl Caller {
+    /// The same, asking from this address, which goes into the record of changes.
+    pub(crate) fn from(self, origin: Option<IpAddr>) -> Self {
+        match self.0 {
+            Shown::Known(identity) if origin.is_some() => {
+                let actor = identity.actor.clone().from(origin);
+                Self(Shown::Known(Arc::new(Identity { actor, ..Identity::clone(&identity) })))
+            }
+            shown => Self(shown),
+        }
+    }
+
     /// Somebody with a key, whatever it is for.
     ///
     /// # Errors

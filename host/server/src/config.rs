@@ -69,6 +69,8 @@ pub struct Config {
     pub ledger: LedgerSettings,
     /// What usage costs.
     pub billing: Billing,
+    /// The record of changes.
+    pub audit: AuditSettings,
     /// The highest limits that a manifest may ask for. One that is left out is the highest that
     /// this version supports.
     #[serde(deserialize_with = "ceiling")]
@@ -187,6 +189,15 @@ impl LedgerSettings {
     }
 }
 
+/// How the record of changes is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// The file to which the last hash of each tenant's changes is appended; not set: `audit-heads.jsonl` in
+    /// the data folder.
+    pub heads_file: Option<PathBuf>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -212,6 +223,7 @@ impl Default for Config {
             compile: CompileSettings::default(),
             ledger: LedgerSettings::default(),
             billing: Billing::default(),
+            audit: AuditSettings::default(),
             limits: Limits::HIGHEST,
         }
     }
@@ -232,6 +244,10 @@ impl Config {
 
     pub(crate) fn wake_timeout(&self) -> Duration {
         Duration::from_millis(self.wake_timeout_ms)
+    }
+
+    pub(crate) fn audit_heads_file(&self) -> PathBuf {
+        self.audit.heads_file.clone().unwrap_or_else(|| self.data_dir.join("audit-heads.jsonl"))
     }
 
     /// The most that a manifest may ask for.

@@ -1,6 +1,7 @@
 //! One file per subject of the API.
 
 pub(crate) mod artifacts;
+pub(crate) mod changes;
 pub(crate) mod functions;
 pub(crate) mod health;
 pub(crate) mod host;

@@ -24,7 +24,8 @@ fn documented(heading: &str) -> BTreeSet<String> {
 /// The paths of the fields of `value`, as they are written in a configuration file.
 fn fields(path: &str, value: &Value, found: &mut BTreeSet<String>) {
     match value {
-        Value::Object(entries) => {
+        // A table that is empty by default is written as a whole.
+        Value::Object(entries) if !entries.is_empty() => {
             for (name, value) in entries {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 fields(&path, value, found);

@@ -211,7 +211,7 @@ pub fn http(data: &[u8]) {
         let server = Server::new(app::app(), settings);
         let serve = async {
             // How it ended is the client's doing.
-            _ = server.converse(host).await;
+            _ = server.converse(host, None).await;
         };
         let send = async {
             // The host may have hung up.

@@ -145,6 +145,7 @@ impl Host {
             metrics: metrics.clone(),
             ledger,
             ledger_retention: config.ledger.retention(),
+            audit_heads_file: config.audit_heads_file(),
             billing: config.billing.clone(),
             ceiling: config.ceiling(),
         };
@@ -235,6 +236,7 @@ impl Host {
         if let Err(problem) = self.context.control.write_last_used().await {
             tracing::error!(%problem, "cannot write down when keys were last used");
         }
+        self.context.control.write_heads().await;
         self.context.key_values.close().await;
         self.context.control.store().close().await;
     }
@@ -332,8 +334,10 @@ fn metrics(
 }
 
 fn upkeep(control: Control) -> Vec<JoinHandle<()>> {
-    let (compiling, keys, usage) = (control.clone(), control.clone(), control.clone());
+    let (compiling, keys) = (control.clone(), control.clone());
+    let (usage, audit) = (control.clone(), control.clone());
     vec![
+        tokio::spawn(async move { match audit.write_heads_forever().await {} }),
         tokio::spawn(async move { match usage.add_up_usage_forever().await {} }),
         tokio::spawn(async move { match keys.write_last_used_forever().await {} }),
         tokio::spawn(async move { match compiling.compile_missing_forever().await {} }),

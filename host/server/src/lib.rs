@@ -24,7 +24,7 @@ mod routes;
 mod status;
 
 pub use config::{
-    Authentication, CompileSettings, Config, Confinement, InferenceSettings, InvalidSetting,
+    AuditSettings, Authentication, CompileSettings, Config, Confinement, InferenceSettings, InvalidSetting,
     KeyValueSettings, LedgerSettings,
 };
 pub use descriptors::raise_descriptor_limit;

@@ -6,6 +6,7 @@ mod wire;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -170,11 +171,17 @@ impl Server {
     async fn connection(&self, stream: TcpStream) -> Ended {
         // Answers are written whole; waiting for more to send only adds latency.
         stream.set_nodelay(true)?;
-        self.converse(stream).await
+        let peer = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
+        self.converse(stream, peer).await
     }
 
     /// The same, whatever the bytes come through.
-    pub(crate) async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> Ended {
+    pub(crate) async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: Option<IpAddr>,
+    ) -> Ended {
+        let app = self.app.asked_from(peer);
         let opening = timeout(self.settings.header_timeout, Wire::open(stream, self.settings.write_timeout));
         let (protocol, wire) = match self.leaving.run_until_cancelled(opening).await {
             Some(Ok(opened)) => opened?,
@@ -182,15 +189,15 @@ impl Server {
             None => return Ok(()),
         };
         match protocol {
-            Protocol::Http1 => self.http1(TokioIo::new(wire)).await,
-            Protocol::Http2 => self.http2(TokioIo::new(wire)).await,
+            Protocol::Http1 => self.http1(&app, TokioIo::new(wire)).await,
+            Protocol::Http2 => self.http2(&app, TokioIo::new(wire)).await,
         }
     }
 
     /// A connection without a request ends at hyper's own timeout for headers.
-    async fn http1(&self, wire: TokioIo<Wire<impl AsyncRead + AsyncWrite + Unpin>>) -> Ended {
+    async fn http1(&self, app: &App, wire: TokioIo<Wire<impl AsyncRead + AsyncWrite + Unpin>>) -> Ended {
         let service = service_fn(|request: http::Request<Incoming>| {
-            let answer = self.app.clone().answer(request.map(Body::new));
+            let answer = app.clone().answer(request.map(Body::new));
             async { Ok::<_, Infallible>(answer.await) }
         });
         let connection = self.http1.serve_connection(wire, service);
@@ -205,9 +212,9 @@ impl Server {
         Ok(connection.await?)
     }
 
-    async fn http2(&self, wire: TokioIo<Wire<impl AsyncRead + AsyncWrite + Unpin>>) -> Ended {
+    async fn http2(&self, app: &App, wire: TokioIo<Wire<impl AsyncRead + AsyncWrite + Unpin>>) -> Ended {
         let running = Running::new();
-        let (app, begun, write_timeout) = (self.app.clone(), running.clone(), self.settings.write_timeout);
+        let (app, begun, write_timeout) = (app.clone(), running.clone(), self.settings.write_timeout);
         let service = service_fn(move |request: http::Request<Incoming>| {
             http2::answer(app.clone(), request.map(Body::new), begun.clone(), write_timeout)
         });

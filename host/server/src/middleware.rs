@@ -35,19 +35,31 @@ pub(crate) struct App {
     router: Router,
     allowed_hosts: Arc<[String]>,
     identification: Identification,
+    /// From where requests come, as far as it is known.
+    peer: Option<IpAddr>,
 }
 
 impl App {
     /// Puts `router` behind the checks, for requests to this host and to `allowed_hosts`.
     pub(crate) fn new(router: Router, allowed_hosts: &[String], identification: Identification) -> Self {
-        Self { router, allowed_hosts: allowed_hosts.into(), identification }
+        Self { router, allowed_hosts: allowed_hosts.into(), identification, peer: None }
+    }
+
+    /// The same, for requests that come from `peer`.
+    pub(crate) fn asked_from(&self, peer: Option<IpAddr>) -> Self {
+        Self { peer, ..self.clone() }
     }
 
     /// Answers a request.
     pub(crate) async fn answer(mut self, mut request: Request) -> Response {
         let id = request_id(request.headers());
         let caller = match refusal(&request, &self.allowed_hosts) {
-            None => self.identification.caller(request.headers()),
+            None => {
+                let caller = self.identification.caller(request.headers());
+                // What changes nothing needs not say from where.
+                let is_control = is_control(request.uri().path());
+                caller.map(|caller| if is_control { caller.from(self.peer) } else { caller })
+            }
             Some(problem) => Err(problem),
         };
         let mut response = match caller {

@@ -7,8 +7,8 @@ use utoipa_axum::routes;
 
 use crate::context::Context;
 use crate::controllers::{
-    artifacts, functions, health, host, invoke, keys, logs, oip, oip_grpc, openapi as document, revisions,
-    secrets, state, tenants, traffic, usage,
+    artifacts, changes, functions, health, host, invoke, keys, logs, oip, oip_grpc, openapi as document,
+    revisions, secrets, state, tenants, traffic, usage,
 };
 use crate::middleware::App;
 
@@ -34,6 +34,8 @@ fn api() -> OpenApiRouter<Context> {
         .routes(routes!(secrets::set, secrets::delete))
         .routes(routes!(state::show))
         .routes(routes!(logs::read))
+        .routes(routes!(changes::list))
+        .routes(routes!(changes::verify))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(keys::rotate))

@@ -22,6 +22,8 @@ CREATE TABLE api_keys (
     created_at BIGINT NOT NULL,
     created_by TEXT NOT NULL,
     expires_at BIGINT,
+    -- How long it was to be used when it was made, in seconds, for those that take its place.
+    lifetime_s BIGINT,
     -- Written now and then, so up to a minute behind.
     last_used_at BIGINT,
     PRIMARY KEY (tenant, id),

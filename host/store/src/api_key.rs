@@ -1,16 +1,18 @@
 //! API keys: who may act for a tenant, and as what. A key itself is never stored, only its digest.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use modelet_types::{Digest, FunctionName, KeyId, Role, TenantName};
 use serde::Serialize;
 use sqlx::Row as _;
 
 use crate::change::{self, Action, Actor, States};
-use crate::database::{Connection, Row, Tx, json, now, parsed, time, to_json};
+use crate::database::{Connection, Row, Tx, json, now, parsed, time, to_json, unsigned};
 use crate::{Store, StoreError, tenant};
 
-/// The most keys of one tenant.
+/// The most keys of one tenant that have not ended.
 const MAX_KEYS: i64 = 1_000;
+/// How long a key is still listed after it has ended.
+const KEPT_AFTER_END: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// A key, without what would let anybody use it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,6 +33,8 @@ pub struct ApiKey {
     pub created_by: Actor,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+    /// How long it was to be used when it was made, in seconds; `None`: until it is revoked.
+    pub lifetime_s: Option<u64>,
     /// When it was last used, as far as that has been written down.
     pub last_used_at: Option<Timestamp>,
 }
@@ -48,8 +52,8 @@ pub struct NewApiKey {
     pub functions: Option<Vec<FunctionName>>,
     /// What it is used for, in its owner's words.
     pub description: String,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
+    /// How long it can be used, in seconds; `None`: until it is revoked.
+    pub lifetime_s: Option<u64>,
 }
 
 /// A key as whoever checks keys needs it.
@@ -65,7 +69,7 @@ macro_rules! select_keys {
     ($rest:literal) => {
         concat!(
             "SELECT tenant, id, digest, role, functions, description, created_at, created_by, expires_at,
-                    last_used_at FROM api_keys ",
+                    lifetime_s, last_used_at FROM api_keys ",
             $rest
         )
     };
@@ -123,7 +127,7 @@ impl Store {
     /// does not end before.
     ///
     /// # Errors
-    /// [`StoreError::NoKey`], [`StoreError::TooManyKeys`], or if the metastore fails.
+    /// [`StoreError::NoKey`], [`StoreError::KeyEnded`], [`StoreError::TooManyKeys`], or if the metastore fails.
     pub async fn rotate_api_key(
         &self,
         actor: &Actor,
@@ -134,6 +138,9 @@ impl Store {
     ) -> Result<ApiKey, StoreError> {
         let mut tx = self.database.write().await?;
         let before = get(&mut tx, tenant, id).await?.key;
+        if before.expires_at.is_some_and(|expires| expires <= now()) {
+            return Err(StoreError::KeyEnded(id));
+        }
         let ends_at = before.expires_at.map_or(ends_at, |expires| expires.min(ends_at));
         sqlx::query("UPDATE api_keys SET expires_at = $1 WHERE tenant = $2 AND id = $3")
             .bind(ends_at.as_microsecond())
@@ -200,29 +207,42 @@ async fn create(
     new: NewApiKey,
 ) -> Result<ApiKey, StoreError> {
     tenant::get(tx, tenant).await?;
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM api_keys WHERE tenant = $1")
+    let long_ago = now().saturating_sub(KEPT_AFTER_END).unwrap_or(Timestamp::MIN);
+    sqlx::query("DELETE FROM api_keys WHERE tenant = $1 AND expires_at < $2")
         .bind(tenant.as_str())
+        .bind(long_ago.as_microsecond())
+        .execute(&mut **tx)
+        .await?;
+    let live = "SELECT COUNT(*) FROM api_keys WHERE tenant = $1 AND (expires_at IS NULL OR expires_at > $2)";
+    let count: i64 = sqlx::query_scalar(live)
+        .bind(tenant.as_str())
+        .bind(now().as_microsecond())
         .fetch_one(&mut **tx)
         .await?;
     if count >= MAX_KEYS {
         return Err(StoreError::TooManyKeys { max: MAX_KEYS });
     }
-    let NewApiKey { id, digest, role, functions, description, expires_at } = new;
+    let NewApiKey { id, digest, role, functions, description, lifetime_s } = new;
+    let created_at = now();
+    let end = |seconds| created_at.checked_add(SignedDuration::from_secs(seconds));
+    let lifetime = lifetime_s.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+    let expires_at = lifetime.map(|seconds| end(seconds).unwrap_or(Timestamp::MAX));
     let key = ApiKey {
         tenant: tenant.clone(),
         id,
         role,
         functions,
         description,
-        created_at: now(),
+        created_at,
         created_by: actor.clone(),
         expires_at,
+        lifetime_s,
         last_used_at: None,
     };
     sqlx::query(
         "INSERT INTO api_keys (tenant, id, digest, role, functions, description, created_at, created_by,
-                               expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                               expires_at, lifetime_s)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(tenant.as_str())
     .bind(id.to_string())
@@ -233,6 +253,7 @@ async fn create(
     .bind(key.created_at.as_microsecond())
     .bind(actor.to_string())
     .bind(key.expires_at.map(Timestamp::as_microsecond))
+    .bind(lifetime)
     .execute(&mut **tx)
     .await?;
     let states = States { before: None, after: Some(&key) };
@@ -275,6 +296,10 @@ fn from_row(row: &Row) -> Result<StoredKey, StoreError> {
         created_at: time(row, "created_at")?,
         created_by: change::actor(row, "created_by")?,
         expires_at: optional_time("expires_at")?,
+        lifetime_s: match row.try_get::<Option<i64>, _>("lifetime_s")? {
+            Some(_) => Some(unsigned(row, "lifetime_s")?),
+            None => None,
+        },
         last_used_at: optional_time("last_used_at")?,
     };
     Ok(StoredKey { key, digest: parsed(row, "digest")? })

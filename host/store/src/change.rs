@@ -1,41 +1,59 @@
 //! The record of changes. Every method of the store that changes a tenant's data writes one, in
-//! the transaction of the change itself, so that none is missing and none is invented.
+//! the transaction of the change itself, so that none is missing and none is invented. `chain.rs` ties each to
+//! the one before.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
-use modelet_types::{KeyId, TenantName};
-use serde::{Deserialize, Serialize};
+use modelet_types::{Digest, KeyId, TenantName};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use sqlx::Row as _;
 
+use crate::chain::{self, Link};
 use crate::database::{Row, Tx, next_number, signed, time, unsigned};
 use crate::{Store, StoreError};
 
-/// Who made a change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Actor(Cow<'static, str>);
+/// Who made a change, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    name: Cow<'static, str>,
+    origin: Option<IpAddr>,
+}
 
 impl Actor {
     /// Whoever reaches a host that asks for no key: those on the same machine.
-    pub const LOCAL: Self = Self(Cow::Borrowed("local"));
+    pub const LOCAL: Self = Self { name: Cow::Borrowed("local"), origin: None };
 
     /// Whoever has a key.
     pub fn key(id: KeyId) -> Self {
-        Self(format!("key/{id}").into())
+        Self { name: format!("key/{id}").into(), origin: None }
     }
 
     /// The host itself, doing `job`.
     pub fn host(job: &str) -> Self {
-        Self(format!("host/{job}").into())
+        Self { name: format!("host/{job}").into(), origin: None }
+    }
+
+    /// The same, asking from this address.
+    #[must_use]
+    pub fn from(self, origin: Option<IpAddr>) -> Self {
+        Self { origin, ..self }
     }
 }
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
+    }
+}
+
+/// As it is shown: the name alone.
+impl Serialize for Actor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name)
     }
 }
 
@@ -48,6 +66,8 @@ pub struct Change {
     pub at: Timestamp,
     /// Who made it.
     pub actor: Actor,
+    /// The address from which it was asked for; absent if the host did it by itself.
+    pub origin: Option<String>,
     /// What was done, such as `revision.create`.
     pub action: String,
     /// What it was done to, such as `functions/digits/revisions/3`.
@@ -56,6 +76,17 @@ pub struct Change {
     pub before: Option<Value>,
     /// The subject's state after; absent if it is gone.
     pub after: Option<Value>,
+    /// What chains it to the change before it.
+    pub hash: Digest,
+}
+
+/// The last change of a tenant: whoever remembers it can tell later whether anything before it was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainHead {
+    /// Its id; 0 if there is no change.
+    pub id: u64,
+    /// Its hash.
+    pub hash: Digest,
 }
 
 /// Adds a change to the record and gives its id.
@@ -68,21 +99,60 @@ pub(crate) async fn record<T: Serialize>(
     states: States<'_, T>,
 ) -> Result<i64, StoreError> {
     let id = next_number(tx, tenant, "changes").await?;
+    let previous = hash_of(tx, tenant, id - 1).await?;
+    let at = Timestamp::now().as_microsecond();
+    let origin = actor.origin.map(|address| address.to_string());
+    let before = states.before.map(crate::database::to_json);
+    let after = states.after.map(crate::database::to_json);
+    let link = Link {
+        id,
+        at,
+        actor: &actor.name,
+        origin: origin.as_deref(),
+        action: action.as_str(),
+        subject,
+        before: before.as_deref(),
+        after: after.as_deref(),
+    };
+    let hash = link.hash(previous).to_hex();
     sqlx::query(
-        "INSERT INTO changes (tenant, id, at, actor, action, subject, before_json, after_json)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO changes (tenant, id, at, actor, origin, action, subject, before_json, after_json, hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(tenant.as_str())
     .bind(id)
-    .bind(Timestamp::now().as_microsecond())
-    .bind(actor.0.as_ref())
+    .bind(at)
+    .bind(actor.name.as_ref())
+    .bind(&origin)
     .bind(action.as_str())
     .bind(subject)
-    .bind(states.before.map(crate::database::to_json))
-    .bind(states.after.map(crate::database::to_json))
+    .bind(&before)
+    .bind(&after)
+    .bind(hash)
     .execute(&mut **tx)
     .await?;
     Ok(id)
+}
+
+/// The hash of a tenant's change; that of 0 is what the first is chained to.
+async fn hash_of(tx: &mut Tx, tenant: &TenantName, id: i64) -> Result<Digest, StoreError> {
+    if id == 0 {
+        return Ok(chain::genesis(tenant));
+    }
+    let row = sqlx::query("SELECT hash FROM changes WHERE tenant = $1 AND id = $2")
+        .bind(tenant.as_str())
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?;
+    // A change that somebody took out is found by whoever verifies; it must not end all work.
+    let Some(row) = row else { return Ok(chain::genesis(tenant)) };
+    stored_hash(&row)
+}
+
+fn stored_hash(row: &Row) -> Result<Digest, StoreError> {
+    let text: Option<&str> = row.try_get("hash")?;
+    let hash = text.and_then(Digest::from_hex);
+    hash.ok_or_else(|| StoreError::damaged("changes.hash")("it is no hash".to_owned()))
 }
 
 /// A subject before and after a change.
@@ -139,6 +209,18 @@ impl Action {
     }
 }
 
+/// Why the changes of a tenant are not those that were recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainBreak {
+    /// The first change that is not right.
+    pub id: u64,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// Changes that are read at once.
+const PAGE: u32 = 1_000;
+
 impl Store {
     /// At most `limit` changes of a tenant that come after the one named, oldest first. 0 comes
     /// before all.
@@ -151,8 +233,17 @@ impl Store {
         after_id: u64,
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
+        self.change_rows(tenant, after_id, limit).await?.iter().map(from_row).collect()
+    }
+
+    async fn change_rows(
+        &self,
+        tenant: &TenantName,
+        after_id: u64,
+        limit: u32,
+    ) -> Result<Vec<Row>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, at, actor, action, subject, before_json, after_json FROM changes
+            "SELECT id, at, actor, origin, action, subject, before_json, after_json, hash FROM changes
              WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
         )
         .bind(tenant.as_str())
@@ -160,14 +251,123 @@ impl Store {
         .bind(i64::from(limit))
         .fetch_all(self.database.reader())
         .await?;
-        rows.iter().map(from_row).collect()
+        Ok(rows)
     }
+
+    /// Looks whether the changes of a tenant are those that were recorded: without a gap from the first to
+    /// the last that was ever made, each with the hash that its fields and the change before it give; and
+    /// whether those that somebody remembers are among them.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn verify_changes(
+        &self,
+        tenant: &TenantName,
+        remembered: &[ChainHead],
+    ) -> Result<Result<ChainHead, ChainBreak>, StoreError> {
+        let broken = |id: u64, reason| Ok(Err(ChainBreak { id, reason }));
+        let mut head = ChainHead { id: 0, hash: chain::genesis(tenant) };
+        loop {
+            let rows = self.change_rows(tenant, head.id, PAGE).await?;
+            for row in &rows {
+                let id = unsigned(row, "id")?;
+                if id != head.id + 1 {
+                    return broken(head.id + 1, "it is missing");
+                }
+                let hash = link_from(row)?.hash(head.hash);
+                if row.try_get::<Option<&str>, _>("hash")? != Some(hash.to_hex().as_str()) {
+                    return broken(id, "it is not as it was recorded");
+                }
+                head = ChainHead { id, hash };
+                if remembered.iter().any(|known| known.id == id && known.hash != hash) {
+                    return broken(id, "it has another hash than the one remembered");
+                }
+            }
+            if rows.len() < PAGE as usize {
+                break;
+            }
+        }
+        let made: Option<i64> =
+            sqlx::query_scalar("SELECT last FROM counters WHERE tenant = $1 AND name = 'changes'")
+                .bind(tenant.as_str())
+                .fetch_optional(self.database.reader())
+                .await?;
+        let made = u64::try_from(made.unwrap_or_default()).unwrap_or_default();
+        let last = remembered.iter().map(|known| known.id).chain([made]).max().unwrap_or_default();
+        if head.id < last {
+            return broken(head.id + 1, "it is missing");
+        }
+        Ok(Ok(head))
+    }
+
+    /// The last change of every tenant.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn chain_heads(&self) -> Result<Vec<(TenantName, ChainHead)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT changes.tenant, changes.id, changes.hash FROM changes
+             JOIN (SELECT tenant, MAX(id) AS id FROM changes GROUP BY tenant) AS last
+             ON changes.tenant = last.tenant AND changes.id = last.id",
+        )
+        .fetch_all(self.database.reader())
+        .await?;
+        let head = |row: &Row| {
+            let head = ChainHead { id: unsigned(row, "id")?, hash: stored_hash(row)? };
+            Ok((crate::database::parsed(row, "tenant")?, head))
+        };
+        rows.iter().map(head).collect()
+    }
+
+    /// Chains the changes that a host before wrote without hashes.
+    pub(crate) async fn chain_old_changes(&self) -> Result<(), StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT tenant FROM changes WHERE hash IS NULL")
+            .fetch_all(self.database.reader())
+            .await?;
+        for row in &rows {
+            let tenant: TenantName = crate::database::parsed(row, "tenant")?;
+            let mut tx = self.database.write().await?;
+            let old = sqlx::query(
+                "SELECT id, at, actor, origin, action, subject, before_json, after_json, hash FROM changes
+                 WHERE tenant = $1 AND hash IS NULL ORDER BY id",
+            )
+            .bind(tenant.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
+            for row in &old {
+                let link = link_from(row)?;
+                let hash = link.hash(hash_of(&mut tx, &tenant, link.id - 1).await?);
+                sqlx::query("UPDATE changes SET hash = $1 WHERE tenant = $2 AND id = $3")
+                    .bind(hash.to_hex())
+                    .bind(tenant.as_str())
+                    .bind(link.id)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
+            tracing::info!(%tenant, changes = old.len(), "chained the changes of before");
+        }
+        Ok(())
+    }
+}
+
+fn link_from(row: &Row) -> Result<Link<'_>, StoreError> {
+    Ok(Link {
+        id: row.try_get("id")?,
+        at: row.try_get("at")?,
+        actor: row.try_get("actor")?,
+        origin: row.try_get("origin")?,
+        action: row.try_get("action")?,
+        subject: row.try_get("subject")?,
+        before: row.try_get("before_json")?,
+        after: row.try_get("after_json")?,
+    })
 }
 
 /// Reads who did something.
 pub(crate) fn actor(row: &Row, column: &str) -> Result<Actor, StoreError> {
     let text: String = row.try_get(column)?;
-    Ok(Actor(text.into()))
+    Ok(Actor { name: text.into(), origin: None })
 }
 
 fn from_row(row: &Row) -> Result<Change, StoreError> {
@@ -179,9 +379,11 @@ fn from_row(row: &Row) -> Result<Change, StoreError> {
         id: unsigned(row, "id")?,
         at: time(row, "at")?,
         actor: actor(row, "actor")?,
+        origin: row.try_get("origin")?,
         action: row.try_get("action")?,
         subject: row.try_get("subject")?,
         before: state("before_json")?,
         after: state("after_json")?,
+        hash: stored_hash(row)?,
     })
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use modelet_types::quota::Reached;
 use modelet_types::{Code, Digest, FunctionName, KeyId, Problem, RevisionNumber, SecretName, TenantName};
 
 /// An error of the store.
@@ -89,6 +91,9 @@ pub enum StoreError {
     /// The tenant has no such key.
     #[error("there is no key `{0}`: `modelet keys` lists those there are")]
     NoKey(KeyId),
+    /// A key that was to be rotated has ended.
+    #[error("key `{0}` has ended: make another one instead")]
+    KeyEnded(KeyId),
     /// The tenant has as many keys as it may have.
     #[error("the tenant has {max} keys, which is the most: revoke one first")]
     TooManyKeys {
@@ -207,8 +212,8 @@ pub enum StoreError {
 
 fn quota_detail(quota: &str, limit: &u64) -> String {
     format!(
-        "the tenant's quota of {limit} is reached (`{quota}`): delete what is not needed, or ask the host's \
-         operator for more"
+        "the tenant's quota of {limit} is reached (`{quota}`): delete functions that are not needed \
+         (artifacts go a day after they were last used), or ask the host's operator for more"
     )
 }
 
@@ -244,6 +249,7 @@ impl StoreError {
             Self::QuotaExceeded { .. } => Code::QuotaExceeded,
             Self::TenantNameTaken { .. }
             | Self::TenantHasFunctions { .. }
+            | Self::KeyEnded(_)
             | Self::TooManyKeys { .. }
             | Self::RevisionActive(..)
             | Self::SecretUnreadable(..)
@@ -268,7 +274,7 @@ impl StoreError {
             Self::NoTenant(_) | Self::TenantNameTaken { .. } | Self::TenantHasFunctions { .. } => {
                 Some("tenant")
             }
-            Self::NoKey(_) => Some("key"),
+            Self::NoKey(_) | Self::KeyEnded(_) => Some("key"),
             Self::NoFunction(_) => Some("function"),
             Self::NoRevision(..) => Some("revision"),
             Self::WrongOffset { .. } => Some("upload-offset"),
@@ -287,7 +293,15 @@ impl From<StoreError> for Problem {
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
             return Self::new(code, "the host could not read or write its data");
         }
-        let problem = Self::new(code, error.to_string());
+        let problem = match error {
+            // Nothing frees it by itself but the collection of what is not used, which takes a day.
+            StoreError::QuotaExceeded { quota, limit } => {
+                let reached =
+                    Reached { quota, limit, window: None, retry_after: Duration::from_secs(24 * 3_600) };
+                Self { reached: Some(reached), ..Self::new(code, error.to_string()) }
+            }
+            _ => Self::new(code, error.to_string()),
+        };
         match error.field() {
             Some(field) => problem.at(field),
             None => problem,

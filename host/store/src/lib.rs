@@ -8,6 +8,7 @@
 
 mod api_key;
 mod artifact;
+mod chain;
 mod change;
 mod database;
 mod error;
@@ -26,7 +27,7 @@ mod usage;
 
 pub use api_key::{ApiKey, NewApiKey, StoredKey};
 pub use artifact::Artifact;
-pub use change::{Actor, Change};
+pub use change::{Actor, ChainBreak, ChainHead, Change};
 pub use error::StoreError;
 pub use function::{Function, Route};
 pub use garbage::Collected;

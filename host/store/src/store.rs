@@ -47,6 +47,7 @@ impl Store {
         if !key_was_there {
             store.warn_of_lost_key().await?;
         }
+        store.chain_old_changes().await?;
         store.ensure_default_tenant().await?;
         let mut left_behind = Collected::default();
         store.sweep_uploads(UPLOAD_GRACE, &mut left_behind).await?;

@@ -100,7 +100,7 @@ impl Store {
         if let Some(size_bytes) = self.complete(tenant, digest).await? {
             return Ok(UploadState::Complete { size_bytes });
         }
-        self.check_artifact_quota(tenant, total_bytes).await?;
+        self.check_artifact_quota(tenant, digest, total_bytes).await?;
         let path = self.folder.part(tenant, digest);
         let part = blocking(move || Part::open(path, claim, total_bytes)).await?;
         if part.len() != offset {
@@ -115,7 +115,14 @@ impl Store {
         joined(tokio::spawn(finish)).await
     }
 
-    async fn check_artifact_quota(&self, tenant: &TenantName, more: u64) -> Result<(), StoreError> {
+    /// Checks that an artifact of `more` bytes finds room beside what the tenant has, parts of other uploads
+    /// included.
+    async fn check_artifact_quota(
+        &self,
+        tenant: &TenantName,
+        digest: Digest,
+        more: u64,
+    ) -> Result<(), StoreError> {
         let mut tx = self.database.snapshot().await?;
         let quotas = crate::tenant::get(&mut tx, tenant).await?.quotas;
         let Some(limit) = quotas.artifact_bytes else { return Ok(()) };
@@ -125,7 +132,10 @@ impl Store {
                 .fetch_one(&mut *tx)
                 .await?;
         let stored = u64::try_from(stored.unwrap_or_default()).unwrap_or_default();
-        if stored.saturating_add(more) > limit {
+        drop(tx);
+        let own = self.folder.part(tenant, digest);
+        let parts = blocking(move || part::bytes_beside(&own)).await?;
+        if stored.saturating_add(parts).saturating_add(more) > limit {
             return Err(StoreError::QuotaExceeded { quota: "artifact_bytes", limit });
         }
         Ok(())

@@ -45,6 +45,8 @@ pub struct UsageQuery {
     pub by_function: bool,
     /// Whether each revision has its own rows; by function then, too.
     pub by_revision: bool,
+    /// The most rows.
+    pub limit: u32,
 }
 
 /// One row of an answer.
@@ -144,7 +146,8 @@ impl Store {
     /// # Errors
     /// If the metastore fails.
     pub async fn usage(&self, tenant: &TenantName, query: &UsageQuery) -> Result<Vec<UsageSum>, StoreError> {
-        let UsageQuery { from_hour, to_hour, function, hours_per_row, by_function, by_revision } = query;
+        let UsageQuery { from_hour, to_hour, function, hours_per_row, by_function, by_revision, limit } =
+            query;
         // Every row has the beginning of the query's first hour if rows are not divided by time.
         let per_row = if *hours_per_row == 0 { (to_hour - from_hour).max(1) } else { *hours_per_row };
         let origin = if *hours_per_row == 0 { *from_hour } else { 0 };
@@ -160,7 +163,7 @@ impl Store {
                    FROM usage_hours
                    WHERE tenant = $5 AND hour >= $6 AND hour < $7 AND ($8 IS NULL OR function = $8)) AS picked
              GROUP BY row_hour, row_function, row_revision
-             ORDER BY row_hour, row_function, row_revision",
+             ORDER BY row_hour, row_function, row_revision LIMIT $9",
         )
         .bind(origin)
         .bind(per_row)
@@ -170,6 +173,7 @@ impl Store {
         .bind(from_hour)
         .bind(to_hour)
         .bind(function.as_ref().map(FunctionName::as_str))
+        .bind(i64::from(*limit))
         .fetch_all(self.database.reader())
         .await?;
         rows.iter().map(sum_from).collect()

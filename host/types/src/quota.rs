@@ -14,7 +14,7 @@ use crate::{Code, Problem};
 pub struct Quotas {
     /// Invocations that begin in a second; as many may begin at once after a second without any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests_per_second: Option<u32>,
+    pub invocations_per_second: Option<u32>,
     /// Invocations that run or wait at one time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,

@@ -146,6 +146,43 @@ pub struct Secret {
     pub set_by: String,
 }
 
+/// One change.
+#[derive(Debug, Deserialize)]
+pub struct Change {
+    /// Its place in the tenant's sequence.
+    pub id: u64,
+    /// When it was made.
+    pub at: String,
+    /// Who made it.
+    pub actor: String,
+    /// From which address.
+    #[serde(default)]
+    pub origin: Option<String>,
+    /// What was done.
+    pub action: String,
+    /// What it was done to.
+    pub subject: String,
+}
+
+/// Whether the record of changes is whole.
+#[derive(Debug, Deserialize)]
+pub struct Verified {
+    /// Whether it is.
+    pub intact: bool,
+    /// The last change.
+    #[serde(default)]
+    pub id: Option<u64>,
+    /// Its hash.
+    #[serde(default)]
+    pub hash: Option<String>,
+    /// The first change that is not right.
+    #[serde(default)]
+    pub broken_at: Option<u64>,
+    /// What is wrong with it.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
 /// Whose key it is.
 #[derive(Debug, Deserialize)]
 pub struct Identity {

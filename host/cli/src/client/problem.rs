@@ -127,6 +127,8 @@ impl HostProblem {
             Code::Unauthenticated => {
                 "name a key with MODELET_KEY or --key-file, or keep one with `modelet login`"
             }
+            Code::PermissionDenied => "`modelet login` keeps another key, and `modelet key create` makes one",
+            Code::QuotaExceeded => "`modelet quotas` shows what the tenant may use, and what it uses",
             Code::NotActive => "choose a revision with `modelet activate FUNCTION REVISION`",
             Code::HandlerTrap | Code::HandlerStackOverflow | Code::HandlerError => {
                 "`modelet logs FUNCTION` shows what the handler said, with its backtrace"

@@ -30,7 +30,7 @@ pub async fn run(client: &Client, output: Output) -> anyhow::Result<()> {
         let of_month = |sum: &str| month[sum].as_u64().unwrap_or_default();
         let cpu_s = (of_month("cpu_us") + of_month("inference_cpu_us")) / 1_000_000;
         let rows = [
-            ("requests_per_second", None),
+            ("invocations_per_second", None),
             ("concurrency", Some(body["running"].to_string())),
             ("memory_bytes", Some(body["memory_bytes"].to_string())),
             ("functions", None),

@@ -109,7 +109,10 @@ async fn announce(host: &Host, output: Output) -> anyhow::Result<()> {
         None => client,
     };
     let info = client.host_info().await?;
+    // What `modelet login` has kept there is somebody's own choice.
+    let has_own_key = matches!(credentials::find(&client.origin()), Ok(Some(Credential::Key(_))));
     if let Some(file) = &key_file
+        && !has_own_key
         && let Err(error) = credentials::keep(&client.origin(), Some(Credential::KeyFile(file.clone())))
     {
         // Whoever runs this as a service has no home, and names keys otherwise.

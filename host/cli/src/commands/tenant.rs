@@ -13,13 +13,13 @@ Examples:
   modelet tenant create acme && modelet key create --tenant acme --role owner
   modelet tenant trust acme trusted
   modelet tenant plan acme standard
-  modelet tenant quotas acme --requests-per-second 100 --spend-per-month 500
+  modelet tenant quotas acme --invocations-per-second 100 --spend-per-month 500
   modelet tenant delete acme
 
 These need an operator's key. `modelet tenants` lists the tenants there are; docs/tenants.md says what
 tenants share and what they do not.";
 
-/// Make or delete a tenant, or say how far it is trusted.
+/// Make or delete a tenant, or set its quotas, its plan and how far it is trusted.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -73,10 +73,15 @@ enum Action {
 
 /// What a tenant may use.
 #[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
 struct QuotaArguments {
+    /// None at all: takes away those that the tenant has.
+    #[arg(long, conflicts_with_all = ["invocations_per_second", "concurrency", "memory_bytes", "functions",
+        "artifact_bytes", "invocations_per_month", "cpu_seconds_per_month", "spend_per_month"])]
+    none: bool,
     /// Invocations that begin in a second.
     #[arg(long, value_name = "COUNT")]
-    requests_per_second: Option<u32>,
+    invocations_per_second: Option<u32>,
     /// Invocations that run or wait at one time.
     #[arg(long, value_name = "COUNT")]
     concurrency: Option<u32>,
@@ -103,7 +108,7 @@ struct QuotaArguments {
 impl QuotaArguments {
     fn quotas(&self) -> Quotas {
         Quotas {
-            requests_per_second: self.requests_per_second,
+            invocations_per_second: self.invocations_per_second,
             concurrency: self.concurrency,
             memory_bytes: self.memory_bytes,
             functions: self.functions,

@@ -68,6 +68,10 @@ impl Config {
                 format!("a function that may keep anything may keep {low} bytes: use 0 or more than that");
             return Err(InvalidSetting::new("key_value.max_bytes", detail));
         }
+        if self.billing.currency.is_empty() && !self.billing.plans.is_empty() {
+            let detail = "prices need a currency: write its code, such as `EUR`";
+            return Err(InvalidSetting::new("billing.currency", detail));
+        }
         for (name, plan) in &self.billing.plans {
             if let Some((field, detail)) = plan.mistake() {
                 return Err(InvalidSetting::new(format!("billing.plans.{name}.{field}"), detail));

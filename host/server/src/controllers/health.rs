@@ -39,7 +39,7 @@ pub(crate) async fn metrics(State(context): State<Context>, caller: Caller) -> R
 pub(crate) async fn not_found(uri: Uri) -> ProblemResponse {
     let path: String = uri.path().chars().take(200).collect();
     let detail = format!(
-        "there is nothing at {path}: functions are under /f/default/, the API under \
+        "there is nothing at {path}: functions are under /f/TENANT/, the API under \
          /api/v1/, the Open Inference Protocol under /v2/"
     );
     Problem::new(Code::NotFound, detail).into()

@@ -1,27 +1,31 @@
 //! A function's log: the last lines, and those to come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use modelet_observe::LogLine;
 use modelet_store::StoreError;
-use modelet_types::Permission;
+use modelet_types::{FunctionName, Permission};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Identification};
 use crate::context::Context;
 use crate::extract::{Path, Query};
 use crate::problem::{ProblemBody, Result};
 
 /// The most lines that are read back at once.
 const MAX_TAIL: usize = 10_000;
+
+/// How often it is looked whether a follower's key is still one.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// Which lines.
 #[derive(Deserialize, IntoParams)]
@@ -48,6 +52,7 @@ pub(crate) async fn read(
     caller: Caller,
     Path(name): Path<String>,
     Query(params): Query<LogParams>,
+    headers: HeaderMap,
 ) -> Result<Response> {
     let (identity, name) = caller.may_with(Permission::Read, &name)?;
     let tenant = identity.tenant.clone();
@@ -65,15 +70,32 @@ pub(crate) async fn read(
             Ok(line) => Ok(encode(&line)),
             Err(error) => Err(std::io::Error::other(error)),
         });
-        // A follower would hold a shutdown up for ever.
-        let until_stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
-        Body::from_stream(past.chain(to_come.take_until(Box::pin(until_stopped))))
+        let until_over = async move {
+            tokio::select! {
+                // A follower would hold a shutdown up for ever.
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+                () = until_not_allowed(&context.identification, &headers, &name) => {}
+            }
+        };
+        Body::from_stream(past.chain(to_come.take_until(Box::pin(until_over))))
     } else {
         Body::from_stream(past)
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
+}
+
+/// Waits until the key of a request that goes on may not read the function's log any more, such as one that was
+/// revoked.
+async fn until_not_allowed(identification: &Identification, headers: &HeaderMap, function: &FunctionName) {
+    let is_allowed = || {
+        let caller = identification.caller(headers);
+        caller.is_ok_and(|caller| caller.may_with(Permission::Read, function.as_str()).is_ok())
+    };
+    while is_allowed() {
+        tokio::time::sleep(CHECK_EVERY).await;
+    }
 }
 
 fn encode(line: &LogLine) -> Bytes {

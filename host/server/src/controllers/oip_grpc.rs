@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::Full;
 use modelet_runtime::{Answer, AnswerBody, ArrivedBody, LARGE_BODY_BYTES, TensorBody, TensorCall};
-use modelet_types::Problem;
+use modelet_types::{Permission, Problem};
 use prost::Message;
 use tonic::Status;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
@@ -142,6 +142,10 @@ async fn ask<Q: Message + Default, A: Message>(
 }
 
 async fn infer(context: &Context, caller: &Caller, request: Request) -> Response {
+    // Before the message, which may be large, takes memory.
+    if let Err(problem) = caller.may(Permission::Invoke) {
+        return status(&problem).into_http();
+    }
     let timeout = timeout_of(request.headers());
     unary(context, request, MAX_MESSAGE_BYTES, async |body| {
         let ModelRequest { name, version } = address_of(body.bytes.clone()).await?;

@@ -22,7 +22,7 @@ const HOUR_S: i64 = 3_600;
 /// What is shown if no beginning is named.
 const DEFAULT_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The most rows of an answer: a month by the hour, for more than a hundred functions.
-const MAX_ROWS: usize = 100_000;
+const MAX_ROWS: u32 = 100_000;
 
 /// How rows are divided by time.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
@@ -120,7 +120,7 @@ pub(crate) async fn show(
     let query = query(&params)?;
     context.control.add_up_usage().await?;
     let sums = context.control.store().usage(&identity.tenant, &query).await?;
-    if sums.len() > MAX_ROWS {
+    if sums.len() > MAX_ROWS as usize {
         let detail = format!("these are over {MAX_ROWS} rows: ask for less time, or for longer intervals");
         return Err(Problem::new(Code::InvalidInput, detail).at("interval").into());
     }
@@ -157,6 +157,7 @@ fn query(params: &UsageParams) -> std::result::Result<UsageQuery, Problem> {
         },
         by_function: params.per != Per::Tenant,
         by_revision: params.per == Per::Revision,
+        limit: MAX_ROWS + 1,
     })
 }
 

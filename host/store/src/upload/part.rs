@@ -2,7 +2,7 @@
 //! Everything here blocks. Knows nothing of rows.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -122,6 +122,22 @@ impl Part {
         fail::fail_point!("store::upload::published");
         Ok(self.claim)
     }
+}
+
+/// Bytes of the other parts in the folder of this one. Blocks.
+pub(super) fn bytes_beside(part: &Path) -> Result<u64, StoreError> {
+    let Some(folder) = part.parent() else { return Ok(0) };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(StoreError::io("read", folder)(error)),
+    };
+    let lengths = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        // One that is finished meanwhile is no part any more.
+        (entry.path() != part).then(|| entry.metadata().ok())?.map(|metadata| metadata.len())
+    });
+    Ok(lengths.fold(0, u64::saturating_add))
 }
 
 /// How long a part or a blob is, if it is there.

@@ -117,7 +117,7 @@ async fn life_of_a_host() {
             role: Role::Invoker,
             functions: None,
             description: String::new(),
-            expires_at: None,
+            lifetime_s: None,
         };
         store.create_api_key(&Actor::LOCAL, &owner, key).await.unwrap();
         acknowledge(format!("key {round}"));
@@ -207,6 +207,7 @@ async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
         hours_per_row: 1,
         by_function: false,
         by_revision: false,
+        limit: 10,
     };
     let sums = store.usage(&owner, &query).await.unwrap();
     assert_eq!(sums.iter().map(|sum| sum.usage.invocations).sum::<u64>(), cursor, "{case}");

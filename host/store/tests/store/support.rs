@@ -26,7 +26,7 @@ pub async fn sqlite() -> Fixture {
 /// Opens a store that has the tenants of these tests.
 pub async fn open(folder: &Path) -> Arc<Store> {
     let store = Store::open(folder).await.unwrap();
-    for name in ["a", "b"] {
+    for name in ["a", "b", "c"] {
         match store.create_tenant(&Actor::LOCAL, &tenant(name), Trust::Untrusted).await {
             Ok(_) | Err(StoreError::TenantNameTaken { .. }) => {}
             Err(error) => panic!("{error}"),
