@@ -7,7 +7,7 @@ use modelet_types::{Permission, Role};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Api, TestHost, digits, digits_model, noop_handler, until};
+use crate::support::{Answer, Api, TestHost, digits, digits_model, noop_handler, target_dir, until};
 
 /// What each route of the API asks for; `None`: a key, whatever it is for. A route that is not here fails
 /// the tests.
@@ -423,4 +423,39 @@ async fn a_host_that_asks_for_no_key_listens_on_this_machine_alone() {
     host.with_key(None).get("/api/v1/functions").await.expect(200);
     let identity = host.with_key(None).get("/api/v1/identity").await.expect(200).json();
     assert_eq!((&identity["role"], &identity["actor"]), (&json!("operator"), &json!("local")));
+}
+
+#[tokio::test]
+async fn the_command_line_acts_for_the_tenant_of_its_key() {
+    let host = TestHost::start().await;
+    let acme = create_tenant(&host, "acme").await;
+    let component = acme.upload(noop_handler(0)).await;
+    acme.deploy("f", &json!({ "component": component })).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |arguments: &[&str], key: Option<&str>| {
+        let mut command = tokio::process::Command::new(target_dir().join("debug/modelet"));
+        command.args(arguments).env("MODELET_HOST", host.base()).env("XDG_CONFIG_HOME", folder.path());
+        match key {
+            Some(key) => command.env("MODELET_KEY", key),
+            None => command.env_remove("MODELET_KEY"),
+        };
+        let output = command.stdin(std::process::Stdio::null()).output().await.unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(run(&["invoke", "f"], Some(acme.key())).await.0, 0);
+    assert_eq!(run(&["invoke", "f", "--tenant", "acme"], Some(host.key())).await.0, 0);
+    assert_eq!(run(&["invoke", "f"], Some(host.key())).await.0, 3, "the operator's own has none");
+    assert_eq!(run(&["functions"], None).await.0, 8, "there is no key");
+    std::fs::write(folder.path().join("key"), acme.key()).unwrap();
+    let file = folder.path().join("key");
+    let (status, kept) = run(&["login", "--json", "--key-file", file.to_str().unwrap()], None).await;
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!((status, &kept["identity"]["tenant"]), (0, &json!("acme")), "{kept}");
+    let (status, functions) = run(&["functions", "--json"], None).await;
+    assert!(status == 0 && functions.contains("/f/acme/f/"), "{functions}");
+    assert_eq!(run(&["tenants"], None).await.0, 8, "an owner is no operator");
+    let (status, verified) = run(&["audit", "verify"], None).await;
+    assert!(status == 0 && verified.starts_with("intact"), "{verified}");
+    assert_eq!(run(&["logout"], None).await.0, 0);
+    assert_eq!(run(&["functions"], None).await.0, 8);
 }

@@ -83,6 +83,19 @@ impl Client {
         Self { tenant: Some(tenant), ..self }
     }
 
+    /// Whose functions are called: the tenant's that was named with the command, else the key's.
+    ///
+    /// # Errors
+    /// If the host cannot be reached, does not know the key, or its answer is not understood.
+    pub async fn tenant(&self) -> Result<TenantName, Error> {
+        match (&self.tenant, &self.key) {
+            (Some(tenant), _) => Ok(tenant.clone()),
+            // Without a key there is a host that asks for none, or a function that anybody may call.
+            (None, None) => Ok(TenantName::default_tenant()),
+            (None, Some(_)) => Ok(self.identity().await?.value.tenant),
+        }
+    }
+
     /// Scheme, name and port of the host.
     pub fn origin(&self) -> String {
         self.host.origin().ascii_serialization()
@@ -370,7 +383,8 @@ impl Client {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
-        if let Some(tenant) = &self.tenant {
+        // The address of a function has its tenant in it.
+        if let Some(tenant) = self.tenant.as_ref().filter(|_| path.starts_with("/api/")) {
             request = request.header("modelet-tenant", tenant.as_str());
         }
         Ok(request)

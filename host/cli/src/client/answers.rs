@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use modelet_types::Signature;
 use modelet_types::split::Share;
+use modelet_types::{Signature, TenantName};
 use serde::{Deserialize, Serialize};
 
 use super::problem::HostProblem;
@@ -187,7 +187,7 @@ pub struct Verified {
 #[derive(Debug, Deserialize)]
 pub struct Identity {
     /// The tenant.
-    pub tenant: String,
+    pub tenant: TenantName,
     /// What it is for.
     pub role: String,
 }

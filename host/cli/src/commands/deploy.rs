@@ -5,7 +5,7 @@ mod steps;
 use std::path::PathBuf;
 
 use clap::Args;
-use modelet_types::{FunctionName, TenantName, TensorInfo};
+use modelet_types::{FunctionName, TensorInfo};
 
 use crate::client::Client;
 use crate::client::answers::Revision;
@@ -54,7 +54,7 @@ pub struct Arguments {
 /// reached or refuses, or standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let (mut raw, revision) = steps::deploy(arguments, client, output).await?;
-    let path = format!("/f/{}/{}", TenantName::default_tenant(), revision.function);
+    let path = format!("/f/{}/{}", client.tenant().await?, revision.function);
     let url = client.url(&path)?;
     raw["url"] = url.as_str().into();
     output.answer(&raw, || summary(&revision, url.as_str()))?;
@@ -74,7 +74,7 @@ fn summary(revision: &Revision, url: &str) -> String {
     format!(
         "{GREEN}deployed{GREEN:#} {BOLD}{function}{BOLD:#} revision {number}\n\
          {BOLD}{url}{BOLD:#}\n{alone}\
-         {DIM}next:{DIM:#} curl --data @request.json {url}\n"
+         {DIM}next:{DIM:#} curl -H \"authorization: Bearer $MODELET_KEY\" --data @request.json {url}\n"
     )
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use modelet_types::{Code, FunctionName, Limits, TenantName};
+use modelet_types::{Code, FunctionName, Limits};
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ async fn call(arguments: &Arguments, client: &Client) -> anyhow::Result<Response
     let body = arguments.data.as_deref().map(body::read).transpose()?;
     let default_method = if body.is_some() { Method::POST } else { Method::GET };
     let method = arguments.method.clone().unwrap_or(default_method);
-    let (tenant, function) = (TenantName::default_tenant(), &arguments.function);
+    let (tenant, function) = (client.tenant().await?, &arguments.function);
     let path = format!("/f/{tenant}/{function}/{}", arguments.path.trim_start_matches('/'));
     let mut request = client.request(method, &path)?;
     let body_bytes = body.as_ref().map_or(0, Vec::len) as u64;

@@ -69,14 +69,14 @@ pub(super) fn html(statement: &Statement) -> String {
     }
     let mut used = String::new();
     for FunctionUsage { function, usage } in functions {
-        let seconds = |us: u64| grouped(&format!("{}.{:03}", us / 1_000_000, us % 1_000_000 / 1_000));
-        let gib_ms = usage.memory_mib_ms / 1_024;
+        let seconds = |us: u64| grouped(&format!("{}.{:06}", us / 1_000_000, us % 1_000_000));
+        let gib_us = u128::from(usage.memory_mib_ms) * 1_000 / 1_024;
         let _ = write!(
             used,
             "<tr><td>{function}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             grouped(&usage.invocations.to_string()),
             grouped(&usage.failed.to_string()),
-            seconds(gib_ms.saturating_mul(1_000)),
+            seconds(u64::try_from(gib_us).unwrap_or(u64::MAX)),
             seconds(usage.cpu_us),
             seconds(usage.inference_cpu_us),
         );
