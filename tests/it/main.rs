@@ -33,4 +33,5 @@ mod streams;
 mod support;
 mod surface;
 mod tenants;
+mod tls;
 mod usage;

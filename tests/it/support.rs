@@ -11,7 +11,7 @@ mod raw;
 mod wat;
 
 pub use answer::Answer;
-pub use api::Api;
+pub use api::{Api, trusting};
 pub use artifact::{
     digits_handler, digits_model, example, example_component, foreign_guest, guest, repository, target_dir,
 };

@@ -54,6 +54,9 @@ pub struct Global {
     /// File with the key for the host [default: MODELET_KEY, or what `modelet login` kept].
     #[arg(long, global = true, env = "MODELET_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+    /// File of certificates in PEM format whose authorities are trusted beside the public ones.
+    #[arg(long, global = true, env = "MODELET_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Act for this tenant, with an operator's key.
     #[arg(long, global = true, env = "MODELET_TENANT", value_name = "TENANT")]
     pub tenant: Option<TenantName>,

@@ -7,17 +7,22 @@ pub mod artifacts;
 pub mod lines;
 pub mod problem;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use modelet_types::split::TrafficSplit;
 use modelet_types::{KeyId, Quotas, RevisionSpec, TenantName, Trust};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use answers::{
-    DeployEvent, Function, Functions, HostInfo, Identity, Keys, LogLine, MadeKey, Revisions, Secret, Secrets,
-    State, Statement, Tenant, Tenants, Usage, Verified,
+    DeployEvent, Function, Functions, Identity, Keys, LogLine, MadeKey, Revisions, Secret, Secrets, State,
+    Statement, Tenant, Tenants, Usage, Verified,
 };
 use lines::Lines;
 use problem::HostProblem;
@@ -45,11 +50,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// For the host at `address`, such as `http://127.0.0.1:8421`; the scheme may be left out.
+    /// For the host at `address`, such as `http://127.0.0.1:8421`; the scheme may be left out. Certificates
+    /// are trusted if a public authority has signed them, or one in `ca_file`.
     ///
     /// # Errors
-    /// If it is not an address that can be reached without TLS.
-    pub fn new(address: &str) -> Result<Self, Error> {
+    /// If it is no address, or the file has no certificate.
+    pub fn new(address: &str, ca_file: Option<&Path>) -> Result<Self, Error> {
         let with_scheme =
             if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let wrong = |reason: &str| {
@@ -58,14 +64,15 @@ impl Client {
             ))
         };
         let host = Url::parse(&with_scheme).map_err(|error| wrong(&format!("{error}; write one")))?;
-        if host.scheme() != "http" || !host.has_host() {
-            return Err(wrong("write an http address"));
+        if !matches!(host.scheme(), "http" | "https") || !host.has_host() {
+            return Err(wrong("write an http or https address"));
         }
         // A host is addressed directly: a proxy for the web does not know the way to it.
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
             .user_agent(concat!("modelet/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls(ca_file)?)
             .build()
             .map_err(|error| Error::Protocol(format!("cannot set up the HTTP client: {error}")))?;
         Ok(Self { http, host, key: None, tenant: None })
@@ -107,14 +114,6 @@ impl Client {
     /// If it is not a path.
     pub fn url(&self, path: &str) -> Result<Url, Error> {
         self.host.join(path).map_err(|error| Error::Usage(format!("`{path}` is not a path: {error}")))
-    }
-
-    /// What the host is and can do.
-    ///
-    /// # Errors
-    /// If the host cannot be reached or refuses, or its answer is not understood.
-    pub async fn host_info(&self) -> Result<Answer<HostInfo>, Error> {
-        self.json(self.request(Method::GET, "/api/v1/host")?).await
     }
 
     /// All functions.
@@ -416,6 +415,29 @@ impl Client {
     }
 }
 
+/// Trusts the public authorities, and those in `ca_file`.
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+    if let Some(path) = ca_file {
+        let wrong = |reason: &dyn std::fmt::Display| {
+            Error::Invalid(format!("cannot use the certificates in `{}`: {reason}", path.display()))
+        };
+        let public = roots.len();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+            let certificate = certificate.map_err(|error| wrong(&error))?;
+            roots.add(certificate).map_err(|error| wrong(&error))?;
+        }
+        if roots.len() == public {
+            return Err(wrong(&"there is none in PEM format"));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Protocol(format!("cannot set up TLS: {error}")))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
 fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
     std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
@@ -442,11 +464,13 @@ mod tests {
 
     #[test]
     fn takes_addresses_with_and_without_a_scheme() {
-        let url =
-            |address: &str| Client::new(address).and_then(|client| client.url("/f/x?y=1")).map(String::from);
+        let url = |address: &str| {
+            Client::new(address, None).and_then(|client| client.url("/f/x?y=1")).map(String::from)
+        };
         assert_eq!(url("localhost:8421").unwrap(), "http://localhost:8421/f/x?y=1");
         assert_eq!(url("http://10.0.0.1:9/").unwrap(), "http://10.0.0.1:9/f/x?y=1");
-        for wrong in ["https://example.com", "http://", "unix:///socket"] {
+        assert_eq!(url("https://example.com").unwrap(), "https://example.com/f/x?y=1");
+        for wrong in ["ftp://example.com", "http://", "unix:///socket"] {
             let error = url(wrong).unwrap_err();
             assert!(error.to_string().contains("is not the address of a host"), "{error}");
         }

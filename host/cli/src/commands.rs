@@ -47,7 +47,7 @@ pub fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Completions(arguments) => return completions::run(&arguments),
         command => command,
     };
-    let client = Client::new(&cli.global.host)?;
+    let client = Client::new(&cli.global.host, cli.global.ca_file.as_deref())?;
     let client = match &cli.global.tenant {
         Some(tenant) => client.for_tenant(tenant.clone()),
         None => client,

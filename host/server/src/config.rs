@@ -30,6 +30,8 @@ pub struct Config {
     pub authentication: Authentication,
     /// Serve on an address that others can reach, although no key is asked for.
     pub allow_unauthenticated: bool,
+    /// The certificate, for HTTPS.
+    pub tls: TlsSettings,
     /// Further names under which the host may be called, beside its address and `localhost`.
     pub allowed_hosts: Vec<String>,
     /// Threads that run requests and handlers; 0 is one per core.
@@ -75,6 +77,16 @@ pub struct Config {
     /// this version supports.
     #[serde(deserialize_with = "ceiling")]
     pub limits: Limits,
+}
+
+/// The certificate with which a host shows who it is. Without one it speaks HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// A file with the certificate and those that lead to its authority, in PEM format.
+    pub certificate: Option<PathBuf>,
+    /// A file with its private key, in PEM format.
+    pub key: Option<PathBuf>,
 }
 
 /// How a host finds out who makes a request.
@@ -205,6 +217,7 @@ impl Default for Config {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8421),
             authentication: Authentication::Keys,
             allow_unauthenticated: false,
+            tls: TlsSettings::default(),
             allowed_hosts: Vec::new(),
             workers: 0,
             max_instances: 1_000,

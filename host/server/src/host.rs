@@ -22,7 +22,9 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::caller::Identification;
 use crate::config::{Authentication, CompileSettings, Config, Confinement, InvalidSetting};
 use crate::context::{Context, Parts};
+use crate::controllers::host::HostBody;
 use crate::publisher::ToRuntime;
+use crate::tls::{Certificate, CertificateError};
 use crate::{awake, descriptors, listener, routes, status};
 
 /// Deploys that may be under way at one time, from the first byte of the manifest on: each holds
@@ -50,6 +52,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The host's own certificate cannot be used.
+    #[error("cannot use the certificate (tls): {0}")]
+    Certificate(#[from] CertificateError),
     /// The certificates for handlers' requests cannot be read.
     #[error("cannot read {path} (outbound.ca_file)", path = path.display())]
     Authorities {
@@ -111,6 +116,10 @@ impl Host {
         if !config.listen.ip().is_loopback() && !asks_for_keys && !config.allow_unauthenticated {
             return Err(StartError::Unauthenticated(config.listen));
         }
+        let certificate = match (&config.tls.certificate, &config.tls.key) {
+            (Some(certificate), Some(key)) => Some(Certificate::read(certificate.clone(), key.clone())?),
+            _ => None,
+        };
         let store = Store::open(&config.data_dir).await?;
         let ledger_dir = config.data_dir.join("ledger");
         let ledger_config = LedgerConfig { durability: config.ledger.durability, ..LedgerConfig::default() };
@@ -180,8 +189,13 @@ impl Host {
         };
         let context = Context::new(parts);
         let app = routes::app(context.clone());
-        let serving = tokio::spawn(listener::serve(listener, app, connections, stopped));
-        Ok(Self { address, context, stopping, serving, upkeep: upkeep(control) })
+        let tls = certificate.as_ref().map(Certificate::acceptor);
+        let serving = tokio::spawn(listener::serve(listener, app, tls, connections, stopped));
+        let mut upkeep = upkeep(control);
+        if let Some(certificate) = certificate {
+            upkeep.push(tokio::spawn(async move { match certificate.renew_forever().await {} }));
+        }
+        Ok(Self { address, context, stopping, serving, upkeep })
     }
 
     /// Where the host listens; the real port if 0 was asked for.
@@ -200,9 +214,15 @@ impl Host {
         asks_for_keys.then(|| operator_key_file(self.context.control.store().data_dir()))
     }
 
-    /// The backends, and what is missing for those that are not available.
-    pub fn backends(&self) -> Vec<modelet_inference::BackendStatus> {
-        self.context.inference.backends()
+    /// What the host is and can do, as `GET /api/v1/host` answers it.
+    pub fn about(&self) -> serde_json::Value {
+        serde_json::to_value(HostBody::new(&self.context)).expect("text and numbers can be written")
+    }
+
+    /// Where the host is called, if `address` leads to it.
+    pub fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.context.config.tls.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
     }
 
     /// Waits for the end of the listener, which before [`Host::shutdown`] only a defect brings

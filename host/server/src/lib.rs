@@ -22,11 +22,13 @@ mod problem;
 mod publisher;
 mod routes;
 mod status;
+mod tls;
 
 pub use config::{
     AuditSettings, Authentication, CompileSettings, Config, Confinement, InferenceSettings, InvalidSetting,
-    KeyValueSettings, LedgerSettings,
+    KeyValueSettings, LedgerSettings, TlsSettings,
 };
 pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};
 pub use modelet_engine::compile_worker_if_asked;
+pub use tls::CertificateError;

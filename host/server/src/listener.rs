@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -64,10 +65,11 @@ pub(crate) struct Settings {
 pub(crate) async fn serve(
     listener: TcpListener,
     app: App,
+    tls: Option<TlsAcceptor>,
     settings: Settings,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let server = Arc::new(Server::new(app, settings));
+    let server = Arc::new(Server { tls, ..Server::new(app, settings) });
     let places = Arc::new(Semaphore::new(server.settings.max_connections));
     let connections = TaskTracker::new();
     let cut_off = CancellationToken::new();
@@ -142,6 +144,8 @@ impl Complaints {
 /// What all connections share.
 pub(crate) struct Server {
     app: App,
+    /// What connections are encrypted by, if they are.
+    tls: Option<TlsAcceptor>,
     http1: http1::Builder,
     http2: hyper_http2::Builder<TokioExecutor>,
     settings: Settings,
@@ -164,7 +168,7 @@ impl Server {
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_BYTES)
             .keep_alive_interval(PING_INTERVAL);
-        Self { app, http1, http2, settings, leaving: CancellationToken::new() }
+        Self { app, tls: None, http1, http2, settings, leaving: CancellationToken::new() }
     }
 
     /// Serves one connection to its end.
@@ -172,7 +176,13 @@ impl Server {
         // Answers are written whole; waiting for more to send only adds latency.
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
-        self.converse(stream, peer).await
+        let Some(tls) = &self.tls else { return self.converse(stream, peer).await };
+        let shaking_hands = timeout(self.settings.header_timeout, tls.accept(stream));
+        match self.leaving.run_until_cancelled(shaking_hands).await {
+            Some(Ok(stream)) => self.converse(stream?, peer).await,
+            Some(Err(_)) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            None => Ok(()),
+        }
     }
 
     /// The same, whatever the bytes come through.

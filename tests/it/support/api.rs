@@ -1,12 +1,29 @@
 //! A caller of a host: its control API and its functions, over HTTP.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use modelet_types::Digest;
 use reqwest::{Body, Method, RequestBuilder};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 
 use super::Answer;
+
+/// An HTTP client that trusts these authorities and no other.
+pub fn trusting(roots: RootCertStore) -> reqwest::ClientBuilder {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has what TLS 1.2 and 1.3 need")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Before the host closes a connection that lies idle, which a request could meet.
+    let builder = reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(5));
+    builder.tls_backend_preconfigured(config)
+}
 
 /// A client of one host, with one key or none.
 #[derive(Clone)]
@@ -19,8 +36,7 @@ pub struct Api {
 impl Api {
     /// With the key in `file`, if it is there.
     pub fn new(address: impl std::fmt::Display, file: &Path) -> Self {
-        let http =
-            reqwest::Client::builder().no_proxy().build().expect("the client has no settings to fail on");
+        let http = trusting(RootCertStore::empty()).build().expect("the client has no settings to fail on");
         // A host that asks for none has made none.
         let key = std::fs::read_to_string(file).ok().map(|key| key.trim().to_owned());
         Self { http, base: format!("http://{address}"), key }

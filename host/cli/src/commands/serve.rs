@@ -13,8 +13,8 @@ use clap::Args;
 use modelet_server::{Config, Host};
 use serde_json::json;
 
-use crate::client::answers::BackendInfo;
-use crate::client::{Client, DEFAULT_HOST};
+use crate::client::DEFAULT_HOST;
+use crate::client::answers::{BackendInfo, HostInfo};
 use crate::credentials::{self, Credential};
 use crate::error::Error;
 use crate::output::{BOLD, DIM, GREEN, Output, wrapped};
@@ -78,7 +78,7 @@ async fn serve(config: Config, output: Output) -> anyhow::Result<()> {
     // From the first moment on, so that a signal during the start is not lost.
     let mut signals = stop::Signals::listen()?;
     let mut host = Host::start(config).await.map_err(|error| Error::Start(Box::new(error)))?;
-    if let Err(error) = announce(&host, output).await {
+    if let Err(error) = announce(&host, output) {
         // It answers requests all the same.
         tracing::warn!(error = format!("{error:#}"), "cannot say where the host is");
     }
@@ -99,36 +99,31 @@ async fn serve(config: Config, output: Output) -> anyhow::Result<()> {
 }
 
 /// Says where the host is and what it can do: for a person, or as one line for a program.
-async fn announce(host: &Host, output: Output) -> anyhow::Result<()> {
-    let url = format!("http://{}", reachable(host.local_addr()));
-    // The host's own answer, so that what is printed is what a client will find.
-    let client = Client::new(&url)?;
+fn announce(host: &Host, output: Output) -> anyhow::Result<()> {
+    let url = host.url(reachable(host.local_addr()));
     let key_file = host.operator_key_file();
-    let client = match &key_file {
-        Some(file) => client.with_key(Credential::KeyFile(file.clone()).key()?),
-        None => client,
-    };
-    let info = client.host_info().await?;
+    let about = host.about();
+    let info: HostInfo = serde_json::from_value(about.clone()).context("the host's own words")?;
     // What `modelet login` has kept there is somebody's own choice.
-    let has_own_key = matches!(credentials::find(&client.origin()), Ok(Some(Credential::Key(_))));
+    let has_own_key = matches!(credentials::find(&url), Ok(Some(Credential::Key(_))));
     if let Some(file) = &key_file
         && !has_own_key
-        && let Err(error) = credentials::keep(&client.origin(), Some(Credential::KeyFile(file.clone())))
+        && let Err(error) = credentials::keep(&url, Some(Credential::KeyFile(file.clone())))
     {
         // Whoever runs this as a service has no home, and names keys otherwise.
         tracing::debug!(error = format!("{error:#}"), "cannot write down where the operator's key is");
     }
     let data_dir = host.data_dir().canonicalize().unwrap_or_else(|_| host.data_dir().to_owned());
     let ready = json!({
-        "event": "ready", "url": url, "data_dir": data_dir, "operator_key_file": key_file, "host": info.raw,
+        "event": "ready", "url": url, "data_dir": data_dir, "operator_key_file": key_file, "host": about,
     });
     output.answer(&ready, || {
-        let backends: String = info.value.backends.iter().map(backend).collect();
+        let backends: String = info.backends.iter().map(backend).collect();
         let option = if url == DEFAULT_HOST { String::new() } else { format!(" --host {url}") };
         format!(
             "{GREEN}modelet{GREEN:#} {} at {BOLD}{url}{BOLD:#}\n{DIM}data{DIM:#}     {}\n{}{backends}\
              {DIM}next{DIM:#}     modelet deploy{option}\n",
-            info.value.version,
+            info.version,
             data_dir.display(),
             key_file.as_deref().map(key_line).unwrap_or_default(),
         )

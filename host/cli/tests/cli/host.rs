@@ -54,7 +54,7 @@ fn wrong_usage_is_2() {
     for arguments in [&["deploy", "--nonsense"][..], &["invoke"], &["activate", "a", "x"], &["delete", "a"]] {
         assert_eq!(run("http://127.0.0.1:1", arguments).code, 2, "{arguments:?}");
     }
-    assert_eq!(run("https://example.com", &["functions"]).code, 2);
+    assert_eq!(run("ftp://example.com", &["functions"]).code, 2);
 }
 
 #[test]

@@ -68,6 +68,12 @@ impl Config {
                 format!("a function that may keep anything may keep {low} bytes: use 0 or more than that");
             return Err(InvalidSetting::new("key_value.max_bytes", detail));
         }
+        let (certificate, key) = (self.tls.certificate.is_some(), self.tls.key.is_some());
+        if certificate != key {
+            let missing = if key { "tls.certificate" } else { "tls.key" };
+            let detail = "a certificate and its key go together: name both files, or neither";
+            return Err(InvalidSetting::new(missing, detail));
+        }
         if self.billing.currency.is_empty() && !self.billing.plans.is_empty() {
             let detail = "prices need a currency: write its code, such as `EUR`";
             return Err(InvalidSetting::new("billing.currency", detail));

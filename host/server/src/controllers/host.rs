@@ -61,14 +61,20 @@ impl From<BackendStatus> for BackendBody {
 #[utoipa::path(get, path = "/api/v1/host", tag = "host", responses((status = 200, body = HostBody), (status = 401, body = ProblemBody)))]
 pub(crate) async fn show(State(context): State<Context>, caller: Caller) -> Result<Json<HostBody>> {
     caller.known()?;
-    Ok(Json(HostBody {
-        version: env!("CARGO_PKG_VERSION"),
-        backends: context.inference.backends().into_iter().map(Into::into).collect(),
-        pooled_instances: match context.engine.allocator() {
-            Allocator::Pooling { instances } => Some(instances),
-            Allocator::OnDemand => None,
-        },
-        limits: context.config.limits.clone(),
-        key_value: KeyValueBody { max_bytes: context.config.key_value.max_bytes },
-    }))
+    Ok(Json(HostBody::new(&context)))
+}
+
+impl HostBody {
+    pub(crate) fn new(context: &Context) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            backends: context.inference.backends().into_iter().map(Into::into).collect(),
+            pooled_instances: match context.engine.allocator() {
+                Allocator::Pooling { instances } => Some(instances),
+                Allocator::OnDemand => None,
+            },
+            limits: context.config.limits.clone(),
+            key_value: KeyValueBody { max_bytes: context.config.key_value.max_bytes },
+        }
+    }
 }

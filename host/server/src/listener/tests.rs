@@ -36,7 +36,7 @@ async fn serving(router: Router, settings: Settings) -> Serving {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stopping, stopped) = watch::channel(false);
-    tokio::spawn(serve(listener, app, settings, stopped));
+    tokio::spawn(serve(listener, app, None, settings, stopped));
     Serving { address, stopping }
 }
 

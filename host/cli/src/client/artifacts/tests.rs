@@ -86,7 +86,7 @@ async fn host(kept: Kept) -> (Client, Shared) {
         .route("/api/v1/artifacts/{digest}", patch(append).head(head))
         .with_state(shared.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = Client::new(&listener.local_addr().unwrap().to_string()).unwrap();
+    let client = Client::new(&listener.local_addr().unwrap().to_string(), None).unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     (client, shared)
 }
@@ -178,7 +178,7 @@ async fn real_host(data_dir: &Path, max_artifact_bytes: u64) -> (Client, Host) {
     };
     let host = Host::start(config).await.unwrap();
     let key = Credential::KeyFile(host.operator_key_file().unwrap()).key().unwrap();
-    (Client::new(&host.local_addr().to_string()).unwrap().with_key(key), host)
+    (Client::new(&host.local_addr().to_string(), None).unwrap().with_key(key), host)
 }
 
 #[tokio::test(flavor = "multi_thread")]
