@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
-use modelet_store::{Tenant, UsageQuery, UsageSum};
+use modelet_store::{Tenant, UsageQuery, UsageSum, hour_of};
 use modelet_types::plan::{BillLine, Plan};
 use modelet_types::{Code, FunctionName, Limits, Problem, TenantName, Usage};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::Control;
-use crate::usage::hour_of;
 
 /// The plan of a tenant to which none was given.
 pub const DEFAULT_PLAN: &str = "default";
@@ -120,8 +119,8 @@ impl Control {
         self.add_up_usage().await?;
         let (from, to) = (month.start(), month.end());
         let query = UsageQuery {
-            from_hour: hour_of(from.as_microsecond()),
-            to_hour: hour_of(to.as_microsecond()),
+            from_hour: hour_of(from),
+            to_hour: hour_of(to),
             function: None,
             hours_per_row: 0,
             by_function: true,

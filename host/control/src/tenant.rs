@@ -1,11 +1,10 @@
 //! Tenants and their keys: made, rotated, revoked, and then known to the next request.
 
 use jiff::{SignedDuration, Timestamp};
-use modelet_store::{Actor, ApiKey, NewApiKey, Tenant};
-use modelet_types::{ApiKeyText, Code, FunctionName, KeyId, Problem, Quotas, Role, TenantName, Trust};
+use modelet_store::{Actor, ApiKey, NewApiKey, Tenant, TenantSetting, hour_of};
+use modelet_types::{ApiKeyText, Code, FunctionName, KeyId, Problem, Role, TenantName, Trust};
 
 use crate::control::to_the_end;
-use crate::usage::hour_of;
 use crate::{Authenticator, Control, Month};
 
 /// The longest description of a key.
@@ -102,13 +101,7 @@ impl Control {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn load_keys(&self) -> Result<(), Problem> {
-        for tenant in self.store().tenants().await? {
-            self.know_tenant(&tenant);
-        }
-        for stored in self.store().stored_keys().await? {
-            self.keyring.insert(stored);
-        }
+    pub async fn load_tenants(&self) -> Result<(), Problem> {
         for tenant in self.store().tenants().await? {
             if let Some(plan) = tenant.plan.as_deref().filter(|plan| self.check_plan(plan).is_err()) {
                 tracing::error!(
@@ -117,13 +110,17 @@ impl Control {
                     "the tenant's plan is not in `billing.plans`: it is charged nothing until it is"
                 );
             }
+            self.know_tenant(&tenant);
+        }
+        for stored in self.store().stored_keys().await? {
+            self.keyring.insert(stored);
         }
         if let Err(problem) = self.add_up_usage().await {
             // A host whose disk is full has to start, so that somebody can make room.
             tracing::error!(%problem, "cannot add up usage: quotas of this month begin with less than was used");
         }
         let month = Month::of(Timestamp::now()).start();
-        for (tenant, used) in self.store().usage_since(hour_of(month.as_microsecond())).await? {
+        for (tenant, used) in self.store().usage_since(hour_of(month)).await? {
             self.publisher.begin_with(&tenant, used);
         }
         Ok(())
@@ -156,52 +153,26 @@ impl Control {
         .await
     }
 
-    /// Says how far a tenant is trusted, from its next invocation on.
+    /// Sets what the operator says of a tenant, from its next invocation on; of a plan, its statements follow
+    /// the prices, those of months that have ended too.
     ///
     /// # Errors
-    /// If there is no such tenant.
-    pub async fn set_trust(&self, actor: &Actor, name: &TenantName, trust: Trust) -> Result<Tenant, Problem> {
-        let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
-        to_the_end(async move {
-            let _publishing = this.publishing.lock().await;
-            let tenant = this.store().set_trust(&actor, &name, trust).await?;
-            this.know_tenant(&tenant);
-            Ok(tenant)
-        })
-        .await
-    }
-
-    /// Gives a tenant a plan: its bills follow the plan's prices, those of months that have ended too.
-    ///
-    /// # Errors
-    /// If there is no such tenant or plan.
-    pub async fn set_plan(&self, actor: &Actor, name: &TenantName, plan: &str) -> Result<Tenant, Problem> {
-        self.check_plan(plan)?;
-        let (this, actor, name, plan) = (self.clone(), actor.clone(), name.clone(), plan.to_owned());
-        to_the_end(async move {
-            let _publishing = this.publishing.lock().await;
-            let tenant = this.store().set_plan(&actor, &name, &plan).await?;
-            this.know_tenant(&tenant);
-            Ok(tenant)
-        })
-        .await
-    }
-
-    /// Sets the quotas of a tenant, from its next invocation on.
-    ///
-    /// # Errors
-    /// If there is no such tenant, or the quotas make no sense.
-    pub async fn set_quotas(
+    /// If there is no such tenant or plan, or the quotas make no sense.
+    pub async fn set_tenant(
         &self,
         actor: &Actor,
         name: &TenantName,
-        quotas: Quotas,
+        setting: TenantSetting,
     ) -> Result<Tenant, Problem> {
-        quotas.check()?;
+        match &setting {
+            TenantSetting::Trust(_) => {}
+            TenantSetting::Plan(plan) => self.check_plan(plan)?,
+            TenantSetting::Quotas(quotas) => quotas.check()?,
+        }
         let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
         to_the_end(async move {
             let _publishing = this.publishing.lock().await;
-            let tenant = this.store().set_quotas(&actor, &name, &quotas).await?;
+            let tenant = this.store().set_tenant(&actor, &name, setting).await?;
             this.know_tenant(&tenant);
             Ok(tenant)
         })

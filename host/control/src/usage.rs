@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use modelet_observe::{Error as LedgerError, Ledger, Position, UsageRecord};
-use modelet_store::{UsageCursor, UsageHour};
+use modelet_store::{UsageCursor, UsageHour, hour_of};
 use modelet_types::{Code, FunctionName, Problem, RevisionNumber, TenantName, Usage};
 
 use crate::Control;
@@ -19,8 +19,6 @@ const BATCH: usize = 100_000;
 const ADD_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked for what is older than it is kept.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
-
-const HOUR_US: i64 = 3_600_000_000;
 
 type Sums = BTreeMap<(TenantName, i64, FunctionName, RevisionNumber), Usage>;
 
@@ -131,13 +129,8 @@ fn add_up(ledger: &Ledger, from: Position) -> Result<Batch, LedgerError> {
 
 fn add(sums: &mut Sums, record: UsageRecord) {
     let usage = record.usage();
-    let hour = hour_of(record.started_at.as_microsecond());
+    let hour = hour_of(record.started_at);
     *sums.entry((record.tenant, hour, record.function, record.revision)).or_default() += usage;
-}
-
-/// The hour of a time in µs, both counted since 1970, UTC.
-pub(crate) fn hour_of(time_us: i64) -> i64 {
-    time_us.div_euclid(HOUR_US)
 }
 
 fn hours(sums: Sums) -> Vec<UsageHour> {

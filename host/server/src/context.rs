@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use axum::body::Body;
+use http::HeaderMap;
 use modelet_control::Control;
 use modelet_engine::Engine;
 use modelet_inference::Inference;
@@ -11,10 +13,12 @@ use modelet_observe::{FunctionLogs, Metrics};
 use modelet_runtime::Runtime;
 use modelet_types::id::InvalidName;
 use modelet_types::{Code, FunctionName, Problem};
+use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
 use crate::caller::Identification;
 use crate::config::Config;
+use crate::extract::{from_json, json_body};
 
 /// The host, as controllers see it.
 #[derive(Clone)]
@@ -39,6 +43,22 @@ pub(crate) struct Parts {
 impl Context {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+}
+
+impl Context {
+    /// Receives and reads a body of JSON, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`json_body`] and [`from_json`] have them, of what is sent as `InvalidInput`.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+    ) -> Result<T, Problem> {
+        let bytes = json_body(headers, body, limit, self.config.body_idle_timeout()).await?;
+        from_json(&bytes, Code::InvalidInput)
     }
 }
 

@@ -159,7 +159,7 @@ impl Host {
             ceiling: config.ceiling(),
         };
         let control = Control::new(control_config, Arc::new(ToRuntime(runtime.clone())));
-        control.load_keys().await?;
+        control.load_tenants().await?;
         control.publish_all().await?;
         let identification = if asks_for_keys {
             control.ensure_operator_key(&operator_key_file(control.store().data_dir())).await?;

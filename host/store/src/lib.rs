@@ -34,6 +34,6 @@ pub use garbage::Collected;
 pub use revision::{NewRevision, Revision};
 pub use secret::Secret;
 pub use store::Store;
-pub use tenant::Tenant;
+pub use tenant::{Tenant, TenantSetting};
 pub use upload::{UploadRange, UploadState};
-pub use usage::{UsageCursor, UsageHour, UsageQuery, UsageSum};
+pub use usage::{UsageCursor, UsageHour, UsageQuery, UsageSum, hour_of, hour_start};

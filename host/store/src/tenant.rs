@@ -26,6 +26,17 @@ pub struct Tenant {
     pub created_by: Actor,
 }
 
+/// One thing that the operator says of a tenant.
+#[derive(Clone, Debug)]
+pub enum TenantSetting {
+    /// How far it is trusted.
+    Trust(Trust),
+    /// What it pays, by the name of a plan.
+    Plan(String),
+    /// The most that it may use: all of its quotas.
+    Quotas(Quotas),
+}
+
 const SUBJECT: &str = "tenant";
 
 impl Store {
@@ -100,69 +111,38 @@ impl Store {
         }
     }
 
-    /// Says how far a tenant is trusted.
+    /// Sets what the operator says of a tenant, in place of what it was.
     ///
     /// # Errors
     /// [`StoreError::NoTenant`], or if the metastore fails.
-    pub async fn set_trust(
+    pub async fn set_tenant(
         &self,
         actor: &Actor,
         name: &TenantName,
-        trust: Trust,
+        setting: TenantSetting,
     ) -> Result<Tenant, StoreError> {
         let mut tx = self.database.write().await?;
         let before = get(&mut tx, name).await?;
-        sqlx::query("UPDATE tenants SET trust = $1 WHERE name = $2")
-            .bind(trust.as_str())
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await?;
-        let tenant = Tenant { trust, ..before.clone() };
+        let mut tenant = before.clone();
+        let (statement, value, action) = match setting {
+            TenantSetting::Trust(trust) => {
+                tenant.trust = trust;
+                let statement = "UPDATE tenants SET trust = $1 WHERE name = $2";
+                (statement, trust.as_str().to_owned(), Action::TenantSetTrust)
+            }
+            TenantSetting::Plan(plan) => {
+                tenant.plan = Some(plan.clone());
+                ("UPDATE tenants SET plan = $1 WHERE name = $2", plan, Action::TenantSetPlan)
+            }
+            TenantSetting::Quotas(quotas) => {
+                let value = to_json(&quotas);
+                tenant.quotas = quotas;
+                ("UPDATE tenants SET quotas = $1 WHERE name = $2", value, Action::TenantSetQuotas)
+            }
+        };
+        sqlx::query(statement).bind(value).bind(name.as_str()).execute(&mut *tx).await?;
         let states = States { before: Some(&before), after: Some(&tenant) };
-        change::record(&mut tx, name, actor, Action::TenantSetTrust, SUBJECT, states).await?;
-        tx.commit().await?;
-        Ok(tenant)
-    }
-
-    /// Sets the quotas of a tenant, in place of those that it has.
-    ///
-    /// # Errors
-    /// [`StoreError::NoTenant`], or if the metastore fails.
-    pub async fn set_quotas(
-        &self,
-        actor: &Actor,
-        name: &TenantName,
-        quotas: &Quotas,
-    ) -> Result<Tenant, StoreError> {
-        let mut tx = self.database.write().await?;
-        let before = get(&mut tx, name).await?;
-        sqlx::query("UPDATE tenants SET quotas = $1 WHERE name = $2")
-            .bind(to_json(quotas))
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await?;
-        let tenant = Tenant { quotas: quotas.clone(), ..before.clone() };
-        let states = States { before: Some(&before), after: Some(&tenant) };
-        change::record(&mut tx, name, actor, Action::TenantSetQuotas, SUBJECT, states).await?;
-        tx.commit().await?;
-        Ok(tenant)
-    }
-
-    /// Gives a tenant a plan.
-    ///
-    /// # Errors
-    /// [`StoreError::NoTenant`], or if the metastore fails.
-    pub async fn set_plan(&self, actor: &Actor, name: &TenantName, plan: &str) -> Result<Tenant, StoreError> {
-        let mut tx = self.database.write().await?;
-        let before = get(&mut tx, name).await?;
-        sqlx::query("UPDATE tenants SET plan = $1 WHERE name = $2")
-            .bind(plan)
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await?;
-        let tenant = Tenant { plan: Some(plan.to_owned()), ..before.clone() };
-        let states = States { before: Some(&before), after: Some(&tenant) };
-        change::record(&mut tx, name, actor, Action::TenantSetPlan, SUBJECT, states).await?;
+        change::record(&mut tx, name, actor, action, SUBJECT, states).await?;
         tx.commit().await?;
         Ok(tenant)
     }

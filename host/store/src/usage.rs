@@ -1,10 +1,24 @@
 //! Usage by the hour: added to from a host's ledger, each record once, and summed up for bills.
 
+use jiff::Timestamp;
 use modelet_types::{FunctionName, RevisionNumber, TenantName, Usage};
 use sqlx::Row as _;
 
 use crate::database::{Row, parsed, signed, unsigned};
 use crate::{Store, StoreError};
+
+const HOUR_S: i64 = 3_600;
+
+/// The hour in which a moment is, counted since 1970, UTC.
+pub fn hour_of(moment: Timestamp) -> i64 {
+    // Rounded down, also before 1970, which `as_second` is not.
+    moment.as_microsecond().div_euclid(HOUR_S * 1_000_000)
+}
+
+/// The first moment of an hour.
+pub fn hour_start(hour: i64) -> Timestamp {
+    Timestamp::from_second(hour.saturating_mul(HOUR_S)).unwrap_or(Timestamp::MAX)
+}
 
 /// How far a ledger has been added up: a segment's number, and bytes from its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

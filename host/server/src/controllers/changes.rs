@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::caller::Caller;
 use crate::context::Context;
-use crate::extract::{Query, from_json, json_body};
+use crate::extract::Query;
 use crate::problem::{ProblemBody, Result};
 
 const MAX_BODY_BYTES: usize = 64 << 10;
@@ -148,8 +148,7 @@ pub(crate) async fn verify(
     body: Body,
 ) -> Result<Json<VerifiedBody>> {
     let identity = caller.may(Permission::Audit)?;
-    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
-    let VerifyBody { remembered } = from_json(&bytes, Code::InvalidInput)?;
+    let VerifyBody { remembered } = context.json(&headers, body, MAX_BODY_BYTES).await?;
     let remembered: Vec<_> =
         remembered.into_iter().map(|RememberedBody { id, hash }| ChainHead { id, hash }).collect();
     let tenant = identity.tenant.clone();

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::context::Context;
-use crate::extract::{Path, from_json, json_body};
+use crate::extract::Path;
 use crate::problem::{ProblemBody, Result};
 
 const MAX_BODY_BYTES: usize = 16 << 10;
@@ -149,8 +149,8 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Made> {
     let identity = caller.may(Permission::ManageKeys)?;
-    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
-    let NewKeyBody { role, functions, description, expires_in_s } = from_json(&bytes, Code::InvalidInput)?;
+    let NewKeyBody { role, functions, description, expires_in_s } =
+        context.json(&headers, body, MAX_BODY_BYTES).await?;
     if role == Role::Operator {
         caller.may(Permission::Operate)?;
     }
@@ -174,8 +174,7 @@ pub(crate) async fn rotate(
     body: Body,
 ) -> Result<Made> {
     let (identity, id) = manage(&context, &caller, &key).await?;
-    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
-    let RotateBody { overlap_s } = from_json(&bytes, Code::InvalidInput)?;
+    let RotateBody { overlap_s } = context.json(&headers, body, MAX_BODY_BYTES).await?;
     let overlap = SignedDuration::from_secs(overlap_s.into());
     Ok(made(context.control.rotate_key(&identity.actor, &identity.tenant, id, overlap).await?))
 }

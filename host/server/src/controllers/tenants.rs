@@ -5,14 +5,14 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use modelet_runtime::InUse;
-use modelet_store::{Actor, Tenant};
-use modelet_types::{Code, Permission, Quotas, TenantName, Trust, Usage};
+use modelet_store::{Actor, Tenant, TenantSetting};
+use modelet_types::{Permission, Problem, Quotas, TenantName, Trust, Usage};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::context::{self, Context};
-use crate::extract::{Path, from_json, json_body};
+use crate::extract::Path;
 use crate::problem::{ProblemBody, Result};
 
 const MAX_BODY_BYTES: usize = 4 << 10;
@@ -98,10 +98,22 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<TenantBody>)> {
     let identity = caller.may(Permission::Operate)?;
-    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
-    let NewTenantBody { tenant, trust } = from_json(&bytes, Code::InvalidInput)?;
+    let NewTenantBody { tenant, trust } = context.json(&headers, body, MAX_BODY_BYTES).await?;
     let tenant = context.control.create_tenant(&identity.actor, &tenant, trust).await?;
     Ok((StatusCode::CREATED, Json(tenant.into())))
+}
+
+/// Sets what `read` reads out of the request, for an operator.
+async fn set(
+    context: &Context,
+    caller: &Caller,
+    tenant: &str,
+    read: impl AsyncFnOnce() -> std::result::Result<TenantSetting, Problem>,
+) -> Result<Json<TenantBody>> {
+    // Before anything of the body is received.
+    let identity = caller.may(Permission::Operate)?;
+    let tenant = context::name(tenant, "tenant")?;
+    Ok(Json(context.control.set_tenant(&identity.actor, &tenant, read().await?).await?.into()))
 }
 
 /// Says how far a tenant is trusted.
@@ -119,11 +131,11 @@ pub(crate) async fn set_trust(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<TenantBody>> {
-    let identity = caller.may(Permission::Operate)?;
-    let tenant = context::name(&tenant, "tenant")?;
-    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
-    let TrustBody { trust } = from_json(&bytes, Code::InvalidInput)?;
-    Ok(Json(context.control.set_trust(&identity.actor, &tenant, trust).await?.into()))
+    set(&context, &caller, &tenant, async || {
+        let TrustBody { trust } = context.json(&headers, body, MAX_BODY_BYTES).await?;
+        Ok(TenantSetting::Trust(trust))
+    })
+    .await
 }
 
 /// What a tenant pays.
@@ -149,11 +161,11 @@ pub(crate) async fn set_plan(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<TenantBody>> {
-    let identity = caller.may(Permission::Operate)?;
-    let tenant = context::name(&tenant, "tenant")?;
-    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
-    let PlanBody { plan } = from_json(&bytes, Code::InvalidInput)?;
-    Ok(Json(context.control.set_plan(&identity.actor, &tenant, &plan).await?.into()))
+    set(&context, &caller, &tenant, async || {
+        let PlanBody { plan } = context.json(&headers, body, MAX_BODY_BYTES).await?;
+        Ok(TenantSetting::Plan(plan))
+    })
+    .await
 }
 
 /// Sets the quotas of a tenant, in place of those that it has.
@@ -171,11 +183,11 @@ pub(crate) async fn set_quotas(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<TenantBody>> {
-    let identity = caller.may(Permission::Operate)?;
-    let tenant = context::name(&tenant, "tenant")?;
-    let bytes = json_body(&headers, body, MAX_BODY_BYTES, context.config.body_idle_timeout()).await?;
-    let quotas: Quotas = from_json(&bytes, Code::InvalidInput)?;
-    Ok(Json(context.control.set_quotas(&identity.actor, &tenant, quotas).await?.into()))
+    set(&context, &caller, &tenant, async || {
+        let quotas: Quotas = context.json(&headers, body, MAX_BODY_BYTES).await?;
+        Ok(TenantSetting::Quotas(quotas))
+    })
+    .await
 }
 
 /// What a tenant may use, and what it uses.

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use http::HeaderMap;
-use modelet_types::{Code, Permission, TrafficSplit};
+use modelet_types::{Permission, TrafficSplit};
 
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::controllers::functions::FunctionBody;
-use crate::extract::{Path, from_json, json_body};
+use crate::extract::Path;
 use crate::problem::{ProblemBody, Result};
 
 /// The largest traffic split.
@@ -32,9 +32,7 @@ pub(crate) async fn set(
     body: Body,
 ) -> Result<Json<FunctionBody>> {
     let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
-    let idle_timeout = context.config.body_idle_timeout();
-    let bytes = json_body(&headers, body, MAX_SPLIT_BYTES, idle_timeout).await?;
-    let split: TrafficSplit = from_json(&bytes, Code::InvalidInput)?;
+    let split: TrafficSplit = context.json(&headers, body, MAX_SPLIT_BYTES).await?;
     let function = context.control.set_traffic(&identity.actor, &identity.tenant, &name, split).await?;
     Ok(Json(FunctionBody::new(&identity.tenant, function)))
 }

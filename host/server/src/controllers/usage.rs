@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use jiff::{SignedDuration, Timestamp};
 use modelet_control::{Month, Statement};
-use modelet_store::{UsageQuery, UsageSum};
+use modelet_store::{UsageQuery, UsageSum, hour_of, hour_start};
 use modelet_types::{Code, FunctionName, Permission, Problem, RevisionNumber, TenantName, Usage};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,7 +18,6 @@ use crate::controllers::statement;
 use crate::extract::{Path, Query};
 use crate::problem::{ProblemBody, Result};
 
-const HOUR_S: i64 = 3_600;
 /// What is shown if no beginning is named.
 const DEFAULT_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The most rows of an answer: a month by the hour, for more than a hundred functions.
@@ -127,12 +126,12 @@ pub(crate) async fn show(
     let total = sums.iter().map(|sum| sum.usage).sum();
     let row = |sum: UsageSum| {
         let UsageSum { hour, function, revision, usage } = sum;
-        UsageRow { from: time_of(hour), function, revision, usage }
+        UsageRow { from: hour_start(hour), function, revision, usage }
     };
     Ok(Json(UsageBody {
         tenant: identity.tenant.clone(),
-        from: time_of(query.from_hour),
-        to: time_of(query.to_hour),
+        from: hour_start(query.from_hour),
+        to: hour_start(query.to_hour),
         rows: sums.into_iter().map(row).collect(),
         total,
     }))
@@ -145,10 +144,13 @@ fn query(params: &UsageParams) -> std::result::Result<UsageQuery, Problem> {
     if from >= to {
         return Err(Problem::new(Code::InvalidInput, format!("{from} is not before {to}")).at("from"));
     }
+    // An hour that has begun is shown whole.
+    let to_hour = hour_of(to);
+    let to_hour = if hour_start(to_hour) < to { to_hour + 1 } else { to_hour };
     let function = params.function.as_deref().map(context::function_name).transpose()?;
     Ok(UsageQuery {
-        from_hour: from.as_second().div_euclid(HOUR_S),
-        to_hour: (to.as_second() - 1).div_euclid(HOUR_S) + 1,
+        from_hour: hour_of(from),
+        to_hour,
         function,
         hours_per_row: match params.interval {
             Interval::Hour => 1,
@@ -159,10 +161,6 @@ fn query(params: &UsageParams) -> std::result::Result<UsageQuery, Problem> {
         by_revision: params.per == Per::Revision,
         limit: MAX_ROWS + 1,
     })
-}
-
-fn time_of(hour: i64) -> Timestamp {
-    Timestamp::from_second(hour.saturating_mul(HOUR_S)).unwrap_or(Timestamp::MAX)
 }
 
 /// The form of a statement.
