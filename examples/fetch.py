@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Fetches what the examples and tests use and the repository does not hold.
 
-    python3 examples/fetch.py [digits|filetype|embed|onnxruntime|all]...
+    python3 examples/fetch.py [TARGET|all]...
+
+where TARGET is digits, iris-forest, filetype, embed, voice, ocr, onnxruntime or onnx-node-tests.
 
 Models of others come from packages on PyPI, by pinned version and SHA-256, into
-`examples/*/model/.fetched/`; the ONNX Runtime library goes to `.cache/onnxruntime/`. Git ignores
-both. What is there already and has the right hash is left alone, so running this again is cheap.
+`examples/*/model/.fetched/`, and recordings into `examples/*/requests/.fetched/`; the ONNX Runtime library
+goes to `.cache/onnxruntime/`, and the tests of operators that ONNX has to `.cache/onnx-node-tests/`. Git
+ignores all of it. What is there already and has the right hash is left alone, so running this again is
+cheap.
 Needs Python 3.9 with pip, and no other package.
 """
 
@@ -13,6 +17,7 @@ import argparse
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,14 +87,29 @@ class Converted:
 
 @dataclass(frozen=True)
 class Product:
-    """A file this script makes, and the SHA-256 that it must have."""
+    """A file or folder this script makes, and the SHA-256 that it must have."""
 
     path: Path
     sha256: str
     source: object
 
     def is_present(self):
-        return self.path.is_file() and sha256(self.path) == self.sha256
+        return self.path.exists() and sha256(self.path) == self.sha256
+
+
+@dataclass(frozen=True)
+class Folder:
+    """All that stands below a path in a wheel, as it is."""
+
+    prefix: str
+
+    def produce(self, wheel, destination):
+        destination.mkdir()
+        for entry in wheel.infolist():
+            if entry.filename.startswith(self.prefix) and not entry.is_dir():
+                file = destination / entry.filename[len(self.prefix) :]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(wheel.read(entry))
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,17 @@ class Target:
                     place(made, product)
 
 
+@dataclass(frozen=True)
+class Targets:
+    """The same, where it takes several wheels."""
+
+    targets: list
+
+    def fetch(self, name):
+        for target in self.targets:
+            target.fetch(f"{name} ({target.wheel.release.partition('==')[0]})")
+
+
 def place(made, product):
     """Moves a file to where it belongs, whole or not at all, if it is the one that was expected."""
     found = sha256(made)
@@ -123,8 +154,11 @@ def place(made, product):
     if found != product.sha256:
         raise Problem(f"{relative} has SHA-256 {found} where {product.sha256} was expected; it is not kept")
     product.path.parent.mkdir(parents=True, exist_ok=True)
+    if product.path.is_dir():
+        shutil.rmtree(product.path)
     os.replace(made, product.path)
-    say(f"  {relative}  {product.path.stat().st_size:,} bytes, SHA-256 verified")
+    size = sum(file.stat().st_size for file in files_of(product.path))
+    say(f"  {relative}  {size:,} bytes, SHA-256 verified")
 
 
 def require_pip():
@@ -136,11 +170,22 @@ def require_pip():
 
 
 def sha256(path):
+    """Of a file; or of a folder, over what `sha256sum` says of its files in the order of their names."""
+    if path.is_dir():
+        lines = (f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files_of(path))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def files_of(path):
+    """The file at `path`, or all that stand below it, in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    return sorted((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.as_posix())
 
 
 def say(line):
@@ -205,6 +250,99 @@ def embed():
     )
 
 
+def voice():
+    example = EXAMPLES / "voice"
+    model, requests = example / "model" / ".fetched", example / "requests" / ".fetched"
+    return Targets(
+        [
+            Target(
+                Wheel(
+                    "silero-vad==6.2.3",
+                    "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+                ),
+                [
+                    Product(
+                        model / "silero_vad.onnx",
+                        "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
+                        Member("silero_vad/data/silero_vad_16k_op15.onnx"),
+                    ),
+                    # Only `record.py` reads this one: the handler is checked against it.
+                    Product(
+                        model / "utils_vad.py",
+                        "15d0f6b3ef9590e22ca2f146e1436f6901da356cb552d3183df4100862b333cb",
+                        Member("silero_vad/utils_vad.py"),
+                    ),
+                ],
+            ),
+            Target(
+                Wheel(
+                    "useful-moonshine-onnx==20251121",
+                    "b4189b0d7dc8064d567fd0b5d5ce78634be290b0a3a3274ab80ad11c46d531a2",
+                ),
+                [
+                    Product(
+                        requests / "reading.wav",
+                        "e5a26b3d29e5b0bc8dbd72c11d16a3808a4ec0ac45b21f12a27d2a2fe5c5ae61",
+                        Member("moonshine_onnx/assets/beckett.wav"),
+                    )
+                ],
+            ),
+            Target(
+                Wheel(
+                    "pyannote-audio==4.0.7",
+                    "852ea15c4d85bc34773e618267603ffca6a521669a74d33742692cc67fc700d6",
+                ),
+                [
+                    Product(
+                        requests / "conversation.wav",
+                        "c319b4abca767b124e41432d364fd7df006cb26bb79d09326c487d606a134e6e",
+                        Member("pyannote/audio/sample/sample.wav"),
+                    ),
+                    # When people speak in it, as people have marked it. Only `record.py` reads it.
+                    Product(
+                        requests / "conversation.rttm",
+                        "d78fe62c69d8e6dcbb42c26adfce83faccb374c5a1e6d987fe37f85f1c173c87",
+                        Member("pyannote/audio/sample/sample.rttm"),
+                    ),
+                ],
+            ),
+        ]
+    )
+
+
+def ocr():
+    model = EXAMPLES / "ocr" / "model"
+    recognition = "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
+    return Target(
+        Wheel(
+            "rapidocr-onnxruntime==1.4.4",
+            "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+        ),
+        [
+            Product(
+                model / ".fetched" / "det.onnx",
+                "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+                Member("rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"),
+            ),
+            Product(
+                model / ".fetched" / "cls.onnx",
+                "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+                Member("rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx"),
+            ),
+            Product(
+                model / ".fetched" / "rec.onnx",
+                "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+                Member(recognition),
+            ),
+            Product(
+                model / ".fetched" / "alphabet.txt",
+                "a1c84d9bdb9ab29043c58896224d32941783eb821629618416dcb08f12886492",
+                Converted(recognition, model / "alphabet.py"),
+            ),
+        ],
+    )
+
+
 # By machine: the wheel, and the library in it.
 ONNX_RUNTIME = {
     "x86_64": (
@@ -238,19 +376,45 @@ def onnxruntime():
     )
 
 
-TARGETS = {"filetype": filetype, "embed": embed, "onnxruntime": onnxruntime}
+def onnx_node_tests():
+    return Target(
+        # The last release that has them. The wheels of every platform hold the same ones.
+        Wheel(
+            "onnx==1.17.0",
+            "4a183c6178be001bf398260e5ac2c927dc43e7746e8638d6c05c20e321f8c949",
+            platform="manylinux2014_x86_64",
+        ),
+        [
+            Product(
+                ROOT / ".cache" / "onnx-node-tests",
+                "6912ae01e4679704aab2cead43a849b849d27a6365ecfa1ac5bb46671bc8ba8f",
+                Folder("onnx/backend/test/data/node/"),
+            )
+        ],
+    )
+
+
+COMMITTED = ["digits", "iris-forest"]
+TARGETS = {
+    "filetype": filetype,
+    "embed": embed,
+    "voice": voice,
+    "ocr": ocr,
+    "onnxruntime": onnxruntime,
+    "onnx-node-tests": onnx_node_tests,
+}
 
 
 def fetch(name):
-    if name == "digits":
-        say("digits: nothing to fetch, its model is committed")
+    if name in COMMITTED:
+        say(f"{name}: nothing to fetch, its model is committed")
     else:
         TARGETS[name]().fetch(name)
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Fetch the models of the examples, and ONNX Runtime.")
-    names = ["digits", *TARGETS]
+    parser = argparse.ArgumentParser(description="Fetch models of others, ONNX Runtime, and the tests of ONNX.")
+    names = [*COMMITTED, *TARGETS]
     parser.add_argument("target", nargs="*", default="all", help=f"{', '.join(names)} or all (default)")
     targets = parser.parse_args().target
     targets = names if targets == "all" or "all" in targets else targets
