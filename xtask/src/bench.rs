@@ -7,6 +7,7 @@ mod attacks;
 mod bars;
 mod batching;
 mod client;
+mod cold_embed;
 mod cpu;
 mod density;
 mod digits;
@@ -16,10 +17,12 @@ mod hello;
 mod host;
 mod keys;
 mod languages;
+mod magika;
 mod memory;
 mod neighbour;
 mod peers;
 mod report;
+mod residency;
 mod rounds;
 mod server;
 mod siege;
@@ -72,8 +75,14 @@ pub enum Benchmark {
     Digits,
     /// The same component as under `wasmtime serve`.
     Hello,
+    /// A model whose run takes milliseconds, beside the floor.
+    Magika,
     /// Requests that run together.
     Batching,
+    /// The first answer of a large model that has gone cold, over a plain load and run.
+    ColdEmbed,
+    /// Twenty models on a host with memory for five.
+    Residency,
     /// Ten thousand functions on one host.
     Density,
     /// Calls of a function while others attack the host.
@@ -140,7 +149,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Languages => languages::run(&effort, &mut report)?,
             Benchmark::Digits => digits::run(&effort, &mut report)?,
             Benchmark::Hello => hello::run(&effort, &mut report)?,
+            Benchmark::Magika => magika::run(&effort, &mut report)?,
             Benchmark::Batching => batching::run(&effort, &mut report)?,
+            Benchmark::ColdEmbed => cold_embed::run(&effort, &mut report)?,
+            Benchmark::Residency => residency::run(&effort, &mut report)?,
             Benchmark::Density => density::run(&effort, &mut report)?,
             Benchmark::Neighbour => neighbour::run(&effort, &mut report)?,
             Benchmark::Siege => siege::run(&effort, &mut report)?,

@@ -1,6 +1,8 @@
 //! The bars: what the figures must reach. All of them stand here and nowhere else.
 
-use super::Benchmark::{self, Batching, Density, Digits, Hello, Neighbour, Siege, Wake};
+use super::Benchmark::{
+    self, Batching, ColdEmbed, Density, Digits, Hello, Magika, Neighbour, Residency, Siege, Wake,
+};
 use super::report::Report;
 
 /// Which side of its limit a figure must be on.
@@ -11,7 +13,7 @@ enum Limit {
 }
 
 /// The benchmark that measures a figure, the figure's key, and what it must reach.
-const BARS: [(Benchmark, &str, Limit); 18] = [
+const BARS: [(Benchmark, &str, Limit); 22] = [
     (Wake, "wake_handler_p50_us", Limit::AtMost(1_000.0)),
     (Wake, "wake_handler_p99_us", Limit::AtMost(5_000.0)),
     (Digits, "digits_c8_cpu_ratio_floor", Limit::AtMost(3.5)),
@@ -21,8 +23,12 @@ const BARS: [(Benchmark, &str, Limit); 18] = [
     (Digits, "http_digits_c64_fastapi_ratio", Limit::AtLeast(2.0)),
     (Hello, "http_hello_wasmtime_serve_ratio", Limit::AtLeast(1.0)),
     (Hello, "http_hello_wasmtime_serve_ratio_reuse", Limit::AtLeast(1.0)),
+    (Magika, "http_magika_c8_floor_ratio", Limit::AtLeast(0.9)),
+    (Magika, "http_magika_c64_p99_floor_ratio", Limit::AtMost(1.2)),
     (Batching, "batching_embed_c64_gain", Limit::AtLeast(1.35)),
     (Batching, "batching_embed_c1_cost", Limit::AtMost(1.05)),
+    (ColdEmbed, "cold_embed_ratio", Limit::AtMost(1.3)),
+    (Residency, "residency_hit_points_off", Limit::AtMost(5.0)),
     (Density, "density_idle_rss_mb", Limit::AtMost(300.0)),
     (Density, "density_start_s", Limit::AtMost(3.0)),
     (Density, "density_cold_call_p99_ms", Limit::AtMost(10.0)),

@@ -32,8 +32,6 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// The longest until all functions are asleep again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Each function has lines of its own in the metrics.
-const MAX_METRICS_BYTES: u64 = 1 << 30;
 
 /// Deploys the functions, starts a host anew, and calls every one of them.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
@@ -173,14 +171,7 @@ fn wait_until_asleep(host: &Server) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         check_interrupted()?;
-        let metrics = keys::get(host.origin(), "/metrics")
-            .call()?
-            .into_body()
-            .into_with_config()
-            .limit(MAX_METRICS_BYTES);
-        let metrics = metrics.read_to_string()?;
-        let awake = metrics.lines().find_map(|line| line.strip_prefix("modelet_revisions_awake "));
-        let awake: f64 = awake.context("the host does not say what is awake")?.trim().parse()?;
+        let awake = host::metric(host, "modelet_revisions_awake")?;
         if awake == 0.0 {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! The host that is measured: `modelet serve` with its defaults and ONNX Runtime, in the `dist`
 //! build.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +12,9 @@ use super::server::Server;
 use super::{keys, library, program};
 use crate::workspace;
 
+/// Each function has lines of its own in the metrics.
+const MAX_METRICS_BYTES: u64 = 1 << 30;
+
 /// Starts a host on an empty data folder.
 pub fn start() -> anyhow::Result<Server> {
     let modelet = program("modelet")?;
@@ -19,6 +23,28 @@ pub fn start() -> anyhow::Result<Server> {
     })?;
     keys::learn(server.origin(), &server.folder().join("data"))?;
     Ok(server)
+}
+
+/// Starts a host whose models have so many bytes of memory together.
+pub fn start_with_memory(bytes: usize) -> anyhow::Result<Server> {
+    let modelet = program("modelet")?;
+    let server = Server::start("modelet", |address, folder| {
+        let config = folder.path().join("host.toml");
+        fs::write(&config, format!("[inference]\nmemory_bytes = {bytes}\n"))?;
+        let mut command = serve(&modelet, address, &folder.path().join("data"));
+        command.arg("--config").arg(config);
+        Ok(command)
+    })?;
+    keys::learn(server.origin(), &server.folder().join("data"))?;
+    Ok(server)
+}
+
+/// A figure of a host's metrics, by its name and its labels.
+pub fn metric(host: &Server, series: &str) -> anyhow::Result<f64> {
+    let answer = keys::get(host.origin(), "/metrics").call()?.into_body();
+    let metrics = answer.into_with_config().limit(MAX_METRICS_BYTES).read_to_string()?;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.with_context(|| format!("the metrics have no `{series}`"))?.parse().context("a figure is no number")
 }
 
 /// Starts a host on a data folder that outlives it.

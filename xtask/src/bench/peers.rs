@@ -41,6 +41,17 @@ pub fn start_floor() -> anyhow::Result<Server> {
     })
 }
 
+/// The same for file types.
+pub fn start_floor_of_files() -> anyhow::Result<Server> {
+    let program = program("floor")?;
+    Server::start("floor", |address, _| {
+        let mut command = Command::new(&program);
+        command.args(["--files", "--listen", &address.to_string(), "--library"]).arg(library());
+        command.arg("--model").arg(workspace::root().join("examples/filetype/model/.fetched/magika.onnx"));
+        Ok(command)
+    })
+}
+
 /// Peers that come as packages of Python.
 #[derive(Clone, Copy)]
 pub enum Peer {
