@@ -11,8 +11,10 @@ use seccompiler::{
     SeccompFilter, SeccompRule,
 };
 
+use crate::Work;
+
 /// Allowed whatever the arguments are: none of them reaches anything outside of the process but the
-/// three descriptors that it has.
+/// descriptors that it has.
 const ALLOWED: &[libc::c_long] = &[
     // Its descriptors.
     libc::SYS_read,
@@ -57,12 +59,16 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Refuses every call that is not needed, and says whether it does.
-pub(crate) fn refuse_most() -> bool {
+/// Beside those, for a process that answers messages: on its sockets, of which it can make none, and into
+/// files that came over them.
+const ALLOWED_WITH_MESSAGES: &[libc::c_long] = &[libc::SYS_recvmsg, libc::SYS_sendmsg, libc::SYS_pwrite64];
+
+/// Refuses every call that is not needed for `work`, and says whether it does.
+pub(crate) fn refuse_most(work: Work) -> bool {
     let install = || -> Option<()> {
         // The second is asked first, and of two refusals the harsher one counts: what it allows can
         // still be refused by the first.
-        for filter in [without_clone3()?, allow_list()?] {
+        for filter in [without_clone3()?, allow_list(work)?] {
             let program = BpfProgram::try_from(filter).ok()?;
             seccompiler::apply_filter(&program).ok()?;
         }
@@ -77,8 +83,13 @@ fn without_clone3() -> Option<SeccompFilter> {
     filter(BTreeMap::from([(libc::SYS_clone3, vec![])]), SeccompAction::Allow, errno(libc::ENOSYS))
 }
 
-fn allow_list() -> Option<SeccompFilter> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, vec![])).collect();
+fn allow_list(work: Work) -> Option<SeccompFilter> {
+    let more = match work {
+        Work::Pipes { .. } => &[],
+        Work::Messages { .. } => ALLOWED_WITH_MESSAGES,
+    };
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().chain(more).map(|&call| (call, vec![])).collect();
     let thread = u64::try_from(libc::CLONE_THREAD).ok()?;
     let this = u64::from(std::process::id());
     let uncounted = u64::try_from(libc::MAP_SHARED | libc::MAP_GROWSDOWN).ok()?;
@@ -115,9 +126,13 @@ fn filter(
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind::PermissionDenied;
+    use std::io::{IoSlice, IoSliceMut};
     use std::net::{Ipv4Addr, TcpListener};
+    use std::os::unix::net::UnixDatagram;
     use std::process::Command;
     use std::{fs, thread};
+
+    use rustix::net::{RecvFlags, SendFlags, recvmsg, sendmsg};
 
     use super::*;
 
@@ -125,7 +140,7 @@ mod tests {
     fn alone_it_refuses_files_sockets_and_programs() {
         // It holds for the thread that asks for it, and those that it starts.
         let confined = thread::spawn(|| {
-            assert!(refuse_most(), "this kernel has no seccomp");
+            assert!(refuse_most(Work::Pipes { cpu_seconds: 60 }), "this kernel has no seccomp");
             assert_eq!(fs::read("/etc/passwd").unwrap_err().kind(), PermissionDenied);
             assert_eq!(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap_err().kind(), PermissionDenied);
             assert_eq!(Command::new("/bin/true").status().unwrap_err().kind(), PermissionDenied);
@@ -133,5 +148,30 @@ mod tests {
         });
         confined.join().unwrap();
         assert!(Command::new("/bin/true").status().unwrap().success());
+    }
+
+    #[test]
+    fn messages_are_for_those_whose_work_they_are() {
+        let works = |work| {
+            let confined = thread::spawn(move || {
+                let (one, other) = UnixDatagram::pair().unwrap();
+                assert!(refuse_most(work), "this kernel has no seccomp");
+                let sent = sendmsg(&one, &[IoSlice::new(b"x")], &mut <_>::default(), SendFlags::empty());
+                let mut byte = [0];
+                let received = sent.and_then(|_| {
+                    recvmsg(
+                        &other,
+                        &mut [IoSliceMut::new(&mut byte)],
+                        &mut <_>::default(),
+                        RecvFlags::empty(),
+                    )
+                });
+                assert!(UnixDatagram::pair().is_err(), "a new socket");
+                received.is_ok_and(|_| byte == *b"x")
+            });
+            confined.join().unwrap()
+        };
+        assert!(works(Work::Messages { descriptors: 8, file_bytes: 0 }));
+        assert!(!works(Work::Pipes { cpu_seconds: 60 }));
     }
 }

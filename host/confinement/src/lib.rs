@@ -2,8 +2,9 @@
 //! without end.
 //!
 //! [`confine`] is for the `main` of a process that works on hostile input for somebody else: it reads
-//! and writes the pipes that it was started with, and computes. Nothing can be taken back afterwards.
-//! Which input that is, and who starts the process, is not known here.
+//! and writes the pipes that it was started with, and computes. Where a process has to open something first
+//! that its work stands on, such as a library, it calls [`begin`] and then [`Begun::finish`]. Nothing can be
+//! taken back afterwards. Which input that is, and who starts the process, is not known here.
 //!
 //! Two layers of the kernel refuse things, so that one holds where the other is not there or has a
 //! hole: Landlock (`files.rs`) by what is reached, seccomp (`calls.rs`) by the system call. The limits
@@ -28,8 +29,28 @@ pub struct Limits {
     pub cpu_seconds: u64,
 }
 
+/// What a process does beside computing, once it is confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It reads and writes the pipes that it was started with, and uses at most so much CPU time with all
+    /// threads together. Who uses more is ended by `SIGXCPU`.
+    Pipes {
+        /// In whole seconds.
+        cpu_seconds: u64,
+    },
+    /// It answers messages on the socket that it was started with, and on those that come over it, for as
+    /// long as it is wanted. Files come with the messages: it maps them to read, and writes into those that
+    /// were made for that.
+    Messages {
+        /// Descriptors that it may have at one time.
+        descriptors: u64,
+        /// How far it may write into a file.
+        file_bytes: u64,
+    },
+}
+
 /// Says that this process is confined, and by what. There is no other way to have one than
-/// [`confine`], so that what must run in a confined process only can ask for one.
+/// [`confine`] and [`Begun::finish`], so that what must run in a confined process only can ask for one.
 #[derive(Debug)]
 pub struct Confined {
     layers: Layers,
@@ -90,12 +111,17 @@ pub enum Error {
 /// If a step fails that does not depend on what the kernel was built with. Layers that are not there
 /// are no error; [`Confined::layers`] tells.
 pub fn confine(parent: u32, limits: &Limits) -> Result<Confined, Error> {
-    let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads != 1 {
-        return Err(Error::Threads(threads));
-    }
-    let step = |step, result: io::Result<()>| result.map_err(|source| Error::Step { step, source });
-    step("start within the limits of memory", limits::start_within(limits.memory_bytes))?;
+    begin(parent, limits.memory_bytes)?.finish(Work::Pipes { cpu_seconds: limits.cpu_seconds })
+}
+
+/// The first half of [`confine`]: the limit of memory, the end with the parent, and nobody else's
+/// descriptors. Files can be opened still.
+///
+/// # Errors
+/// As for [`confine`].
+pub fn begin(parent: u32, memory_bytes: u64) -> Result<Begun, Error> {
+    expect_one_thread()?;
+    step("start within the limits of memory", limits::start_within(memory_bytes))?;
     let die_with_parent = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     step("ask to die with the parent", die_with_parent.map_err(Into::into))?;
     // It may have died before that was asked for.
@@ -106,9 +132,37 @@ pub fn confine(parent: u32, limits: &Limits) -> Result<Confined, Error> {
     let hide = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("hide the process's memory", hide.map_err(Into::into))?;
     step("refuse new privileges", set_no_new_privs())?;
-    let landlock = files::refuse_all();
-    step("set limits", limits::set_others(limits.cpu_seconds))?;
-    Ok(Confined { layers: Layers { landlock, seccomp: calls::refuse_most() } })
+    Ok(Begun(()))
+}
+
+/// A process that is half confined; see [`begin`].
+#[derive(Debug)]
+#[must_use = "nothing refuses files and calls before `finish`"]
+pub struct Begun(());
+
+impl Begun {
+    /// The second half: what was opened stays usable, and nothing else can be reached.
+    ///
+    /// # Errors
+    /// As for [`confine`].
+    pub fn finish(self, work: Work) -> Result<Confined, Error> {
+        // What was opened may have started some.
+        expect_one_thread()?;
+        let landlock = files::refuse_all();
+        step("set limits", limits::set_others(work))?;
+        Ok(Confined { layers: Layers { landlock, seccomp: calls::refuse_most(work) } })
+    }
+}
+
+fn expect_one_thread() -> Result<(), Error> {
+    match fs::read_dir("/proc/self/task").map_or(1, Iterator::count) {
+        1 => Ok(()),
+        threads => Err(Error::Threads(threads)),
+    }
+}
+
+fn step(step: &'static str, result: io::Result<()>) -> Result<(), Error> {
+    result.map_err(|source| Error::Step { step, source })
 }
 
 /// Closes every descriptor but the three standard ones.

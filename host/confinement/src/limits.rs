@@ -6,8 +6,10 @@ use std::{env, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::Work;
+
 /// The standard descriptors, and none beside them.
-const DESCRIPTORS: u64 = 3;
+const STANDARD_DESCRIPTORS: u64 = 3;
 
 /// Address space beside the memory that may be written to: the program itself, and what allocators
 /// reserve and do not use, which is 1 GiB at once for some.
@@ -28,18 +30,25 @@ pub(crate) fn start_within(memory_bytes: u64) -> io::Result<()> {
 }
 
 /// Sets all the others.
-pub(crate) fn set_others(cpu_seconds: u64) -> io::Result<()> {
-    for (resource, limit) in [
-        (Resource::Core, both(0)),
+pub(crate) fn set_others(work: Work) -> io::Result<()> {
+    let (descriptors, file_bytes) = match work {
         // A file that it was given cannot grow either.
-        (Resource::Fsize, both(0)),
-        (Resource::Memlock, both(0)),
-        (Resource::Msgqueue, both(0)),
-        (Resource::Nofile, both(DESCRIPTORS)),
-        // At the first limit comes SIGXCPU, which tells why; at the second, SIGKILL.
-        (Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds.saturating_add(1)) }),
+        Work::Pipes { .. } => (STANDARD_DESCRIPTORS, 0),
+        Work::Messages { descriptors, file_bytes } => (descriptors.max(STANDARD_DESCRIPTORS), file_bytes),
+    };
+    for (resource, limit) in [
+        (Resource::Core, 0),
+        (Resource::Fsize, file_bytes),
+        (Resource::Memlock, 0),
+        (Resource::Msgqueue, 0),
+        (Resource::Nofile, descriptors),
     ] {
-        set(resource, limit)?;
+        set(resource, both(limit))?;
+    }
+    if let Work::Pipes { cpu_seconds } = work {
+        // At the first limit comes SIGXCPU, which tells why; at the second, SIGKILL.
+        let limit = Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds.saturating_add(1)) };
+        set(Resource::Cpu, limit)?;
     }
     Ok(())
 }

@@ -27,8 +27,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         for backend in [BackendId::Rten, BackendId::Onnxruntime] {
             let tenant = TenantName::default_tenant();
             inference.set_trust(&tenant, Trust::Trusted);
-            let key = SessionKey { tenant, model: digest, backend, threads: 1, batching: None };
-            let source = ModelSource { path: model.clone().into(), idle_timeout: Duration::MAX };
+            let key = SessionKey {
+                tenant,
+                model: digest,
+                backend,
+                threads: 1,
+                batching: None,
+                response_cache: None,
+            };
+            let source = ModelSource {
+                path: model.clone().into(),
+                idle_timeout: Duration::MAX,
+                memory_bytes: 0,
+                warm_up: Arc::default(),
+            };
             let begin = Instant::now();
             let session = match inference.session(&key, &source).await {
                 Ok(session) => session,
@@ -57,7 +69,8 @@ async fn measure(session: &Arc<Session>, batch: usize) -> Result<(Duration, Dura
     while times.len() < RUNS && Instant::now() < end {
         let begin = Instant::now();
         let deadline = begin + Duration::from_secs(60);
-        let request = RunRequest { inputs: inputs.clone(), outputs: Vec::new(), deadline };
+        let request =
+            RunRequest { inputs: inputs.clone(), outputs: Vec::new(), deadline, max_output_bytes: u64::MAX };
         cpu += session.run(request).await?.cpu_time;
         times.push(begin.elapsed());
     }

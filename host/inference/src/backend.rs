@@ -102,11 +102,11 @@ pub trait BackendSession: Send + Sync {
     /// signature's outputs.
     ///
     /// A backend that cannot be stopped midway (rten) goes on to the end: the caller has its answer
-    /// on time all the same, and the run keeps its thread.
+    /// on time all the same, and the run keeps its thread. In a worker process, the process is ended.
     ///
     /// # Errors
-    /// `InvalidInput` if values do not fit, `Backend` if the run failed, or the reason for which
-    /// `control` stopped it.
+    /// `InvalidInput` if values do not fit, `Backend` if the run failed, `WorkerLost` if its process is
+    /// gone, or the reason for which `control` stopped it.
     fn run(
         &self,
         inputs: &[Tensor],
@@ -117,6 +117,10 @@ pub trait BackendSession: Send + Sync {
     /// Whether runs take place on the thread that calls and on no other. Only then is a short run
     /// worth making inline: what changes threads anyway is better off on the pool.
     fn runs_on_caller(&self) -> bool;
+
+    /// Whether the session reads from the model's file for as long as it is there, so that the file is
+    /// part of what it has in memory.
+    fn keeps_file(&self) -> bool;
 }
 
 /// What a run gave.

@@ -275,7 +275,9 @@ pub fn together<T>(
     work: impl FnOnce(&Control) -> Result<T, InferenceError>,
 ) -> Result<T, InferenceError> {
     let latest = controls.iter().map(|control| control.deadline()).max();
-    let shared = Arc::new(Control::new(latest.unwrap_or_else(Instant::now)));
+    let bytes = controls.iter().fold(0, |sum: u64, control| sum.saturating_add(control.max_output_bytes()));
+    let shared = Control::new(latest.unwrap_or_else(Instant::now)).with_max_output_bytes(bytes);
+    let shared = Arc::new(shared);
     let left = Arc::new(AtomicUsize::new(controls.len()));
     let leave = |shared: &Control, left: &AtomicUsize| {
         if left.fetch_sub(1, Ordering::AcqRel) == 1 {

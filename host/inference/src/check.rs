@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, BackendId, BackendSession, LoadRequest};
 use crate::batch::{self, Rule, Share};
-use crate::service::Backends;
+use crate::memory::Footprint;
 use crate::session::plan::{Names, Plan};
 use crate::{Control, InferenceError, ModelFile, golden, onnx};
 
@@ -28,7 +28,15 @@ pub struct CheckedModel {
     pub load_time_us: u64,
     /// The fastest run over the golden inputs, in microseconds.
     pub run_time_us: Option<u64>,
+    /// Memory that it takes once it is loaded and has run its golden inputs, as measured: rather too much,
+    /// since what the host did meanwhile is in it, and never less than the file. `None` for one that was
+    /// deployed before that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
+
+/// What a model may be found to take however small its file is.
+const SMALL_MODEL_BYTES: u64 = 64 << 20;
 
 /// The most elements of an input that is made up.
 const MADE_UP_ELEMENTS: usize = 1 << 20;
@@ -41,9 +49,9 @@ struct Trial<'a> {
     field: String,
 }
 
-/// Checks `file`. `field` is the model's path in the manifest.
-pub(crate) fn check(
-    backends: &Backends,
+/// Checks `file` in the backends that `get` gives. `field` is the model's path in the manifest.
+pub(crate) fn check<'a>(
+    get: impl Fn(BackendId) -> &'a dyn Backend,
     file: &Arc<ModelFile>,
     spec: &ModelSpec,
     field: &str,
@@ -64,14 +72,15 @@ pub(crate) fn check(
             threads: usize::try_from(spec.threads).unwrap_or(1),
             may_narrow: spec.backend != BackendChoice::Auto,
         };
-        match attempt(backends.get(backend), &request, &trials, batching.as_ref(), field, control) {
-            Ok((load_time, run_time)) => {
+        match attempt(get(backend), &request, &trials, batching.as_ref(), field, control) {
+            Ok(Attempt { load_time, run_time, memory_bytes }) => {
                 return Ok(CheckedModel {
                     backend,
                     reason: reason(backend, spec, failures),
                     signature: facts.signature,
                     load_time_us: micros(load_time),
                     run_time_us: run_time.map(micros),
+                    memory_bytes: Some(memory_bytes),
                 });
             }
             Err(problem) => failures.push((backend, problem)),
@@ -82,6 +91,14 @@ pub(crate) fn check(
     Err(explain(failures).unwrap_or_else(|| Problem::new(Code::Internal, "no backend to try").at(field)))
 }
 
+/// What a backend made of a model.
+struct Attempt {
+    load_time: Duration,
+    /// Of the fastest run.
+    run_time: Option<Duration>,
+    memory_bytes: u64,
+}
+
 fn attempt(
     backend: &dyn Backend,
     request: &LoadRequest<'_>,
@@ -89,7 +106,8 @@ fn attempt(
     batching: Option<&Together>,
     field: &str,
     control: &Control,
-) -> Result<(Duration, Option<Duration>), Problem> {
+) -> Result<Attempt, Problem> {
+    let before = Footprint::now();
     let begin = Instant::now();
     let session = backend.load(request).map_err(|error| Problem::from(error).at(field))?;
     let load_time = begin.elapsed();
@@ -103,7 +121,13 @@ fn attempt(
     if let Some(batching) = batching {
         batching.check(&*session, &request.facts.signature, control)?;
     }
-    Ok((load_time, fastest))
+    let file = request.file.len() as u64;
+    let mapped = if session.keeps_file() { file } else { 0 };
+    // Never less than the weights: where memory of a model before is used again, nothing grows. And not as
+    // much as others may have taken meanwhile.
+    let most = file.saturating_mul(8).saturating_add(SMALL_MODEL_BYTES);
+    let memory_bytes = Footprint::now().since(before).saturating_add(mapped).clamp(file, most);
+    Ok(Attempt { load_time, run_time: fastest, memory_bytes })
 }
 
 /// Requests that are run one by one and together, which must give the same answers.
@@ -269,6 +293,22 @@ fn try_golden(
         }
     }
     Ok(took)
+}
+
+/// Runs the inputs of `golden`, for what a backend puts off until its first runs.
+///
+/// # Errors
+/// As for a run, or if the inputs do not fit, which a deploy would have found.
+pub(crate) fn warm_up(
+    session: &dyn BackendSession,
+    signature: &Signature,
+    golden: &[Golden],
+    control: &Control,
+) -> Result<(), Problem> {
+    for trial in trials(signature, golden, "warm_up")? {
+        session.run(&trial.plan.inputs, &trial.plan.outputs, control)?;
+    }
+    Ok(())
 }
 
 /// Matches the golden inputs and outputs with the signature, which is the same for every backend.

@@ -13,6 +13,7 @@ type Hook = Arc<dyn Fn() + Send + Sync>;
 /// The deadline of a run and the means to stop it.
 pub struct Control {
     deadline: Instant,
+    max_output_bytes: u64,
     watched: bool,
     state: Mutex<State>,
 }
@@ -32,7 +33,19 @@ enum Stopped {
 impl Control {
     /// Control of one run, or of several one after another, that end by `deadline`.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, watched: true, state: Mutex::default() }
+        Self { deadline, max_output_bytes: u64::MAX, watched: true, state: Mutex::default() }
+    }
+
+    /// The same for runs whose outputs are of no use if they are larger together.
+    #[must_use]
+    pub fn with_max_output_bytes(self, max_output_bytes: u64) -> Self {
+        Self { max_output_bytes, ..self }
+    }
+
+    /// What the outputs of a run may be together. A backend in this process has made them before it is known;
+    /// what comes from another process is not taken.
+    pub fn max_output_bytes(&self) -> u64 {
+        self.max_output_bytes
     }
 
     /// Control of a run that blocks the thread which would stop it, so that preparing for that

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time that the calling thread has used since it began.
@@ -38,6 +39,25 @@ impl ThreadClock {
         // has ended is refused with an error, and `time` stays zero.
         unsafe { libc::clock_gettime(self.0, &raw mut time) };
         to_duration(time.tv_sec, time.tv_nsec)
+    }
+}
+
+/// The CPU clock of another process, all its threads together.
+#[derive(Clone, Copy)]
+pub struct ProcessClock(libc::clockid_t);
+
+impl ProcessClock {
+    /// The clock of a process that is there.
+    pub fn of(process: Pid) -> Option<Self> {
+        let mut clock = 0;
+        // SAFETY: `clock` is a place for the one value that is written.
+        let status = unsafe { libc::clock_getcpuclockid(process.as_raw_pid(), &raw mut clock) };
+        (status == 0).then_some(Self(clock))
+    }
+
+    /// CPU time of the process so far; zero once it has ended.
+    pub fn read(self) -> Duration {
+        ThreadClock(self.0).read()
     }
 }
 

@@ -27,6 +27,23 @@ pub enum InferenceError {
         /// The length of the full queue.
         waiting: usize,
     },
+    /// The memory for models is taken by those that are in use; the same load may succeed later.
+    #[error("no memory for the model, which takes {wanted} bytes: other models are in use, or wait for some")]
+    NoMemory {
+        /// What the model takes.
+        wanted: u64,
+        /// What all models may take together.
+        budget: u64,
+    },
+    /// The worker process with the model ended before the answer, or has ended too often to be started now;
+    /// the same run may succeed later.
+    #[error(
+        "the worker process of this tenant's models is gone: {reason}; the same request may succeed later"
+    )]
+    WorkerLost {
+        /// What became of it.
+        reason: String,
+    },
     /// The deadline passed before the answer.
     #[error("the deadline passed before the model answered")]
     DeadlineExceeded,
@@ -58,7 +75,8 @@ impl InferenceError {
             Self::InvalidInput(_) => Code::InvalidInput,
             Self::InvalidModel(_) => Code::InvalidModel,
             Self::BackendUnavailable { .. } => Code::BackendUnavailable,
-            Self::Overloaded { .. } => Code::Overloaded,
+            Self::Overloaded { .. } | Self::NoMemory { .. } => Code::Overloaded,
+            Self::WorkerLost { .. } => Code::WorkerLost,
             Self::DeadlineExceeded => Code::WallTimeExceeded,
             Self::Cancelled => Code::Cancelled,
             Self::Backend { .. } => Code::BackendFailed,

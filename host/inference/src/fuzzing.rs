@@ -8,7 +8,7 @@ use modelet_types::tensor::MAX_RANK;
 
 use crate::backend::rten::Rten;
 use crate::backend::{Backend as _, LoadRequest};
-use crate::{InferenceError, ModelFile, onnx};
+use crate::{InferenceError, ModelFile, apart, onnx};
 
 /// Reads what a model file says of itself.
 ///
@@ -67,6 +67,15 @@ pub fn model_load(data: &[u8]) {
     }
 }
 
+/// Reads bytes as the answer of a worker process, which may be in the hands of the model.
+///
+/// # Panics
+/// If something is taken for an answer that the process does not write so, or its tensors are not what they
+/// are when they are written again.
+pub fn worker_answer(data: &[u8]) {
+    apart::check_answer(data);
+}
+
 thread_local! {
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
@@ -97,6 +106,11 @@ mod tests {
     #[test]
     fn model_facts_of_the_corpus() {
         replay("model_facts", model_facts);
+    }
+
+    #[test]
+    fn answers_of_the_corpus() {
+        replay("worker_answer", worker_answer);
     }
 
     #[test]

@@ -24,9 +24,18 @@ pub struct Pool {
     capacity: usize,
 }
 
+/// How many threads a pool has, and for whom.
+#[derive(Clone, Copy)]
+pub struct Threads {
+    pub all: usize,
+    /// Of one tenant at one time, whether or not the others do anything.
+    pub most_of_one: usize,
+}
+
 struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
+    most_of_one: usize,
 }
 
 #[derive(Default)]
@@ -47,15 +56,19 @@ struct Line {
     jobs: BTreeMap<u64, Job>,
     /// Time that its jobs took, and would have taken if it had always had some.
     clock: Duration,
+    /// Jobs that run.
+    busy: usize,
 }
 
 impl Queue {
-    /// Takes the first job of the tenant whose clock is furthest behind.
-    fn pop(&mut self) -> Option<(TenantName, Job)> {
-        let lines = self.lines.iter_mut().filter(|(_, line)| !line.jobs.is_empty());
+    /// Takes the first job of the tenant whose clock is furthest behind, of those that have threads left.
+    fn pop(&mut self, most_of_one: usize) -> Option<(TenantName, Job)> {
+        let may_run = |line: &Line| !line.jobs.is_empty() && line.busy < most_of_one;
+        let lines = self.lines.iter_mut().filter(|(_, line)| may_run(line));
         let (tenant, line) = lines
             .min_by_key(|(_, line)| (line.clock, line.jobs.first_key_value().map(|(number, _)| *number)))?;
         let (_, job) = line.jobs.pop_first()?;
+        line.busy += 1;
         self.now = self.now.max(line.clock);
         self.waiting -= 1;
         Some((tenant.clone(), job))
@@ -65,27 +78,30 @@ impl Queue {
     fn charge(&mut self, tenant: &TenantName, took: Duration) {
         let now = self.now;
         let line = self.lines.entry(tenant.clone());
-        line.or_insert_with(|| Line { clock: now, ..Line::default() }).clock += took;
+        let line = line.or_insert_with(|| Line { clock: now, ..Line::default() });
+        line.clock += took;
+        line.busy = line.busy.saturating_sub(1);
         // Whoever has nothing to do and no debt is the same as one who was never here.
-        self.lines.retain(|_, line| !line.jobs.is_empty() || line.clock > now);
+        self.lines.retain(|_, line| !line.jobs.is_empty() || line.busy > 0 || line.clock > now);
     }
 }
 
 impl Pool {
-    /// Starts `workers` threads. At most `capacity` jobs of each tenant wait; more are refused.
+    /// Starts the threads. At most `capacity` jobs of each tenant wait; more are refused.
     ///
     /// # Errors
     /// If a thread cannot be started.
     pub fn start(
         name: &str,
-        workers: usize,
+        threads: Threads,
         capacity: usize,
         surround: Surround,
     ) -> Result<Self, InferenceError> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), ready: Condvar::new() });
+        let Threads { all, most_of_one } = threads;
+        let shared = Arc::new(Shared { queue: Mutex::default(), ready: Condvar::new(), most_of_one });
         // Made first, so that an error below ends the threads that were already started.
         let pool = Self { shared, capacity };
-        for index in 0..workers {
+        for index in 0..all {
             let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new()
                 .name(format!("{name}-{index}"))
@@ -178,7 +194,7 @@ impl Shared {
     fn next_job(&self) -> Option<(TenantName, Job)> {
         let mut queue = self.queue();
         loop {
-            if let Some(next) = queue.pop() {
+            if let Some(next) = queue.pop(self.most_of_one) {
                 queue.busy += 1;
                 return Some(next);
             }
@@ -207,6 +223,9 @@ impl Drop for Done<'_> {
         let mut queue = self.shared.queue();
         queue.busy -= 1;
         queue.charge(&self.tenant, took);
+        drop(queue);
+        // What this tenant may not begin before now, another thread may have passed over.
+        self.shared.ready.notify_one();
     }
 }
 
@@ -221,7 +240,7 @@ mod tests {
     }
 
     fn pool(capacity: usize) -> Pool {
-        Pool::start("test", 1, capacity, |work| work()).unwrap()
+        Pool::start("test", Threads { all: 1, most_of_one: 1 }, capacity, |work| work()).unwrap()
     }
 
     /// Keeps the only worker busy until the sender is dropped.
@@ -254,6 +273,21 @@ mod tests {
         let _last = pool.submit(&tenant("first"), Box::new(move || sender.send(()).unwrap())).unwrap();
         drop(release);
         receiver.recv().unwrap();
+    }
+
+    #[test]
+    fn one_tenant_does_not_take_the_threads_of_all() {
+        let pool = Pool::start("test", Threads { all: 2, most_of_one: 1 }, 8, |work| work()).unwrap();
+        let (_running, release) = block(&pool);
+        let (sender, receiver) = mpsc::channel();
+        let submit = |name: &'static str| {
+            let sender = sender.clone();
+            pool.submit(&tenant(name), Box::new(move || sender.send(name).unwrap())).unwrap()
+        };
+        let _tickets = [submit("first"), submit("second")];
+        assert_eq!(receiver.recv().unwrap(), "second", "the first waits for its own");
+        drop(release);
+        assert_eq!(receiver.recv().unwrap(), "first");
     }
 
     #[test]

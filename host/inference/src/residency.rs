@@ -1,4 +1,5 @@
-//! Which sessions are in memory: loaded once for all who wait, dropped when idle.
+//! Which sessions are in memory: loaded once for all who wait, dropped when idle, and, where others need
+//! their memory, before that.
 //!
 //! Knows neither how a model is loaded nor the time: both come from outside.
 
@@ -7,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
+use dashmap::mapref::multiple::RefMulti;
+use dashmap::{DashMap, DashSet};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use modelet_types::manifest::Batching;
+use modelet_types::manifest::{Batching, Golden, ResponseCache};
 use modelet_types::{Digest, TenantName};
 use tokio::sync::oneshot;
 
 use crate::backend::BackendId;
-use crate::{InferenceError, Session};
+use crate::{CacheStats, InferenceError, Session};
 
 /// What makes two sessions the same. Never shared between tenants.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -31,6 +33,8 @@ pub struct SessionKey {
     pub threads: u32,
     /// What goes together into one run, if anything does.
     pub batching: Option<Batching>,
+    /// Which answers are kept, if any are.
+    pub response_cache: Option<ResponseCache>,
 }
 
 /// Where a session comes from, when it has to be loaded.
@@ -41,6 +45,10 @@ pub struct ModelSource {
     /// Idle time after which [`crate::Inference::sweep`] drops the session. Of several who use one
     /// session, the longest counts.
     pub idle_timeout: Duration,
+    /// Memory that the session takes, as [`crate::CheckedModel::memory_bytes`] says.
+    pub memory_bytes: u64,
+    /// Inputs to run before the first request. What the outputs are does not matter.
+    pub warm_up: Arc<[Golden]>,
 }
 
 /// Whether a session is in memory.
@@ -56,6 +64,12 @@ pub enum SessionState {
         idle: Duration,
         /// Whether anyone holds it.
         in_use: bool,
+        /// Memory that is reckoned for it.
+        memory_bytes: u64,
+        /// Whether it stays however long it is idle.
+        pinned: bool,
+        /// Its answers that are kept, if any are.
+        cache: Option<CacheStats>,
     },
 }
 
@@ -66,6 +80,22 @@ pub(crate) type Flight = Shared<BoxFuture<'static, Outcome>>;
 enum Entry {
     Loading { number: u64, flight: Flight, idle_timeout: Duration },
     Ready(Resident),
+}
+
+impl Entry {
+    fn idle_timeout(&self) -> Duration {
+        match self {
+            Self::Loading { idle_timeout, .. } => *idle_timeout,
+            Self::Ready(resident) => Duration::from_micros(resident.idle_timeout.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Says of a session that was taken out that nobody is to begin with it.
+    fn unload(&self) {
+        if let Self::Ready(resident) = self {
+            resident.session.unload();
+        }
+    }
 }
 
 struct Resident {
@@ -79,8 +109,11 @@ struct Resident {
 /// The sessions in memory.
 pub(crate) struct Residency {
     entries: DashMap<SessionKey, Entry>,
+    /// Those that stay.
+    pins: DashSet<SessionKey>,
     began: Instant,
     flights: AtomicU64,
+    evictions: AtomicU64,
 }
 
 /// Ends a flight: to be called once with what came of the load.
@@ -93,7 +126,13 @@ pub(crate) struct Landing {
 
 impl Residency {
     pub fn new() -> Self {
-        Self { entries: DashMap::new(), began: Instant::now(), flights: AtomicU64::new(0) }
+        Self {
+            entries: DashMap::new(),
+            pins: DashSet::new(),
+            began: Instant::now(),
+            flights: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+        }
     }
 
     /// The session, if it is in memory. Renews its idle time, and makes it at least `idle_timeout`.
@@ -154,6 +193,9 @@ impl Residency {
             Some(Entry::Ready(resident)) => SessionState::Ready {
                 idle: self.idle(resident, now),
                 in_use: Arc::strong_count(&resident.session) > 1,
+                memory_bytes: resident.session.memory_bytes(),
+                pinned: self.is_pinned(key),
+                cache: resident.session.cache_stats(),
             },
         }
     }
@@ -161,7 +203,20 @@ impl Residency {
     /// Takes a session out. Runs in progress keep it until they end.
     pub fn remove(&self, key: &SessionKey) {
         // Bound, so that a session is freed after the lock of its shard.
-        let _removed = self.entries.remove(key);
+        let removed = self.entries.remove(key);
+        if let Some((_, entry)) = &removed {
+            entry.unload();
+        }
+    }
+
+    /// Takes out all sessions of a tenant, also those that are being loaded, and gives what has to be freed.
+    pub fn remove_all_of(&self, tenant: &TenantName) -> Option<impl Send + use<>> {
+        let of_tenant = |entry: &RefMulti<'_, SessionKey, Entry>| entry.key().tenant == *tenant;
+        let keys: Vec<SessionKey> =
+            self.entries.iter().filter(of_tenant).map(|entry| entry.key().clone()).collect();
+        let removed: Vec<_> = keys.iter().filter_map(|key| self.entries.remove(key)).collect();
+        removed.iter().for_each(|(_, entry)| entry.unload());
+        (!removed.is_empty()).then_some(removed)
     }
 
     /// Takes out every session that is not in use and was idle for its timeout. Says how many.
@@ -169,7 +224,7 @@ impl Residency {
         let idle: Vec<SessionKey> = self
             .entries
             .iter()
-            .filter(|entry| self.is_idle(entry.value(), now))
+            .filter(|entry| self.is_idle(entry.value(), now) && !self.is_pinned(entry.key()))
             .map(|entry| entry.key().clone())
             .collect();
         // Asked again under the lock under which sessions are handed out, so one that was taken
@@ -178,11 +233,75 @@ impl Residency {
             .iter()
             .filter_map(|key| self.entries.remove_if(key, |_, entry| self.is_idle(entry, now)))
             .collect();
+        for (key, _) in &removed {
+            tracing::debug!(tenant = %key.tenant, model = %key.model, "idle session dropped");
+        }
         removed.len()
     }
 
+    /// Memory of the sessions, of all tenants or of one, that [`Self::evict_least_recent`] could take out.
+    pub fn evictable_bytes(&self, of: Option<&TenantName>) -> u64 {
+        let evictable = self.entries.iter().filter(|entry| self.is_evictable(entry.key(), entry.value(), of));
+        let bytes = |entry: RefMulti<'_, SessionKey, Entry>| match entry.value() {
+            Entry::Loading { .. } => 0,
+            Entry::Ready(resident) => resident.session.memory_bytes(),
+        };
+        evictable.map(bytes).sum()
+    }
+
+    fn is_evictable(&self, key: &SessionKey, entry: &Entry, of: Option<&TenantName>) -> bool {
+        let is_unused = match entry {
+            Entry::Loading { .. } => false,
+            Entry::Ready(resident) => Arc::strong_count(&resident.session) == 1,
+        };
+        is_unused && of.is_none_or(|tenant| key.tenant == *tenant) && !self.is_pinned(key)
+    }
+
+    /// Takes out the session, of all tenants or of one, that nobody holds and nobody has used the longest,
+    /// unless it is pinned. Says whether there was one. Freeing it takes milliseconds.
+    pub fn evict_least_recent(&self, now: Instant, of: Option<&TenantName>) -> bool {
+        loop {
+            let unused = self.entries.iter().filter_map(|entry| match entry.value() {
+                Entry::Ready(resident) if self.is_evictable(entry.key(), entry.value(), of) => {
+                    Some((self.idle(resident, now), entry.key().clone()))
+                }
+                _ => None,
+            });
+            let Some((idle, key)) = unused.max_by_key(|(idle, _)| *idle) else { return false };
+            // It may have been taken since; then it is another one's turn.
+            let taken = self.entries.remove_if(&key, |key, entry| self.is_evictable(key, entry, of));
+            if let Some((key, _session)) = taken {
+                self.evictions.fetch_add(1, Ordering::Relaxed);
+                let idle_ms = idle.as_millis();
+                tracing::info!(tenant = %key.tenant, model = %key.model, %idle_ms, "session dropped for another");
+                return true;
+            }
+        }
+    }
+
+    /// How many sessions had to go for others.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    /// Makes a session stay once it is loaded.
+    pub fn pin(&self, key: &SessionKey) {
+        self.pins.insert(key.clone());
+    }
+
+    /// Lets a session go that was pinned. Its idle time begins now.
+    pub fn unpin(&self, key: &SessionKey) {
+        self.pins.remove(key);
+        self.get(key, Duration::ZERO);
+    }
+
+    fn is_pinned(&self, key: &SessionKey) -> bool {
+        // Mostly there are none at all.
+        !self.pins.is_empty() && self.pins.contains(key)
+    }
+
     /// How long it takes until the first session will have been idle for its timeout; `None` if there
-    /// is none. One that is in use or being loaded counts as asked for now.
+    /// is none, or all are pinned. One that is in use or being loaded counts as asked for now.
     pub fn due(&self, now: Instant) -> Option<Duration> {
         let left = |entry: &Entry| match entry {
             Entry::Loading { idle_timeout, .. } => *idle_timeout,
@@ -192,7 +311,8 @@ impl Residency {
                 if in_use { idle_timeout } else { idle_timeout.saturating_sub(self.idle(resident, now)) }
             }
         };
-        self.entries.iter().map(|entry| left(entry.value())).min()
+        let goes = self.entries.iter().filter(|entry| !self.is_pinned(entry.key()));
+        goes.map(|entry| left(entry.value())).min()
     }
 
     /// The number of sessions in memory, and of those being loaded.
@@ -239,19 +359,23 @@ impl Landing {
     /// tells all who wait.
     pub fn land(self, outcome: Outcome) {
         let Self { residency, key, number, waiters } = self;
-        // Evicted meanwhile: those who wait have it, and nobody after them.
+        // Another flight's, or none, if it was taken out meanwhile.
         let ours = |entry: &Entry| matches!(entry, Entry::Loading { number: n, .. } if *n == number);
         match &outcome {
             Ok(session) => {
-                if let Some(mut entry) = residency.entries.get_mut(&key)
-                    && ours(&entry)
-                    && let Entry::Loading { idle_timeout, .. } = *entry
-                {
-                    *entry = Entry::Ready(Resident {
-                        session: Arc::clone(session),
-                        idle_timeout: micros(idle_timeout).into(),
-                        last_asked: residency.micros(Instant::now()).into(),
-                    });
+                let entry = residency.entries.get_mut(&key);
+                let mut entry = entry.filter(|entry| ours(entry));
+                match entry.as_deref_mut() {
+                    Some(entry) => {
+                        let idle_timeout = entry.idle_timeout();
+                        *entry = Entry::Ready(Resident {
+                            session: Arc::clone(session),
+                            idle_timeout: micros(idle_timeout).into(),
+                            last_asked: residency.micros(Instant::now()).into(),
+                        });
+                    }
+                    // Those who wait have it, and nobody after them.
+                    None => session.unload(),
                 }
             }
             Err(_) => _ = residency.entries.remove_if(&key, |_, entry| ours(entry)),

@@ -1,6 +1,5 @@
 //! The service: backends, threads and residency put together.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,17 +8,23 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use modelet_types::manifest::ModelSpec;
 use modelet_types::{Code, Problem, TenantName, Trust};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::apart::{Apart, Layers, WorkerConfig};
 use crate::backend::onnxruntime::OnnxRuntime;
-use crate::backend::rten::{self, Rten};
-use crate::backend::{Backend, BackendId, BackendStatus, LoadRequest};
-use crate::batch::Rule;
+use crate::backend::rten::Rten;
+use crate::backend::{Backend, BackendId, BackendStatus};
 use crate::check::{self, CheckedModel};
-use crate::pool::Pool;
+use crate::load::{Loader, guarded, memory_of};
+use crate::memory::MemoryBudget;
+use crate::pin::{Pin, Pinned};
+use crate::pool::Ticket;
+use crate::pools::{Pair, Pools};
 use crate::residency::{Landing, ModelSource, Residency, SessionKey, SessionState};
-use crate::session::{Settings, panic_message};
-use crate::{Control, InferenceError, ModelFile, Session, onnx};
+use crate::room::{self, Room, Wish};
+use crate::stats::{Counters, Stats};
+use crate::{Control, InferenceError, ModelFile, Session};
 
 /// How the service is set up.
 #[derive(Clone, Debug)]
@@ -36,8 +41,14 @@ pub struct InferenceConfig {
     pub inline_threshold: Duration,
     /// Models of one tenant that may wait to be loaded or checked; more are refused with `Overloaded`.
     pub load_queue: usize,
-    /// The longest check of a model at deploy.
+    /// The longest check of a model at deploy, and the longest load in a worker process.
     pub check_timeout: Duration,
+    /// The longest that warming a model up may take: others wait for the thread, and nobody pays for it.
+    pub warm_up_timeout: Duration,
+    /// Memory that all sessions may have together. Those that are idle make room for others.
+    pub memory_bytes: u64,
+    /// The processes with the models of tenants that are not trusted.
+    pub worker: WorkerConfig,
 }
 
 impl Default for InferenceConfig {
@@ -51,6 +62,9 @@ impl Default for InferenceConfig {
             inline_threshold: Duration::from_micros(200),
             load_queue: 1024,
             check_timeout: Duration::from_secs(60),
+            warm_up_timeout: Duration::from_secs(5),
+            memory_bytes: 4 << 30,
+            worker: WorkerConfig::default(),
         }
     }
 }
@@ -60,11 +74,11 @@ pub struct Inference {
     config: InferenceConfig,
     backends: Arc<Backends>,
     residency: Arc<Residency>,
-    runs: Arc<Pool>,
-    /// Apart from `runs`, so that a cold start does not wait behind runs, nor a run behind it.
-    loads: Pool,
+    room: Arc<Room>,
+    pinned: Arc<Pinned>,
+    pools: Pools,
     counters: Arc<Counters>,
-    /// Whether a tenant's models may run on the threads of connections.
+    /// Whether a tenant's models may run in this process, and on the threads of connections.
     trust: DashMap<TenantName, Arc<AtomicBool>>,
 }
 
@@ -75,14 +89,18 @@ impl Inference {
     /// # Errors
     /// If threads cannot be started, or the library that the configuration names cannot be loaded.
     pub fn start(config: InferenceConfig) -> Result<Arc<Self>, InferenceError> {
-        let workers = config.workers.max(1);
         let onnxruntime = OnnxRuntime::find(config.onnxruntime.as_deref())?;
-        let backends = Backends { rten: Rten::default(), onnxruntime };
+        let apart = Apart::new(&config.worker, onnxruntime.file().map(Path::to_owned))?;
+        let backends = Backends { rten: Rten::default(), onnxruntime, apart };
+        let residency = Arc::new(Residency::new());
+        let pinned = Pinned::within(config.memory_bytes, &residency);
+        let room = Room::new(MemoryBudget::new(config.memory_bytes), Arc::clone(&residency));
         Ok(Arc::new(Self {
             backends: Arc::new(backends),
-            residency: Arc::new(Residency::new()),
-            runs: Arc::new(Pool::start("model", workers, config.queue, rten::surround)?),
-            loads: Pool::start("model-load", workers, config.load_queue, rten::surround)?,
+            residency,
+            room: Arc::new(room),
+            pinned,
+            pools: Pools::start(&config)?,
             counters: Arc::default(),
             trust: DashMap::new(),
             config,
@@ -91,21 +109,45 @@ impl Inference {
 
     /// Which backends can be used on this host, and what helps where one cannot.
     pub fn backends(&self) -> Vec<BackendStatus> {
-        vec![self.backends.rten.status(), self.backends.onnxruntime.status()]
+        self.backends.statuses().into()
     }
 
-    /// Says how far a tenant is trusted, also for the sessions that it has. One of which nothing was said is
-    /// not trusted.
+    /// Starts a worker process as for the models of a tenant that is not trusted, and says what confines it.
+    /// For the start of a host.
+    ///
+    /// # Errors
+    /// If such models cannot run on this machine, or not confined as [`WorkerConfig`] requires.
+    pub async fn check_worker(&self) -> Result<Layers, InferenceError> {
+        let (sender, receiver) = oneshot::channel();
+        let backends = Arc::clone(&self.backends);
+        // Nobody to send to is the start having been given up.
+        let job = move || _ = sender.send(backends.apart.check());
+        let _ticket = self.pools.of(false).loads.submit(&TenantName::default_tenant(), Box::new(job))?;
+        receiver.await.unwrap_or_else(|_| Err(shutting_down()))
+    }
+
+    /// Says how far a tenant is trusted. One of which nothing was said is not trusted. Where that changes, the
+    /// sessions that it has are dropped at once, and the next use loads the model where it belongs; only the
+    /// invocations that hold one end with it, no longer inline.
     pub fn set_trust(&self, tenant: &TenantName, trust: Trust) {
-        self.trust.entry(tenant.clone()).or_default().store(trust == Trust::Trusted, Ordering::Relaxed);
+        let is_trusted = trust == Trust::Trusted;
+        let was_trusted = self.trust.entry(tenant.clone()).or_default().swap(is_trusted, Ordering::Relaxed);
+        if was_trusted != is_trusted
+            && let Some(removed) = self.residency.remove_all_of(tenant)
+        {
+            // Freeing a model takes milliseconds. Where the queue is full, this thread does it after all.
+            let freed = self.pools.of(false).loads.submit(tenant, Box::new(move || drop(removed)));
+            freed.into_iter().for_each(Ticket::detach);
+        }
     }
 
     /// Checks a model when it is deployed: chooses its backend, loads it, and runs its golden
     /// outputs. `field` is the model's path in the manifest, such as `models.digits`.
     ///
     /// # Errors
-    /// `InvalidModel`, `InvalidManifest`, `GoldenMismatch` or `BackendUnavailable`, at the field;
-    /// `InvalidManifest` for more threads than [`InferenceConfig::max_threads_per_session`].
+    /// `InvalidModel`, also for one that is larger than [`InferenceConfig::memory_bytes`] lets it be,
+    /// `InvalidManifest`, `GoldenMismatch` or `BackendUnavailable`, at the field; `InvalidManifest` for more
+    /// threads than [`InferenceConfig::max_threads_per_session`].
     /// `WallTimeExceeded` after [`InferenceConfig::check_timeout`]; `Overloaded`.
     pub async fn check(
         &self,
@@ -119,25 +161,37 @@ impl Inference {
             let detail = format!("{} is out of range: use 1 to {most} on this host", spec.threads);
             return Err(Problem::new(Code::InvalidManifest, detail).at(format!("{field}.threads")));
         }
+        let is_trusted = self.is_trusted(tenant).load(Ordering::Relaxed);
         let deadline = Instant::now() + self.config.check_timeout;
         let control = Arc::new(Control::new(deadline));
         let (sender, receiver) = oneshot::channel();
         let job = {
             let (backends, control) = (Arc::clone(&self.backends), Arc::clone(&control));
+            let tenant = tenant.clone();
             let (path, spec, field) = (file.to_owned(), spec.clone(), field.to_owned());
+            let limit = self.room.limit(is_trusted);
             move || {
                 let result = guarded(|| {
                     let file = ModelFile::open(&path).map(Arc::new);
-                    Ok(file
+                    let checked = file
                         .map_err(|e| Problem::from(e).at(&field))
-                        .and_then(|file| check::check(&backends, &file, &spec, &field, &control)))
+                        .and_then(|file| backends.check(&tenant, is_trusted, &file, &spec, &field, &control));
+                    Ok(checked.and_then(|checked| {
+                        let bytes =
+                            memory_of(checked.memory_bytes.unwrap_or(0), spec.response_cache.as_ref());
+                        if bytes > limit {
+                            return Err(Problem::from(room::too_large(bytes, limit)).at(&field));
+                        }
+                        Ok(checked)
+                    }))
                 });
                 let result = result.unwrap_or_else(|error| Err(Problem::from(error).at(&field)));
                 // Nobody to send to is the deploy having been given up.
                 _ = sender.send(result);
             }
         };
-        let _ticket = self.loads.submit(tenant, Box::new(job)).map_err(Problem::from)?;
+        let checks = &self.pools.of(is_trusted).loads;
+        let _ticket = checks.submit(tenant, Box::new(job)).map_err(Problem::from)?;
         let _stop = StopOnDrop(&control);
         match tokio::time::timeout_at(deadline.into(), receiver).await {
             Ok(Ok(result)) => result,
@@ -156,7 +210,7 @@ impl Inference {
     ///
     /// # Errors
     /// What kept the model from being loaded; the next call tries again. `Overloaded` if as many
-    /// loads wait as may wait.
+    /// loads wait as may wait, `NoMemory` if the memory for it is in use by others.
     pub async fn session(
         &self,
         key: &SessionKey,
@@ -166,26 +220,72 @@ impl Inference {
             return Ok(session);
         }
         let flight = self.residency.get_or_load(key, source.idle_timeout, |landing| {
+            let is_trusted = self.is_trusted(&key.tenant);
+            let trusted_now = is_trusted.load(Ordering::Relaxed);
+            let Pair { runs, loads } = self.pools.of(trusted_now);
             let loader = Loader {
                 backends: Arc::clone(&self.backends),
                 residency: Arc::clone(&self.residency),
-                runs: Arc::clone(&self.runs),
+                runs: Arc::clone(runs),
+                loads: Arc::downgrade(loads),
                 counters: Arc::clone(&self.counters),
                 inline_threshold: self.config.inline_threshold,
-                is_trusted: self.trust.entry(key.tenant.clone()).or_default().clone(),
+                is_trusted,
+                load_timeout: self.config.check_timeout,
                 max_threads: self.max_threads(),
                 queue: self.config.queue,
+                warm_up_timeout: self.config.warm_up_timeout,
+                timers: Handle::current(),
             };
-            let path = source.path.clone();
-            self.loads.submit(&key.tenant, Box::new(move || loader.load(&path, landing)))?.detach();
-            Ok(())
+            let wish = Wish {
+                tenant: key.tenant.clone(),
+                is_trusted: trusted_now,
+                bytes: memory_of(source.memory_bytes, key.response_cache.as_ref()),
+            };
+            let (source, key) = (source.clone(), key.clone());
+            match self.room.free(&wish) {
+                Some(memory) => {
+                    let job = move || landing.land(loader.load(&source, &key, memory));
+                    loads.submit(&wish.tenant, Box::new(job)).map(Ticket::detach)
+                }
+                None => {
+                    self.load_once_there_is_room(loader, source, landing, wish);
+                    Ok(())
+                }
+            }
         })?;
         flight.await
+    }
+
+    fn load_once_there_is_room(&self, loader: Loader, source: ModelSource, landing: Landing, wish: Wish) {
+        let key = landing.key().clone();
+        let (room, loads) = (Arc::clone(&self.room), Arc::clone(&self.pools.of(wish.is_trusted).loads));
+        tokio::spawn(async move {
+            let load = async {
+                let memory = room.make(&wish).await?;
+                let (sender, receiver) = oneshot::channel();
+                // Nobody to send to is the host shutting down.
+                let job = move || _ = sender.send(loader.load(&source, &key, memory));
+                loads.submit(&wish.tenant, Box::new(job))?.detach();
+                receiver.await.unwrap_or_else(|_| Err(shutting_down()))
+            };
+            landing.land(load.await);
+        });
+    }
+
+    /// Keeps a session in memory, once it is loaded, until the pin is dropped. `None` if there is not as
+    /// much memory for sessions that stay: then it goes and comes as others do.
+    pub fn pin(&self, key: &SessionKey, source: &ModelSource) -> Option<Pin> {
+        self.pinned.pin(key, memory_of(source.memory_bytes, key.response_cache.as_ref()))
     }
 
     /// The session for `key`, if it is in memory. Renews the idle time.
     pub fn resident(&self, key: &SessionKey) -> Option<Arc<Session>> {
         self.residency.get(key, Duration::ZERO)
+    }
+
+    fn is_trusted(&self, tenant: &TenantName) -> Arc<AtomicBool> {
+        self.trust.entry(tenant.clone()).or_default().clone()
     }
 
     fn max_threads(&self) -> u32 {
@@ -197,8 +297,8 @@ impl Inference {
         self.residency.state(key, Instant::now())
     }
 
-    /// Drops a session from memory. Runs in progress end as they would.
-    pub fn evict(&self, key: &SessionKey) {
+    /// Drops a session from memory, used or not. Runs in progress end as they would.
+    pub fn unload(&self, key: &SessionKey) {
         self.residency.remove(key);
     }
 
@@ -217,32 +317,40 @@ impl Inference {
     /// What was counted so far, and how things stand.
     pub fn stats(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (runs_waiting, workers_busy) = self.runs.load();
-        let (loads_waiting, _) = self.loads.load();
+        let (runs_waiting, workers_busy) = self.pools.load(|pair| &pair.runs);
+        let (loads_waiting, _) = self.pools.load(|pair| &pair.loads);
         let (sessions, sessions_loading) = self.residency.count();
+        let (worker_processes, worker_processes_lost) = self.backends.apart.count();
         Stats {
             loads: read(&self.counters.loads),
             failed_loads: read(&self.counters.failed_loads),
             inline_runs: read(&self.counters.inline_runs),
+            cached: read(&self.counters.cached),
             single_runs: read(&self.counters.single_runs),
             batches: read(&self.counters.batches),
             batched_runs: read(&self.counters.batched_runs),
             failed_runs: read(&self.counters.failed_runs),
             overloaded: read(&self.counters.overloaded),
             abandoned: read(&self.counters.abandoned),
+            evictions: self.residency.evictions(),
+            memory_bytes: self.room.budget().used(),
+            memory_budget_bytes: self.room.budget().limit(),
             sessions,
             sessions_loading,
             runs_waiting,
             workers_busy,
             loads_waiting,
+            worker_processes,
+            worker_processes_lost,
         }
     }
 }
 
-/// The backends, by id.
+/// The backends, by id, in this process; and the processes that have them for others.
 pub(crate) struct Backends {
     rten: Rten,
     onnxruntime: OnnxRuntime,
+    pub apart: Arc<Apart>,
 }
 
 impl Backends {
@@ -252,132 +360,36 @@ impl Backends {
             BackendId::Onnxruntime => &self.onnxruntime,
         }
     }
-}
 
-/// What sessions and loads count.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub loads: AtomicU64,
-    pub failed_loads: AtomicU64,
-    pub inline_runs: AtomicU64,
-    pub single_runs: AtomicU64,
-    pub batches: AtomicU64,
-    pub batched_runs: AtomicU64,
-    pub failed_runs: AtomicU64,
-    pub overloaded: AtomicU64,
-    pub abandoned: AtomicU64,
-}
+    fn statuses(&self) -> [BackendStatus; 2] {
+        [self.rten.status(), self.onnxruntime.status()]
+    }
 
-/// Counters since the start, and gauges.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Stats {
-    /// Models loaded to be run.
-    pub loads: u64,
-    /// Loads that failed.
-    pub failed_loads: u64,
-    /// Runs on the caller's thread.
-    pub inline_runs: u64,
-    /// Runs on the pool of one request.
-    pub single_runs: u64,
-    /// Runs on the pool of several requests together.
-    pub batches: u64,
-    /// The requests of those.
-    pub batched_runs: u64,
-    /// Runs that ended in an error.
-    pub failed_runs: u64,
-    /// Runs refused because the queue was full.
-    pub overloaded: u64,
-    /// Runs in progress whose caller has left. They hold a worker each.
-    pub abandoned: u64,
-    /// Sessions in memory.
-    pub sessions: usize,
-    /// Sessions being loaded, or waiting for that.
-    pub sessions_loading: usize,
-    /// Runs that wait for a worker.
-    pub runs_waiting: usize,
-    /// Workers that run a model.
-    pub workers_busy: usize,
-    /// Models that wait to be loaded or checked.
-    pub loads_waiting: usize,
-}
-
-/// What a load needs, on the thread that does it.
-struct Loader {
-    backends: Arc<Backends>,
-    residency: Arc<Residency>,
-    runs: Arc<Pool>,
-    counters: Arc<Counters>,
-    inline_threshold: Duration,
-    is_trusted: Arc<AtomicBool>,
-    max_threads: u32,
-    queue: usize,
-}
-
-impl Loader {
-    fn load(self, path: &Path, landing: Landing) {
-        let begin = Instant::now();
-        let key = landing.key().clone();
-        let counters = Arc::clone(&self.counters);
-        let outcome = guarded(|| self.session(path, &key));
-        match &outcome {
-            Ok(_) => {
-                counters.loads.fetch_add(1, Ordering::Relaxed);
-                let load_ms = begin.elapsed().as_millis();
-                tracing::debug!(tenant = %key.tenant, model = %key.model, %load_ms, "session loaded");
-            }
-            Err(_) => _ = counters.failed_loads.fetch_add(1, Ordering::Relaxed),
+    fn check(
+        &self,
+        tenant: &TenantName,
+        is_trusted: bool,
+        file: &Arc<ModelFile>,
+        spec: &ModelSpec,
+        field: &str,
+        control: &Arc<Control>,
+    ) -> Result<CheckedModel, Problem> {
+        if is_trusted {
+            return check::check(|backend| self.get(backend), file, spec, field, control);
         }
-        landing.land(outcome);
-    }
-
-    fn session(self, path: &Path, key: &SessionKey) -> Result<Arc<Session>, InferenceError> {
-        let file = Arc::new(ModelFile::open(path)?);
-        let facts = onnx::read(&file)?;
-        // A revision may have been deployed on a host that allowed more.
-        let threads = usize::try_from(key.threads.clamp(1, self.max_threads)).unwrap_or(1);
-        let loaded = self.backends.get(key.backend).load(&LoadRequest {
-            file: &file,
-            facts: &facts,
-            threads,
-            // The manifest was checked at deploy: what is narrowed here was asked for there.
-            may_narrow: true,
-        })?;
-        let (residency, poisoned) = (Arc::downgrade(&self.residency), key.clone());
-        let rule = key.batching.as_ref().map(|batching| Rule::new(batching, &facts.signature, "batching"));
-        let rule = rule.transpose().map_err(|problem| InferenceError::InvalidModel(problem.to_string()))?;
-        let settings = Settings {
-            tenant: key.tenant.clone(),
-            rule: rule.filter(Rule::is_used),
-            queue: self.queue,
-            pool: self.runs,
-            counters: self.counters,
-            inline_threshold: if facts.cost_follows_shapes && loaded.runs_on_caller() {
-                self.inline_threshold
-            } else {
-                Duration::ZERO
-            },
-            is_trusted: self.is_trusted,
-            on_poisoned: Box::new(move || {
-                if let Some(residency) = residency.upgrade() {
-                    residency.remove(&poisoned);
-                }
-            }),
+        let [rten, onnxruntime] = self.apart.trial(tenant, self.statuses(), control);
+        let get = |backend| -> &dyn Backend {
+            match backend {
+                BackendId::Rten => &rten,
+                BackendId::Onnxruntime => &onnxruntime,
+            }
         };
-        Ok(Arc::new(Session::new(key.backend, facts.signature, loaded, settings)))
+        check::check(get, file, spec, field, control)
     }
 }
 
-/// Turns a panic of a backend into an error.
-fn guarded<T>(work: impl FnOnce() -> Result<T, InferenceError>) -> Result<T, InferenceError> {
-    // What a load was making is dropped with the panic, so nothing half made is seen.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let message = panic_message(&*panic);
-        Err(InferenceError::InvalidModel(format!("the backend panicked on the model: {message}")))
-    })
-}
-
-fn shutting_down() -> InferenceError {
-    InferenceError::Host { context: "checking a model", reason: "the service is shutting down".into() }
+pub(crate) fn shutting_down() -> InferenceError {
+    InferenceError::Host { context: "loading a model", reason: "the service is shutting down".into() }
 }
 
 struct StopOnDrop<'a>(&'a Control);

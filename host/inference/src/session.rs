@@ -14,8 +14,10 @@ use crate::backend::{BackendId, BackendRun, BackendSession};
 use crate::batch::{self, Place, Queue, Rule, Share};
 use crate::pace::Pace;
 use crate::pool::{Pool, Ticket};
-use crate::service::Counters;
-use crate::{Control, InferenceError};
+use crate::response_cache::ResponseCache;
+use crate::room::Taken;
+use crate::stats::Counters;
+use crate::{CacheStats, Control, InferenceError};
 
 pub(crate) mod plan;
 
@@ -30,6 +32,9 @@ pub struct RunRequest {
     pub outputs: Vec<String>,
     /// When the answer is of no more use.
     pub deadline: Instant,
+    /// What the outputs may be together. Those of a model that runs in another process are not taken from
+    /// there if they are larger.
+    pub max_output_bytes: u64,
 }
 
 /// What a run gave.
@@ -44,6 +49,8 @@ pub struct RunOutput {
     /// Whether the run took place inside the poll that returned this, so that `cpu_time` was spent
     /// on the thread that polled.
     pub inline: bool,
+    /// Whether there was no run, since the answer had been kept.
+    pub cached: bool,
 }
 
 /// A model in a backend, shared by all who run it.
@@ -55,10 +62,12 @@ pub struct Session {
     queue: Queue,
     pace: Pace,
     made: Instant,
-    /// When a run last ended, in microseconds since the session was made.
+    /// When it last gave an answer, in microseconds since the session was made.
     last_run: AtomicU64,
     settings: Settings,
     poisoned: AtomicBool,
+    /// Whether it was taken out of memory while somebody held it.
+    unloaded: AtomicBool,
 }
 
 /// What a session takes from the service.
@@ -75,6 +84,10 @@ pub(crate) struct Settings {
     pub inline_threshold: Duration,
     /// Whether this tenant's runs may be inline at all. Changes when the operator says so.
     pub is_trusted: Arc<AtomicBool>,
+    /// The memory that the session takes, that of the answers it keeps included.
+    pub memory: Taken,
+    /// Answers that are kept.
+    pub cache: Option<ResponseCache>,
     /// Called when a panic has left the session in an unknown state.
     pub on_poisoned: Box<dyn Fn() + Send + Sync>,
 }
@@ -97,12 +110,32 @@ impl Session {
             last_run: AtomicU64::new(0),
             settings,
             poisoned: AtomicBool::new(false),
+            unloaded: AtomicBool::new(false),
         }
     }
 
     /// The declared inputs and outputs.
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// Whether whoever has it need not ask for another: it is the one in memory, as far as anybody has said.
+    pub fn is_current(&self) -> bool {
+        !self.unloaded.load(Ordering::Relaxed)
+    }
+
+    /// Says that it is to be used by nobody who does not use it already.
+    pub(crate) fn unload(&self) {
+        self.unloaded.store(true, Ordering::Relaxed);
+    }
+
+    /// Memory that is reckoned for it.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.settings.memory.bytes()
+    }
+
+    pub(crate) fn cache_stats(&self) -> Option<CacheStats> {
+        self.settings.cache.as_ref().map(ResponseCache::stats)
     }
 
     /// How long the session has run nothing.
@@ -126,25 +159,41 @@ impl Session {
     /// `DeadlineExceeded`; or what the backend reports.
     pub async fn run(self: &Arc<Self>, request: RunRequest) -> Result<RunOutput, InferenceError> {
         let plan = Plan::new(&self.signature, &self.names, request.inputs, &request.outputs)?;
+        let bounds = Bounds { deadline: request.deadline, max_output_bytes: request.max_output_bytes };
+        let Some((cache, key)) =
+            self.settings.cache.as_ref().and_then(|cache| Some((cache, cache.key(&plan)?)))
+        else {
+            return self.run_plan(plan, bounds).await;
+        };
+        if let Some(outputs) = cache.get(&key) {
+            self.used();
+            self.settings.counters.cached.fetch_add(1, Ordering::Relaxed);
+            let run = BackendRun { outputs: outputs.to_vec(), cpu_time: Duration::ZERO };
+            return Ok(RunOutput { cached: true, ..self.output(&plan.outputs, run, Duration::ZERO) });
+        }
+        let output = self.run_plan(plan, bounds).await?;
+        let outputs: Vec<Tensor> = output.outputs.iter().map(|(_, output)| output.clone()).collect();
+        cache.keep(key, &outputs);
+        Ok(output)
+    }
+
+    async fn run_plan(self: &Arc<Self>, plan: Plan, bounds: Bounds) -> Served {
         let is_short = |time| time < self.settings.inline_threshold;
         // Not even looked at where nothing may be inline.
         if !self.settings.inline_threshold.is_zero()
             && self.settings.is_trusted.load(Ordering::Relaxed)
             && self.pace.estimate(self.pace.shapes(&plan.inputs)).is_some_and(is_short)
         {
-            let run = self.run_here(&plan, &Control::unwatched(request.deadline))?;
+            let run = self.run_here(&plan, &Control::unwatched(bounds.deadline))?;
             self.settings.counters.inline_runs.fetch_add(1, Ordering::Relaxed);
-            return Ok(RunOutput { inline: true, ..self.output(&plan, run, Duration::ZERO) });
+            return Ok(RunOutput { inline: true, ..self.output(&plan.outputs, run, Duration::ZERO) });
         }
-        self.run_on_pool(plan, request.deadline).await
+        self.run_on_pool(plan, bounds).await
     }
 
-    async fn run_on_pool(
-        self: &Arc<Self>,
-        plan: Plan,
-        deadline: Instant,
-    ) -> Result<RunOutput, InferenceError> {
-        let control = Arc::new(Control::new(deadline));
+    async fn run_on_pool(self: &Arc<Self>, plan: Plan, bounds: Bounds) -> Result<RunOutput, InferenceError> {
+        let Bounds { deadline, max_output_bytes } = bounds;
+        let control = Arc::new(Control::new(deadline).with_max_output_bytes(max_output_bytes));
         control.check()?;
         let progress = Arc::new(AtomicU8::new(WAITING));
         let (sender, receiver) = oneshot::channel();
@@ -233,7 +282,7 @@ impl Session {
             self.settings.counters.single_runs.fetch_add(1, Ordering::Relaxed);
             let queue_time = queued.submitted.elapsed();
             let result = self.run_here(&queued.plan, &queued.control);
-            let result = result.map(|run| self.output(&queued.plan, run, queue_time));
+            let result = result.map(|run| self.output(&queued.plan.outputs, run, queue_time));
             self.end(queued, result);
         }
     }
@@ -264,7 +313,7 @@ impl Session {
         counters.batches.fetch_add(1, Ordering::Relaxed);
         counters.batched_runs.fetch_add(batch.len() as u64, Ordering::Relaxed);
         for ((queued, part), queue_time) in batch.into_iter().zip(parts).zip(queue_times) {
-            let output = self.output(&queued.plan, part, queue_time);
+            let output = self.output(&queued.plan.outputs, part, queue_time);
             self.end(queued, Ok(output));
         }
         Vec::new()
@@ -285,8 +334,7 @@ impl Session {
         }
         // After a panic the session is not used again, so a broken invariant in it cannot show.
         let ran = catch_unwind(AssertUnwindSafe(|| self.loaded.run(&plan.inputs, &plan.outputs, control)));
-        let ended = u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.last_run.store(ended, Ordering::Relaxed);
+        self.used();
         match ran {
             Ok(Ok(run)) => {
                 if !self.settings.inline_threshold.is_zero() {
@@ -307,19 +355,33 @@ impl Session {
         }
     }
 
+    /// Begins the idle time anew.
+    fn used(&self) {
+        let now = u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_run.store(now, Ordering::Relaxed);
+    }
+
     fn failed(&self, reason: String) -> InferenceError {
         InferenceError::Backend { backend: self.backend, reason }
     }
 
-    fn output(&self, plan: &Plan, run: BackendRun, queue_time: Duration) -> RunOutput {
-        let names = plan.outputs.iter().map(|&output| self.signature.outputs[output].name.clone());
+    fn output(&self, outputs: &[usize], run: BackendRun, queue_time: Duration) -> RunOutput {
+        let names = outputs.iter().map(|&output| self.signature.outputs[output].name.clone());
         RunOutput {
             outputs: names.zip(run.outputs).collect(),
             cpu_time: run.cpu_time,
             queue_time,
             inline: false,
+            cached: false,
         }
     }
+}
+
+/// What a run is held to.
+#[derive(Clone, Copy)]
+struct Bounds {
+    deadline: Instant,
+    max_output_bytes: u64,
 }
 
 const WAITING: u8 = 0;

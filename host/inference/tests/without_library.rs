@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use modelet_inference::{BackendId, Inference, InferenceConfig};
 use modelet_types::manifest::{BackendChoice, ModelSpec};
-use modelet_types::{Code, Digest};
+use modelet_types::{Code, Digest, TenantName, Trust};
 
 #[path = "it/models.rs"]
 #[expect(dead_code, reason = "only some of the models are of use here")]
@@ -31,6 +31,7 @@ fn a_library_that_is_named_and_cannot_be_loaded_is_an_error() {
 async fn rten_works_and_the_rest_says_what_helps() {
     let folder = tempfile::tempdir().unwrap();
     let inference = Inference::start(InferenceConfig::default()).unwrap();
+    inference.set_trust(&TenantName::default_tenant(), Trust::Trusted);
 
     let status = &inference.backends()[1];
     assert_eq!((status.backend, status.available()), (BackendId::Onnxruntime, false));
@@ -45,11 +46,13 @@ async fn rten_works_and_the_rest_says_what_helps() {
             backend,
             threads: 1,
             batching: None,
+            response_cache: None,
             golden: Vec::new(),
+            warm_up: false,
         };
         tokio::time::timeout(
             Duration::from_secs(60),
-            inference.check(&modelet_types::TenantName::default_tenant(), &file, &spec, "models.m"),
+            inference.check(&TenantName::default_tenant(), &file, &spec, "models.m"),
         )
         .await
         .unwrap()
@@ -64,6 +67,6 @@ async fn rten_works_and_the_rest_says_what_helps() {
     let doubles = models::operator("Neg", &[("a", models::F64)], ("b", models::F64));
     let problem = check(&doubles, BackendChoice::Auto).await.unwrap_err();
     assert_eq!(problem.code, Code::InvalidModel);
-    assert!(problem.detail.starts_with("rten: `a` has elements of type f64"), "{problem}");
+    assert!(problem.detail.starts_with("rten: input `a` has elements of type f64"), "{problem}");
     assert!(problem.detail.contains("--onnxruntime FILE"), "{problem}");
 }

@@ -96,6 +96,8 @@ codes! {
     HandlerError => "handler_error",
     /// The inference backend failed.
     BackendFailed => "backend_failed",
+    /// The process with the tenant's models is gone, and starts again; the same request may succeed after `Retry-After`.
+    WorkerLost => "worker_lost",
     /// The inference backend that the manifest asks for is not on this host.
     BackendUnavailable => "backend_unavailable",
     /// The caller left before the answer.

@@ -21,7 +21,7 @@ pub mod tensor_json;
 pub mod usage;
 
 pub use access::{ApiKeyText, KeyId, Permission, Role, Trust};
-pub use digest::Digest;
+pub use digest::{Digest, Digester};
 pub use error::{Code, Problem};
 pub use id::{FunctionName, InvocationId, ModelName, RevisionNumber, SecretName, TenantName};
 pub use limits::{Limits, StatedLimits};

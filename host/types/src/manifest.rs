@@ -12,7 +12,7 @@ use crate::outbound::OutboundRule;
 use crate::secret::SECRET_PREFIX;
 use crate::{Code, Digest, Limits, ModelName, Problem, SecretName, StatedLimits};
 
-pub use model::{BackendChoice, Batching, DEFAULT_TOLERANCE, Golden, ModelSpec};
+pub use model::{BackendChoice, Batching, DEFAULT_TOLERANCE, Golden, ModelSpec, ResponseCache};
 
 /// The most models of one revision.
 pub const MAX_MODELS: usize = 32;
@@ -284,6 +284,18 @@ pub struct Scale {
     pub instance_idle_timeout_ms: u64,
     /// Idle time after which a model's session is dropped.
     pub session_idle_timeout_ms: u64,
+    /// Whether handler and models are loaded when the revision is given traffic, before it gets any, and
+    /// when the host starts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub preload: bool,
+    /// How much of the revision never goes cold: 0 for nothing, 1 for its handler and its models, which are
+    /// preloaded too.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_scale: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Default for Scale {
@@ -294,6 +306,8 @@ impl Default for Scale {
             handler_idle_timeout_ms: 60_000,
             instance_idle_timeout_ms: 60_000,
             session_idle_timeout_ms: 300_000,
+            preload: false,
+            min_scale: 0,
         }
     }
 }
@@ -309,8 +323,21 @@ impl Scale {
             Some((field, timeout)) => {
                 Err(invalid(field, format!("{timeout} is out of range: use 0 to {DAY_MS}")))
             }
+            None if self.min_scale > 1 => {
+                Err(invalid("scale.min_scale", format!("{} is out of range: use 0 or 1", self.min_scale)))
+            }
             None => Ok(()),
         }
+    }
+
+    /// Whether it is loaded before it is called.
+    pub fn preloads(&self) -> bool {
+        self.preload || self.pins()
+    }
+
+    /// Whether it is never to go cold.
+    pub fn pins(&self) -> bool {
+        self.min_scale > 0
     }
 
     /// Idle time of the compiled code.

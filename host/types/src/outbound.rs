@@ -19,6 +19,10 @@ pub struct OutboundRule {
     port: Option<u16>,
 }
 
+/// The domain of the tenant's own functions: `http://digits.modelet.internal` is its function `digits`.
+/// `internal` is no name of the public network (reserved by ICANN on 29 July 2024).
+pub const FUNCTIONS_DOMAIN: &str = "modelet.internal";
+
 /// How a destination is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutboundScheme {
@@ -62,6 +66,15 @@ impl OutboundRule {
             && port == self.port.unwrap_or(scheme.default_port())
             && self.scheme.is_none_or(|allowed| allowed == scheme)
             && (self.methods.is_empty() || self.methods.iter().any(|allowed| allowed == method))
+    }
+}
+
+impl OutboundRule {
+    /// The functions of the tenant that the rule allows: `None` if none, and otherwise one by its name, or `*`
+    /// for all.
+    pub fn function(&self) -> Option<&str> {
+        // A star does not stand before a domain of one label, so there is none that means more.
+        self.host.strip_suffix(FUNCTIONS_DOMAIN)?.strip_suffix('.')
     }
 }
 
@@ -161,6 +174,16 @@ mod tests {
 
     fn rule(text: &str) -> OutboundRule {
         OutboundRule::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn functions_are_told_from_servers() {
+        assert_eq!(rule("http://Digits.modelet.internal").function(), Some("digits"));
+        assert_eq!(rule("*.modelet.internal").function(), Some("*"));
+        assert!(OutboundRule::try_from("*.internal".to_owned()).is_err());
+        for none in ["example.com", "*.example.com", "modelet.internal", "digits.modelet.internal.net"] {
+            assert_eq!(rule(none).function(), None, "{none}");
+        }
     }
 
     #[test]

@@ -48,6 +48,34 @@ impl OnnxRuntime {
     }
 }
 
+/// The library, loaded and not started yet: for a process that confines itself in between.
+pub(crate) struct LoadedRuntime(library::Loaded);
+
+impl LoadedRuntime {
+    /// Loads the library at `path`.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn load(path: &Path) -> Result<Self, String> {
+        library::Loaded::load(path).map(Self)
+    }
+
+    /// Starts it, which needs no file any more.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn start(self) -> Result<OnnxRuntime, String> {
+        self.0.start().map(|library| OnnxRuntime(Ok(library)))
+    }
+}
+
+impl OnnxRuntime {
+    /// The library's file, if it is there.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.0.as_ref().ok()?.file.as_deref()
+    }
+}
+
 impl Backend for OnnxRuntime {
     fn status(&self) -> BackendStatus {
         BackendStatus {

@@ -1,8 +1,9 @@
 //! rten: pure Rust, built in, loads fastest.
 //!
 //! It has four element types. Declared i64 and booleans are i32 inside: values are checked when
-//! they are narrowed, and outputs are widened back. f64 becomes f32 only where the manifest names
-//! this backend, since that loses precision silently. A run cannot be stopped midway.
+//! they are narrowed, and outputs are widened back. Declared f16 is f32 inside, which is more exact. f64
+//! becomes f32 only where the manifest names this backend, since that loses precision silently. A run
+//! cannot be stopped midway.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -87,13 +88,14 @@ impl Backend for Rten {
                 "a sum or product of {sum} parts is too long for rten, which takes at most {MAX_SUM}"
             )));
         }
-        for info in inputs.iter().chain(outputs) {
+        let sides = [("input", inputs), ("output", outputs)];
+        for (side, info) in sides.into_iter().flat_map(|(side, infos)| infos.iter().map(move |i| (side, i))) {
             if values::kept_as(info.element_type, request.may_narrow).is_none() {
+                let TensorInfo { name, element_type, .. } = info;
+                let how = if *element_type == ElementType::F64 { " without a loss of precision" } else { "" };
                 return Err(invalid(format!(
-                    "`{}` has elements of type {}, which rten does not support{}",
-                    info.name,
-                    info.element_type,
-                    if info.element_type == ElementType::F64 { " without a loss of precision" } else { "" },
+                    "{side} `{name}` has elements of type {element_type}, which rten does not support{how} \
+                     (onnxruntime does)"
                 )));
             }
         }
@@ -207,6 +209,10 @@ impl BackendSession for RtenSession {
     /// measured to take longer than a place in the queue of workers that are such threads.
     fn runs_on_caller(&self) -> bool {
         false
+    }
+
+    fn keeps_file(&self) -> bool {
+        true
     }
 }
 

@@ -31,6 +31,7 @@ pub fn read(graph: Message<'_>) -> Result<Signature, Refusal> {
         }
     }
     let mut signature = Signature::default();
+    let mut left_out = None;
     for field in graph.fields() {
         match field? {
             (11, Value::Bytes(info)) => {
@@ -39,16 +40,16 @@ pub fn read(graph: Message<'_>) -> Result<Signature, Refusal> {
                     push(&mut signature.inputs, read_input(input)?)?;
                 }
             }
-            (12, Value::Bytes(info)) => {
-                if let Some(output) = read_output(graph.nested(info)?)? {
-                    push(&mut signature.outputs, output)?;
-                }
-            }
+            (12, Value::Bytes(info)) => match read_output(graph.nested(info)?)? {
+                Ok(output) => push(&mut signature.outputs, output)?,
+                Err(why) => left_out = left_out.or(Some(why)),
+            },
             _ => {}
         }
     }
     if signature.outputs.is_empty() {
-        return Err(Refusal::Because("the model declares no output that is a tensor".into()));
+        let why = left_out.map(|why| format!(": {why}")).unwrap_or_default();
+        return Err(Refusal::Because(format!("the model declares no output that can be given{why}")));
     }
     Ok(signature)
 }
@@ -75,15 +76,15 @@ fn read_input(input: Message<'_>) -> Result<TensorInfo, Refusal> {
     }
 }
 
-/// An output that is a tensor. If the file does not say how many dimensions it has, it shows none.
-fn read_output(output: Message<'_>) -> Result<Option<TensorInfo>, Refusal> {
+/// An output, or why it cannot be one. If the file does not say how many dimensions it has, it shows none.
+fn read_output(output: Message<'_>) -> Result<Result<TensorInfo, String>, Refusal> {
     let name = name_in(output, 1)?.to_owned();
     Ok(match declared_type(output)? {
         Declared::Tensor { element_type, shape } => {
-            Some(TensorInfo { name, element_type, shape: shape.unwrap_or_default() })
+            Ok(TensorInfo { name, element_type, shape: shape.unwrap_or_default() })
         }
         // Such as the list of maps that skl2onnx makes of a classifier's probabilities.
-        Declared::Unsupported(_) => None,
+        Declared::Unsupported(what) => Err(format!("output {} is {what}", wire::quote(&name))),
     })
 }
 
@@ -101,20 +102,28 @@ pub fn name_in(message: Message<'_>, number: u32) -> Result<&str, Malformed> {
 
 enum Declared {
     Tensor { element_type: ElementType, shape: Option<Vec<Option<usize>>> },
-    Unsupported(&'static str),
+    Unsupported(String),
 }
 
 /// The `TypeProto` of a `ValueInfoProto`.
 fn declared_type(info: Message<'_>) -> Result<Declared, Refusal> {
-    let mut declared = Declared::Unsupported("of no declared type");
+    let mut declared = Declared::Unsupported("of no declared type".into());
     for field in info.fields() {
         let (2, Value::Bytes(bytes)) = field? else { continue };
         let type_proto = info.nested(bytes)?;
         for field in type_proto.fields() {
             match field? {
                 (1, Value::Bytes(bytes)) => declared = tensor_type(type_proto.nested(bytes)?)?,
-                (4 | 5 | 7 | 8 | 9, _) => {
-                    declared = Declared::Unsupported("not a dense tensor, and only those are supported");
+                (number @ (4 | 5 | 7 | 8 | 9), _) => {
+                    let what = match number {
+                        4 => "a sequence",
+                        5 => "a map",
+                        7 => "of a type of its own",
+                        8 => "a sparse tensor",
+                        _ => "an optional value",
+                    };
+                    declared =
+                        Declared::Unsupported(format!("{what}, and models here take and give tensors"));
                 }
                 _ => {}
             }
@@ -125,17 +134,19 @@ fn declared_type(info: Message<'_>) -> Result<Declared, Refusal> {
 
 /// `TypeProto.Tensor`.
 fn tensor_type(tensor: Message<'_>) -> Result<Declared, Refusal> {
-    let (mut element_type, mut shape) = (None, None);
+    let (mut code, mut shape) = (0, None);
     for field in tensor.fields() {
         match field? {
-            (1, Value::Varint(code)) => element_type = element_type_of(code),
+            (1, Value::Varint(number)) => code = number,
             (2, Value::Bytes(bytes)) => shape = Some(read_shape(tensor.nested(bytes)?)?),
             _ => {}
         }
     }
-    Ok(match element_type {
-        Some(element_type) => Declared::Tensor { element_type, shape },
-        None => Declared::Unsupported("a tensor of an element type that is not supported"),
+    Ok(match element_type_of(code) {
+        Ok(element_type) => Declared::Tensor { element_type, shape },
+        Err(name) => Declared::Unsupported(format!(
+            "a tensor with elements of type {name}, which is not supported: cast it inside of the model"
+        )),
     })
 }
 
@@ -163,23 +174,33 @@ pub fn read_shape(shape: Message<'_>) -> Result<Vec<Option<usize>>, Refusal> {
     Ok(dims)
 }
 
-/// `TensorProto.DataType`.
-fn element_type_of(code: u64) -> Option<ElementType> {
-    Some(match code {
-        1 => ElementType::F32,
-        2 => ElementType::U8,
-        3 => ElementType::I8,
-        4 => ElementType::U16,
-        5 => ElementType::I16,
-        6 => ElementType::I32,
-        7 => ElementType::I64,
-        8 => ElementType::Text,
-        9 => ElementType::Boolean,
-        10 => ElementType::F16,
-        11 => ElementType::F64,
-        12 => ElementType::U32,
-        13 => ElementType::U64,
-        16 => ElementType::Bf16,
-        _ => return None,
-    })
+/// `TensorProto.DataType`; the name of one that tensors here do not have.
+fn element_type_of(code: u64) -> Result<ElementType, String> {
+    let missing = match code {
+        1 => return Ok(ElementType::F32),
+        2 => return Ok(ElementType::U8),
+        3 => return Ok(ElementType::I8),
+        4 => return Ok(ElementType::U16),
+        5 => return Ok(ElementType::I16),
+        6 => return Ok(ElementType::I32),
+        7 => return Ok(ElementType::I64),
+        8 => return Ok(ElementType::Text),
+        9 => return Ok(ElementType::Boolean),
+        10 => return Ok(ElementType::F16),
+        11 => return Ok(ElementType::F64),
+        12 => return Ok(ElementType::U32),
+        13 => return Ok(ElementType::U64),
+        16 => return Ok(ElementType::Bf16),
+        14 => "complex64",
+        15 => "complex128",
+        17 => "float8e4m3fn",
+        18 => "float8e4m3fnuz",
+        19 => "float8e5m2",
+        20 => "float8e5m2fnuz",
+        21 => "uint4",
+        22 => "int4",
+        23 => "float4e2m1",
+        _ => return Err(format!("number {code}")),
+    };
+    Err(missing.into())
 }

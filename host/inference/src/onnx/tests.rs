@@ -142,7 +142,10 @@ fn the_examples_may_be_run_inline() {
 #[test]
 fn a_model_without_a_tensor_to_give_is_refused() {
     let error = read(&model(&[field(11, &value_info("x", 1, &[]))])).unwrap_err();
-    assert_eq!(error.to_string(), "the model declares no output that is a tensor");
+    assert_eq!(error.to_string(), "the model declares no output that can be given");
+    let sequence = [field(1, b"s"), field(2, &field(4, &field(1, &field(1, &[1 << 3, 1]))))].concat();
+    let error = read(&model(&[field(12, &sequence)])).unwrap_err();
+    assert!(error.to_string().contains("output `s` is a sequence"), "{error}");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU32;
 use modelet_types::{ElementType, TensorInfo};
 
 use super::*;
+use crate::pool::Threads;
+use crate::room::Taken;
 
 struct Panics;
 
@@ -16,6 +18,10 @@ impl BackendSession for Panics {
     fn runs_on_caller(&self) -> bool {
         true
     }
+
+    fn keeps_file(&self) -> bool {
+        false
+    }
 }
 
 #[tokio::test]
@@ -25,10 +31,12 @@ async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
         tenant: TenantName::default_tenant(),
         rule: None,
         queue: 1,
-        pool: Arc::new(Pool::start("test", 1, 1, |work| work()).unwrap()),
+        pool: Arc::new(Pool::start("test", Threads { all: 1, most_of_one: 1 }, 1, |work| work()).unwrap()),
         counters: Arc::default(),
         inline_threshold: Duration::ZERO,
         is_trusted: Arc::default(),
+        cache: None,
+        memory: Taken::nothing().unwrap(),
         on_poisoned: Box::new({
             let dropped = Arc::clone(&dropped);
             move || _ = dropped.fetch_add(1, Ordering::Relaxed)
@@ -39,7 +47,7 @@ async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
     let session = Arc::new(Session::new(BackendId::Rten, signature, Box::new(Panics), settings));
     let run = || {
         let deadline = Instant::now() + Duration::from_secs(60);
-        session.run(RunRequest { inputs: vec![], outputs: vec![], deadline })
+        session.run(RunRequest { inputs: vec![], outputs: vec![], deadline, max_output_bytes: u64::MAX })
     };
     assert_eq!(run().await.unwrap_err().to_string(), "rten failed: it panicked: on purpose");
     let again = run().await.unwrap_err().to_string();

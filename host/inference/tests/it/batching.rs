@@ -73,7 +73,12 @@ async fn what_waits_together_runs_together_and_each_gets_its_own_rows() {
         let stats = service.inference.stats();
         assert!(stats.batches >= 2 && stats.batched_runs > stats.batches, "{stats:?}");
         assert_eq!(stats.batched_runs + stats.single_runs, 40, "{stats:?}");
-        assert_eq!((stats.runs_waiting, stats.abandoned), (0, 0));
+        // The job of one that ran with others may find out after its caller that there is no more to do.
+        until("nothing waits", || {
+            let stats = service.inference.stats();
+            (stats.runs_waiting, stats.abandoned) == (0, 0)
+        })
+        .await;
     }
 }
 
@@ -196,7 +201,7 @@ async fn a_later_request_that_is_due_earlier_keeps_nobody_waiting() {
     });
     let all = tokio::time::timeout(Duration::from_secs(30), futures::future::join_all(calls)).await;
     assert_eq!(all.expect("nobody is forgotten").len(), 200);
-    assert_eq!(service.inference.stats().runs_waiting, 0);
+    until("nothing waits", || service.inference.stats().runs_waiting == 0).await;
 }
 
 async fn checked(file: &[u8], batching: Batching) -> Result<(), (Code, String)> {

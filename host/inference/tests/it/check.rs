@@ -9,6 +9,8 @@ use modelet_types::{Code, ElementType, Problem, TenantName};
 use crate::models::{self, F64, I64};
 use crate::service::{TestService, config, spec};
 
+use super::{start, with};
+
 fn golden(text: &str) -> Golden {
     serde_json::from_str(text).unwrap()
 }
@@ -25,7 +27,7 @@ async fn check(service: &TestService, bytes: &[u8], spec: &ModelSpec) -> Result<
 
 #[tokio::test]
 async fn auto_takes_rten_when_it_gives_the_golden_outputs() {
-    let service = TestService::start();
+    let service = start();
     let file = models::affine();
     let spec = ModelSpec { golden: vec![affine_golden("[14,26]")], ..spec(&file, BackendChoice::Auto) };
     let checked = check(&service, &file, &spec).await.unwrap();
@@ -45,11 +47,11 @@ async fn auto_takes_rten_when_it_gives_the_golden_outputs() {
 
 #[tokio::test]
 async fn auto_falls_back_and_says_why() {
-    let service = TestService::start();
+    let service = start();
     let file = models::operator("Neg", &[("a", F64)], ("b", F64));
     let checked = check(&service, &file, &spec(&file, BackendChoice::Auto)).await.unwrap();
     assert_eq!(checked.backend, BackendId::Onnxruntime);
-    assert!(checked.reason.starts_with("rten: `a` has elements of type f64"), "{}", checked.reason);
+    assert!(checked.reason.starts_with("rten: input `a` has elements of type f64"), "{}", checked.reason);
     assert!(checked.reason.ends_with("; so onnxruntime, which loads the model"), "{}", checked.reason);
 
     // rten is asked for a value that its integers cannot hold, so it misses the golden output.
@@ -64,7 +66,7 @@ async fn auto_falls_back_and_says_why() {
 
 #[tokio::test]
 async fn a_named_backend_is_the_one() {
-    let service = TestService::start();
+    let service = start();
     let file = models::affine();
     for (choice, backend) in
         [(BackendChoice::Rten, BackendId::Rten), (BackendChoice::Onnxruntime, BackendId::Onnxruntime)]
@@ -79,7 +81,7 @@ async fn a_named_backend_is_the_one() {
 
 #[tokio::test]
 async fn a_golden_mismatch_names_output_element_and_values() {
-    let service = TestService::start();
+    let service = start();
     let file = models::affine();
     let good = affine_golden("[14,26]");
     for choice in [BackendChoice::Rten, BackendChoice::Onnxruntime] {
@@ -97,7 +99,7 @@ async fn a_golden_mismatch_names_output_element_and_values() {
 
 #[tokio::test]
 async fn a_golden_that_does_not_fit_the_signature_is_the_manifests_fault() {
-    let service = TestService::start();
+    let service = start();
     let file = models::affine();
     let mistakes = [
         (r#"{"inputs":{},"outputs":{"y":{"shape":[],"f32":[1]}}}"#, "models.m.golden[0]", "missing"),
@@ -122,8 +124,7 @@ async fn a_golden_that_does_not_fit_the_signature_is_the_manifests_fault() {
 
 #[tokio::test]
 async fn a_check_that_takes_too_long_is_given_up() {
-    let service =
-        TestService::with(InferenceConfig { check_timeout: Duration::from_millis(200), ..config() });
+    let service = with(InferenceConfig { check_timeout: Duration::from_millis(200), ..config() });
     let file = models::long_loop();
     let endless = r#"{"inputs":{"times":{"shape":[],"i64":[9223372036854775807]}},
                       "outputs":{"y":{"shape":[],"f32":[0]}}}"#;
@@ -136,7 +137,7 @@ async fn a_check_that_takes_too_long_is_given_up() {
 
 #[tokio::test]
 async fn more_threads_than_the_host_gives_are_refused_at_their_field() {
-    let service = TestService::with(InferenceConfig { max_threads_per_session: 3, ..config() });
+    let service = with(InferenceConfig { max_threads_per_session: 3, ..config() });
     let file = models::affine();
     for choice in [BackendChoice::Rten, BackendChoice::Onnxruntime] {
         check(&service, &file, &ModelSpec { threads: 3, ..spec(&file, choice) }).await.unwrap();
@@ -150,7 +151,7 @@ async fn more_threads_than_the_host_gives_are_refused_at_their_field() {
 
 #[test]
 fn the_library_that_is_there_is_reported() {
-    let service = TestService::start();
+    let service = start();
     let backends = service.inference.backends();
     assert!(backends.iter().all(|status| status.available()), "{backends:?}");
     assert!(backends[1].version.as_deref().is_some_and(|version| version.starts_with("1.")), "{backends:?}");

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use modelet_inference::{BackendId, InferenceConfig, InferenceError, ModelSource, SessionKey, SessionState};
+use modelet_types::Trust;
 
 use crate::models;
 use crate::service::{BOTH, TestService, config, run, tensor, until};
@@ -42,6 +43,7 @@ async fn sessions_are_not_shared_between_tenants() {
     let file = models::affine();
     let mine = service.key(BackendId::Rten, &file);
     let theirs = SessionKey { tenant: "other".parse().unwrap(), ..mine.clone() };
+    service.inference.set_trust(&theirs.tenant, Trust::Trusted);
     let first = service.inference.session(&mine, &service.source(&file)).await.unwrap();
     assert_eq!(service.inference.state(&theirs), SessionState::Cold);
     let second = service.inference.session(&theirs, &service.source(&file)).await.unwrap();
@@ -150,7 +152,7 @@ async fn an_evicted_session_still_answers_those_who_hold_it() {
     let file = models::affine();
     let session = service.session(BackendId::Rten, &file).await;
     let key = service.key(BackendId::Rten, &file);
-    service.inference.evict(&key);
+    service.inference.unload(&key);
     assert_eq!(service.inference.state(&key), SessionState::Cold);
     run(&session, &[("x", tensor(&[1, 2], &[0.0_f32, 0.0]))]).await.unwrap();
 }
@@ -160,7 +162,7 @@ async fn a_failed_load_is_told_to_all_and_tried_again() {
     let service = TestService::start();
     let file = models::affine();
     let key = service.key(BackendId::Rten, &file);
-    let missing = ModelSource { path: "/nowhere/model".into(), idle_timeout: Duration::ZERO };
+    let missing = ModelSource { path: "/nowhere/model".into(), ..service.source(&file) };
     let failed = join_all((0..10).map(|_| service.inference.session(&key, &missing))).await;
     assert!(failed.iter().all(|result| matches!(result, Err(InferenceError::Host { .. }))));
     assert_eq!(service.inference.stats().failed_loads, 1);

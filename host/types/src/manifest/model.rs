@@ -26,9 +26,15 @@ pub struct ModelSpec {
     /// How requests are put together into one run. Left out, each is a run of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batching: Option<Batching>,
+    /// Whether answers are kept for the same inputs. Left out, none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_cache: Option<ResponseCache>,
     /// Answers that the model must give before the revision can be activated.
     #[serde(default)]
     pub golden: Vec<Golden>,
+    /// Whether the golden inputs are also run each time that the model is loaded, before its first request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warm_up: bool,
 }
 
 /// How requests to a model are put together into one run: along the first dimension of its inputs and
@@ -58,18 +64,53 @@ impl Batching {
             ("max_batch_size", u64::from(self.max_batch_size), 1, 1_024),
             ("max_queue_delay_us", self.max_queue_delay_us, 0, 1_000_000),
         ];
-        match ranges.into_iter().find(|(_, value, low, high)| !(*low..=*high).contains(value)) {
-            Some((field, value, low, high)) => {
-                let detail = format!("{value} is out of range: use {low} to {high}");
-                Err(invalid(format!("{path}.{field}"), detail))
-            }
-            None => Ok(()),
-        }
+        check_ranges(path, &ranges)
     }
 
     /// How long a request waits for others.
     pub fn max_queue_delay(&self) -> Duration {
         Duration::from_micros(self.max_queue_delay_us)
+    }
+}
+
+/// Which answers of a model are kept, and given again for the same inputs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct ResponseCache {
+    /// The most bytes of answers. They count as memory of the model.
+    pub max_bytes: u64,
+    /// How long an answer is kept.
+    pub ttl_ms: u64,
+}
+
+impl Default for ResponseCache {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, ttl_ms: 3_600_000 }
+    }
+}
+
+impl ResponseCache {
+    fn check(&self, path: &str) -> Result<(), Problem> {
+        let ranges =
+            [("max_bytes", self.max_bytes, 1 << 10, 256 << 20), ("ttl_ms", self.ttl_ms, 1, super::DAY_MS)];
+        check_ranges(path, &ranges)
+    }
+
+    /// How long an answer is kept.
+    pub fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl_ms)
+    }
+}
+
+/// Holds values against the lowest and the highest that are allowed.
+fn check_ranges(path: &str, ranges: &[(&str, u64, u64, u64)]) -> Result<(), Problem> {
+    match ranges.iter().find(|(_, value, low, high)| !(*low..=*high).contains(value)) {
+        Some((field, value, low, high)) => {
+            let detail = format!("{value} is out of range: use {low} to {high}");
+            Err(invalid(format!("{path}.{field}"), detail))
+        }
+        None => Ok(()),
     }
 }
 
@@ -87,6 +128,13 @@ impl ModelSpec {
         }
         if let Some(batching) = &self.batching {
             batching.check(&format!("{path}.batching"))?;
+        }
+        if let Some(cache) = &self.response_cache {
+            cache.check(&format!("{path}.response_cache"))?;
+        }
+        if self.warm_up && self.golden.is_empty() {
+            let detail = "there are no golden inputs to warm up with: give some in `golden`";
+            return Err(invalid(format!("{path}.warm_up"), detail.into()));
         }
         for (index, golden) in self.golden.iter().enumerate() {
             let path = format!("{path}.golden[{index}]");

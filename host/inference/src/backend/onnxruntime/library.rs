@@ -1,13 +1,15 @@
 //! The shared library of ONNX Runtime: one per process, found once, never unloaded.
-#![expect(unsafe_code, reason = "asking a shared library for its version")]
+#![expect(unsafe_code, reason = "asking a shared library for its version, and the loader for its file")]
 
 use std::error::Error;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr, c_void};
+use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ort::environment::Environment;
+use ort::environment::{Environment, EnvironmentBuilder};
 use ort::logging::LogLevel;
 use ort::sys::OrtApiBase;
 
@@ -29,6 +31,9 @@ pub struct Library {
     pub version: String,
     /// The one environment of the process.
     pub environment: Environment,
+    /// The file that it was loaded from, for another process to load the same; none if the system does not
+    /// say.
+    pub file: Option<PathBuf>,
     path: PathBuf,
 }
 
@@ -68,24 +73,44 @@ pub fn find(path: Option<&Path>) -> Result<Library, String> {
 }
 
 fn open(path: &Path) -> Result<Library, String> {
-    let environment = ort::init_from(path)
-        .map_err(|error| match error {
+    Loaded::load(path)?.start()
+}
+
+/// The library, before it has done anything: from here on it needs no file.
+pub struct Loaded {
+    version: String,
+    file: Option<PathBuf>,
+    builder: EnvironmentBuilder,
+    path: PathBuf,
+}
+
+impl Loaded {
+    /// Loads the library at `path`. Says why not.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let builder = ort::init_from(path).map_err(|error| match error {
             ort::LoadDynamicError::Dlopen { error, .. } => cause(&error),
             ort::LoadDynamicError::BadVersion { version_str, .. } => {
                 format!("it is version {version_str}, and 1.{} or later is needed", ort::MINOR_VERSION)
             }
             other => other.to_string(),
-        })?
-        .with_name("modelet")
-        .with_telemetry(false)
-        .with_logger(Arc::new(log))
-        .build()
-        .map_err(|e| e.to_string())?;
-    Ok(Library { version: version(path)?, environment, path: path.to_owned() })
+        })?;
+        let (version, file) = version_and_file(path)?;
+        Ok(Self { version, file, builder, path: path.to_owned() })
+    }
+
+    /// Makes its environment, which starts a thread of the library's own: Microsoft's builds have one for
+    /// telemetry, whether that is on or, as here, off.
+    pub fn start(self) -> Result<Library, String> {
+        let Self { version, file, builder, path } = self;
+        let builder = builder.with_name("modelet").with_telemetry(false).with_logger(Arc::new(log));
+        let environment = builder.build().map_err(|e| e.to_string())?;
+        Ok(Library { version, environment, file, path })
+    }
 }
 
-/// The version that the library gives of itself; `ort` does not pass it on.
-fn version(path: &Path) -> Result<String, String> {
+/// The version that the library gives of itself, which `ort` does not pass on; and where the system's loader
+/// has found it.
+fn version_and_file(path: &Path) -> Result<(String, Option<PathBuf>), String> {
     // SAFETY: the library is loaded already, so its initialisers do not run again.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| cause(&error))?;
     // SAFETY: `OrtGetApiBase` has this signature in every version of the C API.
@@ -93,7 +118,24 @@ fn version(path: &Path) -> Result<String, String> {
         .map_err(|error| cause(&error))?;
     // SAFETY: it gives a structure, and that a text, which both live as long as the library does.
     let text = unsafe { CStr::from_ptr(((*base()).GetVersionString)()) };
-    Ok(text.to_string_lossy().into_owned())
+    Ok((text.to_string_lossy().into_owned(), file_of(*base as *const c_void)))
+}
+
+/// The file with the code at `address`.
+fn file_of(address: *const c_void) -> Option<PathBuf> {
+    let mut info = libc::Dl_info {
+        dli_fname: ptr::null(),
+        dli_fbase: ptr::null_mut(),
+        dli_sname: ptr::null(),
+        dli_saddr: ptr::null_mut(),
+    };
+    // SAFETY: any address may be asked for, and there is a place for what is written.
+    if unsafe { libc::dladdr(address, &raw mut info) } == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader gives a text, which lives as long as the library is loaded: for ever.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    std::path::absolute(OsStr::from_bytes(name.to_bytes())).ok()
 }
 
 /// The innermost message: the loader's own words.

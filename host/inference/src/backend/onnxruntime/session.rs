@@ -64,6 +64,10 @@ impl BackendSession for OnnxSession {
     fn runs_on_caller(&self) -> bool {
         self.meter.is_none()
     }
+
+    fn keeps_file(&self) -> bool {
+        false
+    }
 }
 
 impl OnnxSession {
@@ -154,14 +158,6 @@ impl OnnxSession {
 
 /// Text is copied: ONNX Runtime keeps strings of its own.
 fn text_value(tensor: &Tensor, shape: &[i64]) -> Result<OwnedValue, InferenceError> {
-    let texts = tensor.as_texts().unwrap_or_default();
-    let strings = texts
-        .iter()
-        .map(|text| {
-            CString::new(&**text).map_err(|_| InferenceError::InvalidInput("a text contains NUL".into()))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let pointers: Vec<*const c_char> = strings.iter().map(|string| string.as_ptr()).collect();
     let allocator = Allocator::default();
     let mut value = ptr::null_mut();
     // SAFETY: the allocator is the process-wide default one, and `shape` has the length given.
@@ -175,9 +171,24 @@ fn text_value(tensor: &Tensor, shape: &[i64]) -> Result<OwnedValue, InferenceErr
         )
     })?;
     let value = OwnedValue::new(value)?;
-    // SAFETY: the value is a tensor of strings with as many elements as there are pointers, and the
-    // strings end in NUL and outlive the call, which copies them.
-    check(unsafe { (ort::api().FillStringTensor)(value.0.as_ptr(), pointers.as_ptr(), pointers.len()) })?;
+    // One by one, with their lengths: as C strings they would end at a NUL.
+    for (index, text) in tensor.as_texts().unwrap_or_default().iter().enumerate() {
+        let mut buffer = ptr::null_mut();
+        // SAFETY: the value is a tensor of strings that is alive, and there is a place for the pointer.
+        check(unsafe {
+            (ort::api().GetResizedStringTensorElementBuffer)(
+                value.0.as_ptr(),
+                index,
+                text.len(),
+                &raw mut buffer,
+            )
+        })?;
+        if !text.is_empty() {
+            let buffer = NonNull::new(buffer).ok_or_else(|| failed("a text got no memory"))?;
+            // SAFETY: ONNX Runtime gave room for `text.len()` bytes of its own memory at `buffer`.
+            unsafe { ptr::copy_nonoverlapping(text.as_ptr(), buffer.as_ptr().cast::<u8>(), text.len()) };
+        }
+    }
     Ok(value)
 }
 
@@ -228,7 +239,7 @@ impl OwnedValue {
                 let flags: Vec<bool> = self.copy::<u8>(count)?.into_iter().map(|flag| flag != 0).collect();
                 Tensor::from_bools(&shape, &flags)
             }
-            ElementType::Text => Tensor::from_texts(&shape, self.texts(count)?),
+            ElementType::Text => Tensor::from_texts(&shape, self.texts(count, &info.name)?),
             ElementType::U8 => Tensor::from_vec(&shape, self.copy::<u8>(count)?),
             ElementType::U16 => Tensor::from_vec(&shape, self.copy::<u16>(count)?),
             ElementType::U32 => Tensor::from_vec(&shape, self.copy::<u32>(count)?),
@@ -259,7 +270,8 @@ impl OwnedValue {
         Ok(elements.to_vec())
     }
 
-    fn texts(&self, count: usize) -> Result<Vec<Box<str>>, InferenceError> {
+    /// A copy of `count` texts, of the output called `name`.
+    fn texts(&self, count: usize, name: &str) -> Result<Vec<Box<str>>, InferenceError> {
         let mut length = 0;
         // SAFETY: the value is a tensor of strings that is alive, and there is a place for the length.
         check(unsafe { (ort::api().GetStringTensorDataLength)(self.0.as_ptr(), &raw mut length) })?;
@@ -280,7 +292,10 @@ impl OwnedValue {
             .zip(ends)
             .map(|(&begin, end)| {
                 let text = bytes.get(begin..end).ok_or_else(|| failed("texts of an impossible length"))?;
-                Ok(String::from_utf8_lossy(text).into())
+                // A model's own bytes, which need not be text.
+                std::str::from_utf8(text)
+                    .map(Into::into)
+                    .map_err(|_| failed(format!("output `{name}` has a text that is not UTF-8")))
             })
             .collect()
     }

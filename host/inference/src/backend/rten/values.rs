@@ -1,6 +1,7 @@
 //! Tensors to and from rten's values: borrowed where the element type is rten's own, converted
 //! where it is narrower inside.
 
+use half::f16;
 use modelet_types::tensor::{Element, InvalidTensor};
 use modelet_types::{ElementType, Tensor, TensorInfo};
 use rten::{DataType, Value, ValueOrView};
@@ -12,7 +13,7 @@ use crate::InferenceError;
 /// The element type inside rten that a declared one is kept as, if there is one.
 pub fn kept_as(declared: ElementType, may_narrow: bool) -> Option<DataType> {
     match declared {
-        ElementType::F32 => Some(DataType::Float),
+        ElementType::F32 | ElementType::F16 => Some(DataType::Float),
         ElementType::F64 if may_narrow => Some(DataType::Float),
         ElementType::I32 | ElementType::I64 | ElementType::Boolean => Some(DataType::Int32),
         ElementType::I8 => Some(DataType::Int8),
@@ -44,6 +45,9 @@ pub fn to_rten<'a>(tensor: &'a Tensor, info: &TensorInfo) -> Result<ValueOrView<
             let flags = tensor.as_bools().ok_or_else(|| failed("a tensor changed its type"))?;
             owned(tensor.shape(), flags.iter().map(|&flag| i32::from(flag)).collect())?
         }
+        ElementType::F16 => {
+            owned(tensor.shape(), elements::<f16>(tensor)?.iter().map(|value| value.to_f32()).collect())?
+        }
         #[expect(clippy::cast_possible_truncation, reason = "the manifest chose this backend: module doc")]
         ElementType::F64 => {
             owned(tensor.shape(), elements::<f64>(tensor)?.iter().map(|&value| value as f32).collect())?
@@ -72,6 +76,7 @@ where
 pub fn from_rten(value: Value, info: &TensorInfo) -> Result<Tensor, InferenceError> {
     let tensor = match (value, info.element_type) {
         (Value::FloatTensor(tensor), ElementType::F32) => keep(tensor),
+        (Value::FloatTensor(tensor), ElementType::F16) => convert(tensor, f16::from_f32),
         (Value::FloatTensor(tensor), ElementType::F64) => convert(tensor, |value: f32| f64::from(value)),
         (Value::Int32Tensor(tensor), ElementType::I32) => keep(tensor),
         (Value::Int32Tensor(tensor), ElementType::I64) => convert(tensor, |value: i32| i64::from(value)),

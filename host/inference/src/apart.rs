@@ -1,0 +1,188 @@
+//! Models of tenants that are not trusted: each tenant's in a worker process of its own, never in the host.
+//!
+//! Backends are native code, or run for as long as a model says; and a model file is whatever a tenant has
+//! uploaded. So the host starts its own program once more (`keeper.rs`), which confines itself before it has
+//! a byte of a tenant's (`inside.rs`), and gets the tenant's models as open files and tensors in messages or
+//! shared memory. For the service it looks like any other backend (`session.rs`).
+//!
+//! - A model that takes too much memory, or crashes its backend, ends its tenant's process. The runs in it
+//!   fail with `WorkerLost`; those that wait, and all that follow, run in the next process (`home.rs`).
+//! - A run that does not stop at its deadline is stopped by ending the process (`call.rs`). So no run keeps
+//!   a thread of the host for longer than that.
+//! - A model is tried at deploy in a process of its own, which ends with the check. What it does there costs
+//!   the functions that run nothing.
+//! - A process that is taken over reaches no file, no network and no other process, has nothing of another
+//!   tenant in it, and can lie: about outputs, which are the tenant's own, and about CPU time, which is
+//!   checked against the kernel's clock (`meter.rs`). What it answers is checked before it is used
+//!   (`wire.rs`, `tensors.rs`, `memory.rs`).
+//!
+//! A process has one tenant's models, lives while one of them is loaded, and a moment longer.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+pub use modelet_confinement::Layers;
+use modelet_types::TenantName;
+
+use crate::backend::BackendStatus;
+use crate::pool::Pool;
+use crate::{Control, InferenceError};
+use home::Home;
+use inside::Orders;
+pub use inside::model_worker_if_asked;
+use keeper::Keeper;
+pub(crate) use session::ApartBackend;
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::check as check_answer;
+use worker::Worker;
+
+mod broke;
+mod call;
+mod home;
+mod inside;
+mod keeper;
+mod memory;
+mod meter;
+mod process;
+mod session;
+mod socket;
+mod tensors;
+mod wire;
+mod worker;
+
+/// The processes that have models of tenants that are not trusted.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The program, whose `main` begins with [`model_worker_if_asked`].
+    pub program: PathBuf,
+    /// Memory that each may write to.
+    pub memory_bytes: u64,
+    /// Whether no model runs in a process that cannot be confined in full.
+    pub require_confinement: bool,
+    /// How long a process is kept that has no model.
+    pub idle_timeout: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            // The file that this process was started from, also when another one has its name by now.
+            program: PathBuf::from("/proc/self/exe"),
+            memory_bytes: 2 << 30,
+            require_confinement: false,
+            idle_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The worker processes of all tenants.
+pub(crate) struct Apart {
+    config: WorkerConfig,
+    orders: Orders,
+    homes: DashMap<TenantName, Arc<Home>>,
+    keeper: OnceLock<Keeper>,
+    ended: Arc<AtomicU64>,
+}
+
+impl Apart {
+    /// Starts the keeper, and no process yet.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn new(config: &WorkerConfig, onnxruntime: Option<PathBuf>) -> Result<Arc<Self>, InferenceError> {
+        let orders = Orders { parent: std::process::id(), memory_bytes: config.memory_bytes, onnxruntime };
+        let apart = Arc::new(Self {
+            config: config.clone(),
+            orders: orders.clone(),
+            homes: DashMap::new(),
+            keeper: OnceLock::new(),
+            ended: Arc::default(),
+        });
+        let kept = Arc::downgrade(&apart);
+        let tick = move || {
+            if let Some(apart) = kept.upgrade() {
+                apart.tidy(Instant::now());
+            }
+        };
+        let keeper = Keeper::start(config, orders, Arc::clone(&apart.ended), tick)?;
+        _ = apart.keeper.set(keeper);
+        Ok(apart)
+    }
+
+    /// A backend in the tenant's process, where its models are that run.
+    pub fn backend(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        status: BackendStatus,
+        loads: &Weak<Pool>,
+        load_timeout: Duration,
+    ) -> ApartBackend {
+        let home = self.homes.entry(tenant.clone());
+        let home = home.or_insert_with(|| Arc::new(Home::new(Arc::downgrade(self), tenant.clone(), false)));
+        ApartBackend {
+            status,
+            home: Arc::clone(&home),
+            loads: Weak::clone(loads),
+            load_timeout,
+            control: None,
+        }
+    }
+
+    /// Backends in a process of their own, which is started when it is needed, and ends with them and their
+    /// sessions. `control` ends loads as well as runs.
+    pub fn trial<const N: usize>(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        statuses: [BackendStatus; N],
+        control: &Arc<Control>,
+    ) -> [ApartBackend; N] {
+        let home = Arc::new(Home::new(Arc::downgrade(self), tenant.clone(), true));
+        statuses.map(|status| ApartBackend {
+            status,
+            home: Arc::clone(&home),
+            loads: Weak::new(),
+            load_timeout: Duration::ZERO,
+            control: Some(Arc::clone(control)),
+        })
+    }
+
+    /// Starts a process as for a tenant, and says what confines it.
+    ///
+    /// # Errors
+    /// If it does not become ready, or is not confined as is required.
+    pub fn check(&self) -> Result<Layers, InferenceError> {
+        self.start(&TenantName::default_tenant(), false).map(|worker| worker.layers())
+    }
+
+    /// How many tenants have a process, and how many processes have ended that were needed still.
+    pub fn count(&self) -> (usize, u64) {
+        let running = self.homes.iter().filter(|home| home.is_inhabited()).count();
+        (running, self.ended.load(Ordering::Relaxed))
+    }
+
+    /// Starts a process for a tenant, and keeps a spare one for the next from then on.
+    fn start_worker(&self, tenant: &TenantName) -> Result<Worker, InferenceError> {
+        self.start(tenant, true)
+    }
+
+    fn start(&self, tenant: &TenantName, keeps_spare: bool) -> Result<Worker, InferenceError> {
+        let failed = |reason: String| {
+            tracing::error!(program = %self.config.program.display(), reason, "cannot start a worker process");
+            let reason = "the host's log has the reason".into();
+            InferenceError::Host { context: "starting a worker process for models", reason }
+        };
+        let keeper = self.keeper.get().ok_or_else(|| failed("there is no keeper".into()))?;
+        let started = keeper.take(keeps_spare).map_err(|error| failed(error.to_string()))?;
+        started.process.give_to(tenant);
+        Worker::of(started, self.orders.memory_bytes, self.config.require_confinement)
+    }
+
+    fn tidy(&self, now: Instant) {
+        // Collected, so that what is dropped is dropped outside of the map's locks.
+        let homes: Vec<Arc<Home>> = self.homes.iter().map(|home| Arc::clone(&home)).collect();
+        homes.iter().for_each(|home| home.tidy(now, self.config.idle_timeout));
+    }
+}
