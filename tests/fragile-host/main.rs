@@ -1,5 +1,5 @@
-//! A host that a test can kill at a chosen step of a write, and the program that compiles for it and for
-//! the hosts inside of tests.
+//! A host that a test can kill at a chosen step of a write, and the program that compiles and runs
+//! models for it and for the hosts inside of tests.
 //!
 //! Takes its configuration as JSON in the first argument, and the failpoints to arm from the
 //! environment variable `FAILPOINTS`; see `modelet_store::failpoints`. Prints the address that it
@@ -10,6 +10,7 @@ use modelet_server::{Config, Host};
 
 fn main() -> anyhow::Result<()> {
     modelet_server::compile_worker_if_asked();
+    modelet_server::model_worker_if_asked();
     tokio::runtime::Runtime::new()?.block_on(serve())
 }
 

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     // What a host starts this program for is no command for people, and comes before everything that
     // makes one, since it is to start fast and have one thread.
     modelet_server::compile_worker_if_asked();
+    modelet_server::model_worker_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the version are for people, whatever stands beside them.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use modelet_types::id::MAX_NAME_BYTES;
 use modelet_types::manifest::{
-    BackendChoice, Batching, Ceiling, Concurrency, Golden, KeyValue, ModelSpec, RequestBody, Reuse, Scale,
+    BackendChoice, Batching, Ceiling, Concurrency, Golden, KeyValue, ModelSpec, RequestBody, ResponseCache,
+    Reuse, Scale,
 };
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{Digest, FunctionName, ModelName, Problem, RevisionSpec, SecretName, StatedLimits};
@@ -69,6 +70,9 @@ pub struct ModelEntry {
     #[serde(default = "one")]
     threads: u32,
     batching: Option<Batching>,
+    response_cache: Option<ResponseCache>,
+    #[serde(default)]
+    warm_up: bool,
     #[serde(default)]
     golden: Vec<Golden>,
     /// A JSON list of more golden answers, for those too long to read in a manifest.
@@ -158,9 +162,15 @@ impl Manifest {
             if let Some(file) = &entry.golden_file {
                 golden.extend(self.golden_file(name, file)?);
             }
-            let ModelEntry { backend, threads, batching, .. } = entry;
-            let (backend, threads, batching) = (*backend, *threads, batching.clone());
-            let spec = ModelSpec { artifact, backend, threads, batching, golden };
+            let spec = ModelSpec {
+                artifact,
+                backend: entry.backend,
+                threads: entry.threads,
+                batching: entry.batching.clone(),
+                response_cache: entry.response_cache.clone(),
+                golden,
+                warm_up: entry.warm_up,
+            };
             Ok((name.clone(), spec))
         };
         let spec = RevisionSpec {

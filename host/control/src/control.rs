@@ -98,7 +98,7 @@ impl Control {
         to_the_end(async move {
             let changed = this.store().set_traffic(&actor, &tenant, &function, split).await?;
             this.compile_routed(&tenant, &changed).await?;
-            this.republish(&tenant, &function).await?;
+            this.preload_and_republish(&tenant, &function).await?;
             Ok(changed)
         })
         .await
@@ -118,7 +118,7 @@ impl Control {
         to_the_end(async move {
             let changed = this.store().rollback(&actor, &tenant, &function).await?;
             this.compile_routed(&tenant, &changed).await?;
-            this.republish(&tenant, &function).await?;
+            this.preload_and_republish(&tenant, &function).await?;
             Ok(changed)
         })
         .await

@@ -117,7 +117,7 @@ impl Control {
             let revision = this.store().create_revision(&actor, &tenant, &function, new).await?;
             progress(DeployEvent::Stored { revision: revision.number });
             // Also if it takes no calls: that the function is there, and not active, is published too.
-            this.republish(&tenant, &function).await?;
+            this.preload_and_republish(&tenant, &function).await?;
             if activate {
                 progress(DeployEvent::Activated);
             }

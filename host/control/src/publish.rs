@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use futures::future::BoxFuture;
 use modelet_store::{Function, Revision, Route};
 use modelet_types::plan::Plan;
 use modelet_types::{Code, Digest, FunctionName, Problem, Quotas, Secrets, TenantName, Usage};
@@ -13,6 +14,14 @@ use crate::{Control, RevisionDetails};
 pub trait Publisher: Send + Sync {
     /// Puts a function in place of what its name meant before.
     fn publish(&self, publication: Publication);
+
+    /// Loads the models of a revision that is about to be published.
+    fn preload(
+        &self,
+        tenant: &TenantName,
+        function: &FunctionName,
+        revision: PublishedRevision,
+    ) -> BoxFuture<'static, Result<(), Problem>>;
 
     /// Says how much a tenant may use, and what it pays.
     fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Plan>);
@@ -55,11 +64,47 @@ impl Control {
     pub async fn publish_all(&self) -> Result<(), Problem> {
         for route in self.store().all_routes().await? {
             let (tenant, function) = (route.tenant.clone(), route.function.name.clone());
+            let is_preloaded = route.revisions.iter().any(|revision| revision.spec.scale.preloads());
             if let Err(problem) = self.publish_route(route).await {
                 tracing::error!(%tenant, %function, %problem, "cannot publish the function");
+            } else if is_preloaded {
+                // Beside the start, which does not wait for models.
+                let this = self.clone();
+                tokio::spawn(async move { this.preload(&tenant, &function).await });
             }
         }
         Ok(())
+    }
+
+    /// Loads the models of the revisions that are to be loaded before they are called. What cannot be
+    /// loaded is logged, and told to the calls that need it.
+    async fn preload(&self, tenant: &TenantName, name: &FunctionName) {
+        let failed = |problem: Problem| {
+            tracing::warn!(%tenant, function = %name, %problem, "cannot preload the models");
+        };
+        let (function, revisions) = match self.route(tenant, name).await {
+            Ok(Some(route)) => (route.function, route.revisions),
+            Ok(None) => return,
+            Err(problem) => return failed(problem),
+        };
+        let preloaded = revisions.into_iter().filter(|revision| revision.spec.scale.preloads());
+        let loads = preloaded.map(async |revision| {
+            let published = self.published(tenant, &function, revision).await?;
+            self.publisher.preload(tenant, name, published).await
+        });
+        let loaded = futures::future::join_all(loads).await;
+        loaded.into_iter().filter_map(Result::err).for_each(failed);
+    }
+
+    /// As [`Self::republish`], where revisions may be given traffic: those that are to be loaded before their
+    /// first call are. Not under the lock, which other functions wait for.
+    pub(crate) async fn preload_and_republish(
+        &self,
+        tenant: &TenantName,
+        name: &FunctionName,
+    ) -> Result<(), Problem> {
+        self.preload(tenant, name).await;
+        self.republish(tenant, name).await
     }
 
     /// Publishes what the store says about one function now.
@@ -67,34 +112,51 @@ impl Control {
         // One at a time, and what is read is read inside: otherwise of two changes the earlier
         // could be published last.
         let _publishing = self.publishing.lock().await;
-        let Some(function) = self.store().function(tenant, name).await? else {
-            self.publisher.retract(tenant, name);
-            return Ok(());
-        };
+        match self.route(tenant, name).await? {
+            Some(route) => self.publish_route(route).await,
+            None => {
+                self.publisher.retract(tenant, name);
+                Ok(())
+            }
+        }
+    }
+
+    /// A function with the revisions that its split names.
+    async fn route(&self, tenant: &TenantName, name: &FunctionName) -> Result<Option<Route>, Problem> {
+        let Some(function) = self.store().function(tenant, name).await? else { return Ok(None) };
         let mut revisions = Vec::new();
         for share in function.traffic.shares() {
             if let Some(revision) = self.store().revision(tenant, name, share.revision).await? {
                 revisions.push(revision);
             }
         }
-        self.publish_route(Route { tenant: tenant.clone(), function, revisions }).await
+        Ok(Some(Route { tenant: tenant.clone(), function, revisions }))
     }
 
     async fn publish_route(&self, route: Route) -> Result<(), Problem> {
         let Route { tenant, function, revisions } = route;
         let mut published = Vec::with_capacity(revisions.len());
         for revision in revisions {
-            let details = details_of(&revision)?;
-            let mut paths = BTreeMap::new();
-            for model in revision.spec.models.values() {
-                let artifact = self.artifact(&tenant, model.artifact, "models").await?;
-                paths.insert(model.artifact, artifact.path);
-            }
-            let secrets = self.store().secret_values(&tenant, &function, &revision.spec.secrets).await?;
-            published.push(PublishedRevision { revision, details, paths, secrets });
+            published.push(self.published(&tenant, &function, revision).await?);
         }
         self.publisher.publish(Publication { tenant, function, revisions: published });
         Ok(())
+    }
+
+    async fn published(
+        &self,
+        tenant: &TenantName,
+        function: &Function,
+        revision: Revision,
+    ) -> Result<PublishedRevision, Problem> {
+        let details = details_of(&revision)?;
+        let mut paths = BTreeMap::new();
+        for model in revision.spec.models.values() {
+            let artifact = self.artifact(tenant, model.artifact, "models").await?;
+            paths.insert(model.artifact, artifact.path);
+        }
+        let secrets = self.store().secret_values(tenant, function, &revision.spec.secrets).await?;
+        Ok(PublishedRevision { revision, details, paths, secrets })
     }
 }
 

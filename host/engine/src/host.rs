@@ -69,8 +69,8 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(outbound: Arc<Outbound>, connections: Arc<Semaphore>, invocation: &Invocation) -> Self {
-        let Invocation { limits, meter, models, log, config, secrets, key_value, outbound: rules, .. } =
-            invocation;
+        let Invocation { limits, meter, models, log, config, secrets, key_value, .. } = invocation;
+        let Invocation { functions, outbound: rules, .. } = invocation;
         let stdout = LogStream::new(log.clone(), Level::Info, Source::Stdout);
         let stderr = LogStream::new(log.clone(), Level::Warn, Source::Stderr);
         let wasi = WasiCtx::builder()
@@ -95,6 +95,7 @@ impl Host {
                 connections,
                 usage: Arc::default(),
                 under_way: Arc::clone(&under_way),
+                functions: functions.clone(),
                 log: log.clone(),
             },
             under_way,
@@ -116,12 +117,13 @@ impl Host {
 
     /// Turns to another invocation of the same revision.
     pub(crate) fn begin(&mut self, invocation: &Invocation) {
-        let Invocation { meter, models, log, secrets, key_value, .. } = invocation;
+        let Invocation { meter, models, functions, log, secrets, key_value, .. } = invocation;
         self.limiter.begin(meter.clone());
         self.stdout.turn_to(log.clone());
         self.stderr.turn_to(log.clone());
         // Not the old one set back: a request of the invocation before may still count there.
         self.outbound.usage = Arc::default();
+        self.outbound.functions = functions.clone();
         self.outbound.log = log.clone();
         self.meter = meter.clone();
         self.models = models.clone();

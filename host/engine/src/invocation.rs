@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::failure::Failure;
 use crate::meter::Meter;
-use crate::ports::{KeyValue, Log, Models};
+use crate::ports::{Functions, KeyValue, Log, Models};
 
 /// Everything that one call of a handler needs.
 pub struct Invocation {
@@ -52,6 +52,8 @@ pub struct Invocation {
     pub outbound: Arc<[OutboundRule]>,
     /// The models of the revision.
     pub models: Arc<dyn Models>,
+    /// The functions that it may call.
+    pub functions: Arc<dyn Functions>,
     /// Where its log lines go.
     pub log: Arc<dyn Log>,
     /// Where what it used is added up.

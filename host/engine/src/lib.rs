@@ -39,5 +39,6 @@ pub use invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody, Rest
 pub use meter::Meter;
 pub use outbound::OutboundConfig;
 pub use ports::{
-    InferError, Inferred, KeyValue, KeyValueError, KeyValueFuture, Level, Log, Model, Models, Source,
+    CallError, Frames, Functions, InferError, Inferred, KeyValue, KeyValueError, KeyValueFuture, Level, Log,
+    Model, Models, Source,
 };

@@ -6,6 +6,7 @@
 //! nobody here: a handler that follows one makes another request.
 
 mod addresses;
+mod function;
 mod send;
 
 use std::io;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use http_body_util::combinators::UnsyncBoxBody;
 pub use modelet_types::log::{Level, Source};
-use modelet_types::{Signature, Tensor};
+use modelet_types::{FunctionName, Signature, Tensor};
 
 /// The models of one revision, by the names in its manifest.
 pub trait Models: Send + Sync {
@@ -56,6 +58,33 @@ pub enum InferError {
     Cancelled,
     #[error("{0}")]
     Backend(String),
+}
+
+/// The functions of a handler's tenant, which it may call where its manifest says so.
+pub trait Functions: Send + Sync {
+    /// Calls one. Dropping the future gives the call up.
+    fn call(
+        &self,
+        function: FunctionName,
+        request: http::Request<Frames>,
+    ) -> BoxFuture<'static, Result<http::Response<Frames>, CallError>>;
+}
+
+/// A body on its way from one function to another.
+pub type Frames = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Why a function was not called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Too many functions wait for one another.
+    #[error("functions call one another too deep")]
+    TooDeep,
+    /// One call from outside has led to too many.
+    #[error("a call has led to too many calls of functions")]
+    TooMany,
+    /// The host failed.
+    #[error("the call ended without an answer")]
+    Failed,
 }
 
 /// The log of one invocation. The implementation counts and cuts off; it must not block.

@@ -146,10 +146,22 @@ impl Gauge {
 pub struct HostMetrics {
     /// Sessions loaded.
     pub model_loads: Counter,
+    /// Requests to models that were given an answer that had been kept.
+    pub model_cached_answers: Counter,
+    /// Sessions dropped so that others could be loaded.
+    pub model_evictions: Counter,
+    /// Bytes of memory of sessions.
+    pub model_memory: Gauge,
+    /// What that may be at most.
+    pub model_memory_budget: Gauge,
     /// Runs of several requests together.
     pub model_batches: Counter,
     /// Requests to models that wait for a worker.
     pub model_runs_waiting: Gauge,
+    /// Tenants whose models are in a process of their own.
+    pub worker_processes: Gauge,
+    /// Such processes that ended although they were needed.
+    pub worker_processes_lost: Counter,
     /// Instances that run now.
     pub instances_running: Gauge,
     /// Revisions of which anything is loaded.
@@ -323,6 +335,18 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
             .try_for_each(|state| out.put(&[("state", state.as_str())], host.sessions(*state).get() as f64))
     })?;
     out.counter("modelet_model_loads", "Sessions loaded", |out| out.put(&[], host.model_loads.get()))?;
+    out.counter("modelet_model_cached_answers", "Requests to models answered from a cache", |out| {
+        out.put(&[], host.model_cached_answers.get())
+    })?;
+    out.counter("modelet_model_evictions", "Sessions dropped so that others could be loaded", |out| {
+        out.put(&[], host.model_evictions.get())
+    })?;
+    out.gauge("modelet_model_memory_bytes", "Memory of sessions", |out| {
+        out.put(&[], host.model_memory.get() as f64)
+    })?;
+    out.gauge("modelet_model_memory_budget_bytes", "What sessions may take together", |out| {
+        out.put(&[], host.model_memory_budget.get() as f64)
+    })?;
     out.counter("modelet_model_runs", "Requests to models that were run", |out| {
         ModelRun::ALL
             .iter()
@@ -333,6 +357,12 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
     })?;
     out.gauge("modelet_model_runs_waiting", "Requests to models that wait for a worker", |out| {
         out.put(&[], host.model_runs_waiting.get() as f64)
+    })?;
+    out.gauge("modelet_worker_processes", "Tenants whose models are in a process of their own", |out| {
+        out.put(&[], host.worker_processes.get() as f64)
+    })?;
+    out.counter("modelet_worker_processes_lost", "Such processes that ended although needed", |out| {
+        out.put(&[], host.worker_processes_lost.get())
     })?;
     out.gauge("modelet_instances_running", "Instances that run now", |out| {
         out.put(&[], host.instances_running.get() as f64)

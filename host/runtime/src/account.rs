@@ -14,6 +14,7 @@ use crate::Runtime;
 use crate::gate::Entered;
 use crate::revision::Revision;
 use crate::sweep::Added;
+use crate::timing::{Stage, Timing};
 
 /// What an invocation is being charged. Dropped before it is closed, it records that the caller
 /// left.
@@ -28,6 +29,8 @@ pub(crate) struct Account {
     pub(crate) meter: Arc<Meter>,
     pub(crate) queue_time: Duration,
     pub(crate) wake_time: Option<Duration>,
+    /// Of each stage, if the caller asked.
+    pub(crate) timing: Option<Arc<Timing>>,
     /// What is set aside for it.
     entered: Entered,
     /// What its waking has added to what is swept.
@@ -70,12 +73,25 @@ impl Account {
             meter: Arc::default(),
             queue_time: Duration::ZERO,
             wake_time: None,
+            timing: None,
             entered,
             added: None,
             request_bytes: Arc::default(),
             response_bytes: Arc::default(),
             state: State::Unwritten,
         })
+    }
+
+    /// Says how long a stage took that began at `began`.
+    pub(crate) fn stage(&self, name: &str, began: Instant) {
+        if let Some(timing) = &self.timing {
+            timing.stage(name, began.elapsed());
+        }
+    }
+
+    /// The stages so far, if the caller asked.
+    pub(crate) fn stages(&self) -> Vec<Stage> {
+        self.timing.as_ref().map(|timing| timing.stages()).unwrap_or_default()
     }
 
     /// Writes the opening of a stream, before its first byte.

@@ -10,6 +10,7 @@ use modelet_engine::Failure;
 use modelet_types::{InvocationId, Problem, RevisionNumber};
 
 use crate::revision::Revision;
+use crate::timing::Stage;
 
 /// The outcome of one call, of a handler or of a model alone. By the time it is there, its usage record is in the ledger.
 pub struct Answer {
@@ -19,6 +20,8 @@ pub struct Answer {
     pub revision: Option<RevisionNumber>,
     /// How long the caller waited for a cold function to wake; `None` if it was awake.
     pub wake: Option<Duration>,
+    /// How long each stage took, up to the response's first byte, if the caller asked.
+    pub stages: Vec<Stage>,
     /// The response, or why there is none.
     pub result: Result<Reply, Failure>,
 }
@@ -26,14 +29,14 @@ pub struct Answer {
 impl Answer {
     /// That of a call that could not be routed.
     pub fn refused(problem: Problem) -> Self {
-        Self { invocation: InvocationId::generate(), revision: None, wake: None, result: Err(problem.into()) }
+        let invocation = InvocationId::generate();
+        Self { invocation, revision: None, wake: None, stages: Vec::new(), result: Err(problem.into()) }
     }
-}
 
-impl Answer {
     /// That of a call that was routed and could not begin.
     pub(crate) fn not_begun(invocation: InvocationId, revision: &Revision, problem: Problem) -> Self {
-        Self { invocation, revision: Some(revision.number), wake: None, result: Err(problem.into()) }
+        let revision = Some(revision.number);
+        Self { invocation, revision, wake: None, stages: Vec::new(), result: Err(problem.into()) }
     }
 }
 

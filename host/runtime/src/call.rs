@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, Method};
 
+use crate::functions::Origin;
+
 /// One call of a handler. `B` is the request's body, not yet read.
 pub struct Call<B> {
     /// The method.
@@ -14,4 +16,8 @@ pub struct Call<B> {
     pub headers: HeaderMap,
     /// The body.
     pub body: B,
+    /// Whether the caller wants to know how long each stage took.
+    pub timed: bool,
+    /// The handler that makes the call; `None` if it comes from outside.
+    pub origin: Option<Origin>,
 }

@@ -30,6 +30,8 @@ pub struct TensorCall<B> {
     pub body: TensorBody<B>,
     /// How long the caller waits, if it says.
     pub timeout: Option<Duration>,
+    /// Whether the caller wants to know how long each stage took.
+    pub timed: bool,
 }
 
 /// The body of a call in tensors.
@@ -129,9 +131,9 @@ impl Runtime {
             }
             Failure::Host(problem)
         });
-        let wake = account.wake_time;
+        let (wake, stages) = (account.wake_time, account.stages());
         let result = settle(account, outcome).await;
-        Answer { invocation, revision: Some(revision.number), wake, result }
+        Answer { invocation, revision: Some(revision.number), wake, stages, result }
     }
 
     /// Receives a body of at most `limit` bytes, where it is not known yet whose it is.
@@ -147,32 +149,6 @@ impl Runtime {
         Ok(ArrivedBody { bytes, memory })
     }
 
-    /// Loads the model of a revision that has no handler, if it is cold.
-    ///
-    /// # Errors
-    /// What kept it from being loaded.
-    pub async fn preload(&self, routed: &Routed) -> Result<(), Problem> {
-        let loading = tokio::time::timeout(self.config.wake_timeout, routed.0.models.preload());
-        let late = |_| Problem::new(Code::Overloaded, "the model is not loaded yet; it goes on");
-        loading.await.map_err(late)??;
-        self.residents.changed();
-        Ok(())
-    }
-
-    /// Drops the model of a revision that has no handler from memory, without waiting for its idle time.
-    /// Calls that use it end as they would.
-    ///
-    /// # Errors
-    /// If that panics.
-    pub async fn unload(&self, routed: &Routed) -> Result<(), Problem> {
-        let keys: Vec<_> = routed.0.models.keys().map(|(_, key)| key.clone()).collect();
-        let inference = self.config.inference.clone();
-        // Freeing a model takes milliseconds.
-        let unloading = tokio::task::spawn_blocking(move || keys.iter().for_each(|key| inference.evict(key)));
-        let failed = |error| Problem::new(Code::Internal, format!("unloading the model failed: {error}"));
-        unloading.await.map_err(failed)
-    }
-
     async fn run_model<B>(
         &self,
         revision: &Arc<Revision>,
@@ -183,7 +159,8 @@ impl Runtime {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let TensorCall { body, timeout } = call;
+        let TensorCall { body, timeout, timed } = call;
+        account.timing = timed.then(Arc::default);
         let (began, limits) = (Instant::now(), revision.limits.clone());
 
         // Receive: before a place is taken, so that a slow caller holds none.
@@ -195,6 +172,7 @@ impl Runtime {
                 (bytes, memory)
             }
         };
+        account.stage("receive", began);
         let is_large = codec.is_compressed() || body.len() > LARGE_BODY_BYTES;
         if codec.is_compressed() {
             // What it becomes is not known before; no more than this.
@@ -226,8 +204,10 @@ impl Runtime {
         let deadline = Instant::now() + limits.wall_time();
         let patience = timeout.and_then(|timeout| began.checked_add(timeout));
         let deadline = patience.map_or(deadline, |end| deadline.min(end));
-        let request = RunRequest { inputs: request.inputs, outputs: request.outputs, deadline };
-        let run = revision.models.run_only(request).await?;
+        let max_output_bytes = limits.tensor_bytes;
+        let request =
+            RunRequest { inputs: request.inputs, outputs: request.outputs, deadline, max_output_bytes };
+        let run = revision.models.run_only(request, account.timing.as_deref()).await?;
         // The host's copies of the request are gone by now.
         drop(memory);
         account.meter.add_inference(run.cpu_time, run.inline);

@@ -20,6 +20,7 @@ use crate::admission::Permit;
 use crate::answer::{Answer, AnswerBody, Reply};
 use crate::body::Bounds;
 use crate::budget::Claim;
+use crate::functions::{InvocationFunctions, MAX_CALLS, Origin};
 use crate::log::InvocationLog;
 use crate::revision::Revision;
 use crate::routing::Routed;
@@ -42,9 +43,9 @@ impl Runtime {
             Err(problem) => return Answer::not_begun(invocation, &revision, problem),
         };
         let outcome = self.run(&revision, &mut account, invocation, call).await;
-        let wake = account.wake_time;
+        let (wake, stages) = (account.wake_time, account.stages());
         let result = settle(account, outcome).await;
-        Answer { invocation, revision: Some(revision.number), wake, result }
+        Answer { invocation, revision: Some(revision.number), wake, stages, result }
     }
 
     async fn run<B>(
@@ -57,13 +58,16 @@ impl Runtime {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let Call { method, path, query, headers, body } = call;
+        let Call { method, path, query, headers, body, timed, origin } = call;
+        account.timing = timed.then(Arc::default);
         // Before the looks at whether the function is still there: a sink that was made after the
         // deletion would write into the log of the next function of that name.
         let log = self.sink(revision, id);
 
         // Receive: before a place is taken, so that a slow caller holds none.
+        let began = Instant::now();
         let (body, memory) = self.receive(revision, account, body).await?;
+        account.stage("receive", began);
         let permit = admit(revision, account).await?;
 
         // Wake.
@@ -72,7 +76,13 @@ impl Runtime {
 
         // Handle.
         let secrets = revision.secrets.load_full();
-        let deadline = Instant::now() + revision.limits.wall_time();
+        let began = Instant::now();
+        let deadline = began + revision.limits.wall_time();
+        // Nobody waits for a call longer than for the one that made it.
+        let deadline = origin.as_ref().map_or(deadline, |origin| deadline.min(origin.deadline));
+        let (depth, calls_left) = origin
+            .map_or_else(|| (0, Arc::new(MAX_CALLS.into())), |origin| (origin.depth, origin.calls_left));
+        let origin = Origin { tenant: revision.tenant.clone(), depth: depth + 1, deadline, calls_left };
         let invocation = Invocation {
             id,
             tenant: revision.tenant.clone(),
@@ -88,12 +98,14 @@ impl Runtime {
             config: revision.config.clone(),
             outbound: revision.outbound.clone(),
             key_value: revision.key_value.clone().map(|kept| kept as Arc<dyn KeyValue>),
-            models: revision.models.until(deadline),
+            models: revision.models.until(deadline, revision.limits.tensor_bytes, account.timing.clone()),
+            functions: Arc::new(InvocationFunctions { calls: self.config.functions.clone(), origin }),
             log: Arc::new(InvocationLog::new(log, secrets.clone())),
             secrets,
             meter: account.meter.clone(),
         };
         let reply = handler.invoke(invocation).await;
+        account.stage("handler", began);
         // The host's copy of the body is gone by now.
         drop(memory);
         // Idle time begins when the work ends.
@@ -183,6 +195,7 @@ impl Runtime {
         };
         let woken = tokio::time::timeout(self.config.wake_timeout, both).await;
         account.wake_time = Some(began.elapsed());
+        account.stage("wake", began);
         woken.unwrap_or_else(|_| {
             let detail = format!("the function did not wake within {} s", self.config.wake_timeout.as_secs());
             Err(Problem::new(Code::Overloaded, detail))
@@ -197,6 +210,7 @@ pub(crate) async fn admit(revision: &Revision, account: &mut Account) -> Result<
     let waiting = Instant::now();
     let admitted = revision.admission.enter().await;
     account.queue_time = waiting.elapsed();
+    account.stage("queue", waiting);
     let permit = admitted?;
     revision.check_not_deleted()?;
     Ok(permit)

@@ -1,30 +1,35 @@
 //! The models of one revision, as its handler sees them: the engine's traits over inference.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwapWeak;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use modelet_engine::{InferError, Inferred, Model, Models};
 use modelet_inference::{
-    BackendId, Inference, InferenceError, ModelSource, RunOutput, RunRequest, Session, SessionKey,
+    BackendId, Inference, InferenceError, ModelSource, Pin, RunOutput, RunRequest, Session, SessionKey,
 };
 use modelet_observe::metrics::ModelMetrics;
+use modelet_types::manifest::Scale;
 use modelet_types::{FunctionName, ModelName, Signature, TenantName, Tensor};
 
 use crate::RuntimeConfig;
 use crate::revision::ModelRow;
+use crate::timing::Timing;
 
 /// The models of a revision by the names in its manifest.
 pub(crate) struct RevisionModels {
     inference: Arc<Inference>,
     models: BTreeMap<ModelName, Arc<Binding>>,
+    /// Keep the sessions in memory, if the manifest asks for that.
+    pins: Mutex<Vec<Pin>>,
 }
 
 /// One model, loaded or not.
 pub(crate) struct Binding {
+    name: ModelName,
     key: SessionKey,
     source: ModelSource,
     signature: Signature,
@@ -39,17 +44,37 @@ impl RevisionModels {
         tenant: &TenantName,
         function: &FunctionName,
         rows: BTreeMap<ModelName, ModelRow>,
-        idle_timeout: Duration,
+        scale: &Scale,
     ) -> Self {
+        let idle_timeout = scale.session_idle_timeout();
         let bind = |(name, row): (ModelName, ModelRow)| {
-            let ModelRow { artifact, path, backend, threads, batching, signature } = row;
+            let ModelRow { artifact: model, backend, threads, batching, response_cache, .. } = row;
+            let ModelRow { path, signature, memory_bytes, warm_up, .. } = row;
             let metrics = config.metrics.model(tenant, function, &name, backend.as_str());
-            let key = SessionKey { tenant: tenant.clone(), model: artifact, backend, threads, batching };
-            let source = ModelSource { path, idle_timeout };
+            let key =
+                SessionKey { tenant: tenant.clone(), model, backend, threads, batching, response_cache };
+            let source = ModelSource { path, idle_timeout, memory_bytes, warm_up };
             let session = ArcSwapWeak::default();
-            (name, Arc::new(Binding { key, source, signature, metrics, session }))
+            (name.clone(), Arc::new(Binding { name, key, source, signature, metrics, session }))
         };
-        Self { inference: config.inference.clone(), models: rows.into_iter().map(bind).collect() }
+        let models = rows.into_iter().map(bind).collect();
+        Self { inference: config.inference.clone(), models, pins: Mutex::default() }
+    }
+
+    /// Keeps the sessions in memory from when they are loaded until [`Self::unpin`]; says whether there is
+    /// room for that.
+    pub(crate) fn pin(&self) -> bool {
+        let pin = |binding: &Arc<Binding>| self.inference.pin(&binding.key, &binding.source);
+        let pins: Option<Vec<Pin>> = self.models.values().map(pin).collect();
+        let is_room = pins.is_some();
+        *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins.unwrap_or_default();
+        is_room
+    }
+
+    /// Lets the sessions go cold from now on.
+    pub(crate) fn unpin(&self) {
+        let pins = std::mem::take(&mut *self.pins.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(pins);
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&ModelName, &SessionKey)> {
@@ -86,7 +111,11 @@ impl RevisionModels {
     ///
     /// # Errors
     /// What [`Session::run`] or loading it reports.
-    pub(crate) async fn run_only(&self, request: RunRequest) -> Result<RunOutput, InferenceError> {
+    pub(crate) async fn run_only(
+        &self,
+        request: RunRequest,
+        timing: Option<&Timing>,
+    ) -> Result<RunOutput, InferenceError> {
         let binding = self.only().ok_or_else(|| InferenceError::Host {
             context: "running a model",
             reason: "the revision has none".into(),
@@ -94,12 +123,17 @@ impl RevisionModels {
         // Loaded already, unless that failed or it has been unloaded since.
         let session = tokio::time::timeout_at(request.deadline.into(), binding.session(&self.inference));
         let session = session.await.map_err(|_| InferenceError::DeadlineExceeded)??;
-        binding.run(&session, request).await
+        binding.run(&session, request, timing).await
     }
 
     /// What a handler is given for one invocation.
-    pub(crate) fn until(self: &Arc<Self>, deadline: Instant) -> Arc<dyn Models> {
-        Arc::new(InvocationModels { models: self.clone(), deadline })
+    pub(crate) fn until(
+        self: &Arc<Self>,
+        deadline: Instant,
+        max_output_bytes: u64,
+        timing: Option<Arc<Timing>>,
+    ) -> Arc<dyn Models> {
+        Arc::new(InvocationModels { models: self.clone(), deadline, max_output_bytes, timing })
     }
 }
 
@@ -110,15 +144,24 @@ impl Binding {
     }
 
     /// Runs the model in its session.
-    async fn run(&self, session: &Arc<Session>, request: RunRequest) -> Result<RunOutput, InferenceError> {
+    async fn run(
+        &self,
+        session: &Arc<Session>,
+        request: RunRequest,
+        timing: Option<&Timing>,
+    ) -> Result<RunOutput, InferenceError> {
         let began = Instant::now();
         let run = session.run(request).await?;
-        self.metrics.record(began.elapsed());
+        let took = began.elapsed();
+        self.metrics.record(took);
+        if let Some(timing) = timing {
+            timing.run(&self.name, took, run.queue_time, run.cached);
+        }
         Ok(run)
     }
 
     async fn session(&self, inference: &Inference) -> Result<Arc<Session>, InferenceError> {
-        if let Some(session) = self.session.load().upgrade() {
+        if let Some(session) = self.session.load().upgrade().filter(|session| session.is_current()) {
             return Ok(session);
         }
         let session = inference.session(&self.key, &self.source).await?;
@@ -131,11 +174,14 @@ impl Binding {
 struct InvocationModels {
     models: Arc<RevisionModels>,
     deadline: Instant,
+    /// What the outputs of one run may be together.
+    max_output_bytes: u64,
+    timing: Option<Arc<Timing>>,
 }
 
 impl Models for InvocationModels {
     fn load(&self, name: &str) -> BoxFuture<'static, Result<Arc<dyn Model>, InferError>> {
-        let deadline = self.deadline;
+        let (deadline, max_output_bytes) = (self.deadline, self.max_output_bytes);
         let Some(binding) = self.models.models.get(name).cloned() else {
             let names: Vec<String> = self.models.models.keys().map(|name| format!("`{name}`")).collect();
             let there = if names.is_empty() { "none".into() } else { names.join(", ") };
@@ -143,10 +189,11 @@ impl Models for InvocationModels {
             let detail = format!("this revision has no model `{shown}`; its manifest names {there}");
             return futures::future::ready(Err(InferError::NotFound(detail))).boxed();
         };
-        let models = self.models.clone();
+        let (models, timing) = (self.models.clone(), self.timing.clone());
         async move {
             let session = binding.session(&models.inference).await.map_err(infer_error)?;
-            let model: Arc<dyn Model> = Arc::new(InvocationModel { session, binding, deadline });
+            let model: Arc<dyn Model> =
+                Arc::new(InvocationModel { session, binding, deadline, max_output_bytes, timing });
             Ok(model)
         }
         .boxed()
@@ -158,6 +205,8 @@ struct InvocationModel {
     session: Arc<Session>,
     binding: Arc<Binding>,
     deadline: Instant,
+    max_output_bytes: u64,
+    timing: Option<Arc<Timing>>,
 }
 
 impl Model for InvocationModel {
@@ -171,8 +220,10 @@ impl Model for InvocationModel {
         outputs: Vec<String>,
     ) -> BoxFuture<'static, Result<Inferred, InferError>> {
         async move {
-            let request = RunRequest { inputs, outputs, deadline: self.deadline };
-            let run = self.binding.run(&self.session, request).await.map_err(infer_error)?;
+            let Self { deadline, max_output_bytes, .. } = *self;
+            let request = RunRequest { inputs, outputs, deadline, max_output_bytes };
+            let run = self.binding.run(&self.session, request, self.timing.as_deref()).await;
+            let run = run.map_err(infer_error)?;
             Ok(Inferred { outputs: run.outputs, cpu_time: run.cpu_time, inline: run.inline })
         }
         .boxed()
@@ -182,7 +233,10 @@ impl Model for InvocationModel {
 fn infer_error(error: InferenceError) -> InferError {
     match error {
         InferenceError::InvalidInput(detail) => InferError::InvalidInput(detail),
-        InferenceError::Overloaded { .. } => InferError::Overloaded(error.to_string()),
+        // A handler is told the same of all of them: later, the same may succeed.
+        InferenceError::Overloaded { .. }
+        | InferenceError::NoMemory { .. }
+        | InferenceError::WorkerLost { .. } => InferError::Overloaded(error.to_string()),
         InferenceError::DeadlineExceeded => InferError::DeadlineExceeded,
         InferenceError::Cancelled => InferError::Cancelled,
         InferenceError::InvalidModel(_)

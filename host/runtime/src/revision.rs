@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -12,7 +12,7 @@ use modelet_inference::{BackendId, SessionKey};
 use modelet_keyvalue::Owner;
 use modelet_observe::Metrics;
 use modelet_observe::metrics::{Layer as MetricLayer, RevisionMetrics};
-use modelet_types::manifest::{Batching, RequestBody, Reuse};
+use modelet_types::manifest::{Batching, Golden, RequestBody, ResponseCache, Reuse};
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
@@ -26,6 +26,7 @@ use crate::key_value::RevisionKeyValue;
 use crate::layer::Layer;
 use crate::models::RevisionModels;
 use crate::routing::no_function;
+use crate::sweep::RevisionPin;
 
 /// One revision, as it is published.
 pub struct RevisionRow {
@@ -51,8 +52,14 @@ pub struct ModelRow {
     pub threads: u32,
     /// What goes together into one run, if anything does.
     pub batching: Option<Batching>,
+    /// Which answers are kept, if any are.
+    pub response_cache: Option<ResponseCache>,
     /// Its inputs and outputs.
     pub signature: Signature,
+    /// Memory that its session takes.
+    pub memory_bytes: u64,
+    /// Inputs to run each time that it is loaded.
+    pub warm_up: Arc<[Golden]>,
 }
 
 /// A revision with what of it is loaded. Of its manifest it keeps what calls need: the rest, such as
@@ -82,6 +89,9 @@ pub(crate) struct Revision {
     pub(crate) code: Layer<Code>,
     /// The code linked with the host's functions, ready to make instances.
     pub(crate) handler: Layer<Handler>,
+    /// Keeps it from going cold, if the manifest asks for that and the host has room for it.
+    pin: Mutex<Option<RevisionPin>>,
+    preloads: bool,
     /// Whether no new call will come.
     retired: AtomicBool,
     /// Whether the function is gone.
@@ -93,9 +103,15 @@ impl Revision {
         let RevisionRow { number, spec, models, secrets } = row;
         let config = &runtime.config;
         let (tenant, function) = (&owner.tenant, &owner.function);
-        let idle_timeout = spec.scale.session_idle_timeout();
         let limits = Arc::new(spec.limits());
-        let models = RevisionModels::new(config, tenant, function, models, idle_timeout);
+        let models = RevisionModels::new(config, tenant, function, models, &spec.scale);
+        let wanted = spec.scale.pins();
+        let pin = if wanted { runtime.residents.pin(tenant).filter(|_| models.pin()) } else { None };
+        if wanted && pin.is_none() {
+            let revision = number.0;
+            tracing::warn!(%tenant, %function, revision, "no room for `scale.min_scale`: it may go cold");
+        }
+        let idle_timeout = |timeout| if pin.is_some() { Duration::MAX } else { timeout };
         let key_value = spec.key_value.map(|granted| {
             let (stores, owner) = (config.key_values.clone(), owner.clone());
             let max_bytes = granted.max_bytes();
@@ -118,11 +134,23 @@ impl Revision {
             admission: Admission::new(spec.concurrency),
             models: Arc::new(models),
             metrics: config.metrics.revision(tenant, function, number),
-            code: Layer::new(spec.scale.handler_idle_timeout()),
-            handler: Layer::new(spec.scale.instance_idle_timeout()),
+            code: Layer::new(idle_timeout(spec.scale.handler_idle_timeout())),
+            handler: Layer::new(idle_timeout(spec.scale.instance_idle_timeout())),
+            preloads: spec.scale.preloads(),
+            pin: Mutex::new(pin),
             retired: AtomicBool::new(false),
             deleted,
         }
+    }
+
+    /// Whether it is to be loaded before it is called.
+    pub(crate) fn preloads(&self) -> bool {
+        self.preloads
+    }
+
+    /// Whether it is kept from going cold.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pin.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// The handler, mapped and linked if it was cold. Never compiles.
@@ -173,6 +201,9 @@ impl Revision {
     /// Says that no new call will come, so that nothing is kept for the next.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Relaxed);
+        self.models.unpin();
+        let pin = self.pin.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(pin);
     }
 
     /// Drops what has been idle for its time; everything that is not in use if retired. Says when to

@@ -10,6 +10,7 @@ use modelet_keyvalue::Owner;
 use modelet_types::{Code, FunctionName, Problem, RevisionNumber, Signature, TenantName, TrafficSplit};
 
 use crate::Runtime;
+use crate::functions::Origin;
 use crate::revision::{Revision, RevisionRow};
 
 /// One function, as it is published.
@@ -117,6 +118,14 @@ impl Runtime {
         self.route(tenant, function, revision).map(Routed)
     }
 
+    /// Routes a call that a handler makes, also while the host shuts down: it is a part of what still runs.
+    ///
+    /// # Errors
+    /// `NotFound` or `NotActive`.
+    pub fn find_within(&self, origin: &Origin, function: &str) -> Result<Routed, Problem> {
+        self.route(origin.tenant.as_str(), function, None).map(Routed)
+    }
+
     /// The revisions of a function that can be called, in the order of its traffic split.
     pub fn active(&self, tenant: &str, function: &str) -> Vec<Routed> {
         let route = self.routes.find(tenant, function);
@@ -141,6 +150,9 @@ impl Runtime {
                 Some(route) => (route.revisions.clone(), route.deleted.clone()),
                 None => (Vec::new(), Arc::default()),
             };
+            // First, so that what they keep from going cold is theirs no more.
+            let goes = |old: &&Arc<Revision>| !revisions.iter().any(|new| new.number == old.number);
+            before.iter().filter(goes).for_each(|gone| gone.retire());
             let revisions = revisions
                 .into_iter()
                 .map(|row| {
@@ -150,12 +162,15 @@ impl Runtime {
                         return known.clone();
                     }
                     let owner = Owner { tenant: tenant.clone(), function: function.clone(), id };
-                    Arc::new(Revision::new(self, owner, row, deleted.clone()))
+                    let revision = Arc::new(Revision::new(self, owner, row, deleted.clone()));
+                    if revision.preloads() {
+                        let (engine, metrics) = (self.config.engine.clone(), self.config.metrics.clone());
+                        let added = self.residents.add(&revision);
+                        tokio::spawn(revision.clone().preload(engine, metrics, added));
+                    }
+                    revision
                 })
                 .collect::<Vec<_>>();
-            for gone in before.iter().filter(|old| !revisions.iter().any(|new| new.number == old.number)) {
-                gone.retire();
-            }
             functions.insert(function, Arc::new(Route { split, revisions, deleted }));
         });
         self.residents.changed();

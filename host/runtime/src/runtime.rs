@@ -13,6 +13,7 @@ use modelet_types::plan::Plan;
 use modelet_types::{Code, Quotas, TenantName, Usage};
 
 use crate::budget::BodyBudget;
+use crate::functions::FunctionCalls;
 use crate::gate::{Gate, InUse};
 use crate::routing::RoutingTable;
 use crate::sweep::{AwakeBudget, Residents, Sweeper};
@@ -38,6 +39,8 @@ pub struct RuntimeConfig {
     /// Bytes of the requests' bodies that are gathered at one time, of all functions together. A
     /// body holds its part until its handler has answered; without any left, calls are refused.
     pub request_body_budget_bytes: u64,
+    /// Answers the calls that handlers make of other functions.
+    pub functions: Arc<dyn FunctionCalls>,
     /// How much may be awake at one time.
     pub awake: AwakeBudget,
     /// The status number that the protocol in front gives a code, for the usage record.

@@ -1,6 +1,6 @@
 //! Which layers of a function are awake, for whoever wants to know.
 
-use modelet_inference::{BackendId, SessionState};
+use modelet_inference::{BackendId, CacheStats, SessionState};
 use modelet_types::{FunctionName, ModelName, RevisionNumber};
 use serde::Serialize;
 
@@ -86,6 +86,34 @@ pub struct SessionLayer {
     pub backend: BackendId,
     /// Whether it is loaded.
     pub state: SessionPhase,
+    /// Memory that is reckoned for it, if it is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Whether it stays however long it is idle.
+    pub pinned: bool,
+    /// Its answers that are kept, if the manifest asks for that and it is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_cache: Option<CacheState>,
+}
+
+/// Answers that a session keeps, and how often they were of use since it was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CacheState {
+    /// Answers that are kept.
+    pub answers: u64,
+    /// What they take in memory.
+    pub bytes: u64,
+    /// Requests that were answered from them.
+    pub hits: u64,
+    /// Requests that were not.
+    pub misses: u64,
+}
+
+impl From<CacheStats> for CacheState {
+    fn from(stats: CacheStats) -> Self {
+        let CacheStats { answers, bytes, hits, misses } = stats;
+        Self { answers, bytes, hits, misses }
+    }
 }
 
 impl Runtime {
@@ -101,14 +129,26 @@ impl Runtime {
             let layer = if resident { Layer::Resident } else { Layer::Cold };
             revision.component.map(|_| layer)
         };
-        let session = |(name, key): (&ModelName, &modelet_inference::SessionKey)| SessionLayer {
-            model: name.clone(),
-            backend: key.backend,
-            state: match self.config.inference.state(key) {
-                SessionState::Cold => SessionPhase::Cold,
-                SessionState::Loading => SessionPhase::Loading,
-                SessionState::Ready { .. } => SessionPhase::Ready,
-            },
+        let session = |(name, key): (&ModelName, &modelet_inference::SessionKey)| {
+            let not_loaded = SessionLayer {
+                model: name.clone(),
+                backend: key.backend,
+                state: SessionPhase::Cold,
+                memory_bytes: None,
+                pinned: false,
+                response_cache: None,
+            };
+            match self.config.inference.state(key) {
+                SessionState::Cold => not_loaded,
+                SessionState::Loading => SessionLayer { state: SessionPhase::Loading, ..not_loaded },
+                SessionState::Ready { memory_bytes, pinned, cache, .. } => SessionLayer {
+                    state: SessionPhase::Ready,
+                    memory_bytes: Some(memory_bytes),
+                    pinned,
+                    response_cache: cache.map(CacheState::from),
+                    ..not_loaded
+                },
+            }
         };
         RevisionState {
             revision: revision.number,

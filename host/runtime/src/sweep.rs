@@ -1,12 +1,14 @@
 //! Scaling to zero: what is awake, and the task that lets it sleep again.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use modelet_inference::Inference;
+use modelet_types::TenantName;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -49,6 +51,8 @@ pub(crate) struct Residents {
     changes: Notify,
     budget: AwakeBudget,
     evictions: AtomicU64,
+    /// How many revisions of each tenant are kept awake.
+    pins: Mutex<HashMap<TenantName, usize>>,
 }
 
 fn key(revision: &Arc<Revision>) -> usize {
@@ -57,7 +61,29 @@ fn key(revision: &Arc<Revision>) -> usize {
 
 impl Residents {
     pub(crate) fn new(budget: AwakeBudget) -> Self {
-        Self { revisions: DashMap::new(), changes: Notify::new(), budget, evictions: AtomicU64::new(0) }
+        Self {
+            revisions: DashMap::new(),
+            changes: Notify::new(),
+            budget,
+            evictions: AtomicU64::new(0),
+            pins: Mutex::default(),
+        }
+    }
+
+    /// A place among the revisions that are kept awake: a quarter of those that may be awake, and of that a
+    /// quarter of one tenant. `None` if there is none left.
+    pub(crate) fn pin(self: &Arc<Self>, tenant: &TenantName) -> Option<RevisionPin> {
+        let mut pins = self.pins();
+        let (all, theirs) = (pins.values().sum::<usize>(), pins.get(tenant).copied().unwrap_or(0));
+        if all >= self.budget.revisions / 4 || theirs >= (self.budget.revisions / 16).max(1) {
+            return None;
+        }
+        *pins.entry(tenant.clone()).or_default() += 1;
+        Some(RevisionPin { residents: self.clone(), tenant: tenant.clone() })
+    }
+
+    fn pins(&self) -> MutexGuard<'_, HashMap<TenantName, usize>> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many there are.
@@ -105,11 +131,11 @@ impl Residents {
         let (mut idle, mut running) = (Vec::new(), Vec::new());
         for revision in awake.iter().filter(|revision| !revision.is_asleep()) {
             match revision.idle_time(now) {
-                Some(time) => idle.push((time, revision)),
-                None => running.push(revision),
+                Some(time) if !revision.is_pinned() => idle.push((time, revision)),
+                _ => running.push(revision),
             }
         }
-        // What runs cannot be put to sleep, and takes at most half of the budget from what is idle:
+        // What runs, or is pinned, cannot be put to sleep, and takes at most half of the budget from what is idle:
         // whoever keeps much running would otherwise keep everybody else asleep.
         let mut count = idle.len() + running.len().min(self.budget.revisions / 2);
         let mut code_bytes = code_bytes_of(idle.iter().map(|(_, revision)| *revision))
@@ -142,6 +168,24 @@ impl Residents {
 
 fn code_bytes_of<'r>(revisions: impl IntoIterator<Item = &'r Arc<Revision>>) -> u64 {
     revisions.into_iter().map(|revision| revision.code_bytes()).sum()
+}
+
+/// A place among the revisions that are kept awake.
+pub(crate) struct RevisionPin {
+    residents: Arc<Residents>,
+    tenant: TenantName,
+}
+
+impl Drop for RevisionPin {
+    fn drop(&mut self) {
+        let mut pins = self.residents.pins();
+        if let Some(count) = pins.get_mut(&self.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(&self.tenant);
+            }
+        }
+    }
 }
 
 /// Tells the sweeper of a new resident when dropped: not while it wakes, when another thread that runs

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_engine::{Engine, EngineConfig};
+use futures::future::BoxFuture;
+use modelet_engine::{Engine, EngineConfig, Frames};
 use modelet_inference::{Inference, InferenceConfig};
 use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
 use modelet_observe::function_log::FunctionLogsConfig;
@@ -15,6 +16,7 @@ use modelet_types::{Digest, FunctionName, RevisionNumber, Secrets, TenantName, T
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::functions::{FunctionCalls, Origin};
 use crate::revision::Revision;
 use crate::{AwakeBudget, RevisionRow, RouteRow, Runtime, RuntimeConfig};
 
@@ -42,6 +44,7 @@ impl TestRuntime {
             wake_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
             request_body_budget_bytes: 1 << 20,
+            functions: Arc::new(NoFunctions),
             awake: AwakeBudget { revisions: 10, code_bytes: 1 << 20 },
             status_of: |_| 500,
         };
@@ -75,6 +78,20 @@ impl TestRuntime {
     pub(crate) fn revision(&self) -> Arc<Revision> {
         let (tenant, function) = names();
         self.runtime.route(tenant.as_str(), function.as_str(), None).unwrap()
+    }
+}
+
+/// Handlers of these tests call nothing.
+struct NoFunctions;
+
+impl FunctionCalls for NoFunctions {
+    fn call(
+        &self,
+        _: Origin,
+        _: FunctionName,
+        _: http::Request<Frames>,
+    ) -> BoxFuture<'static, http::Response<Frames>> {
+        unreachable!("no handler runs")
     }
 }
 

@@ -111,6 +111,12 @@ impl Caller {
         }
     }
 
+    /// A handler of a tenant, which calls its other functions.
+    pub(crate) fn handler_of(tenant: TenantName) -> Self {
+        let identity = Identity { tenant, role: Role::Invoker, functions: None, ..Identity::local() };
+        Self(Shown::Known(Arc::new(identity)))
+    }
+
     /// Somebody with a key, whatever it is for.
     ///
     /// # Errors
@@ -189,7 +195,11 @@ impl Caller {
     }
 }
 
-fn check_covers(identity: &Identity, function: &str) -> Result<(), Problem> {
+/// Lets a key be used for a function, by its name; `*` is all of them.
+///
+/// # Errors
+/// `PermissionDenied` if the key is restricted to others.
+pub(crate) fn check_covers(identity: &Identity, function: &str) -> Result<(), Problem> {
     if identity.covers(function) {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use modelet_control::Billing;
 use modelet_engine::CompileConfig;
+use modelet_inference::WorkerConfig;
 use modelet_types::manifest::KeyValue;
 use modelet_types::{Ceiling, Limits, StatedLimits};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -100,7 +101,7 @@ pub enum Authentication {
 }
 
 /// How models run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InferenceSettings {
     /// Threads that run models; 0 is one per core.
@@ -109,6 +110,28 @@ pub struct InferenceSettings {
     pub queue: usize,
     /// The library of ONNX Runtime, `libonnxruntime.so`.
     pub onnxruntime: Option<PathBuf>,
+    /// Memory that all loaded models may have together; 0 is half of what the host has.
+    pub memory_bytes: u64,
+    /// Memory that the process with the models of a tenant that is not trusted may write to.
+    pub worker_memory_bytes: u64,
+    /// What if the system cannot confine it.
+    pub worker_confinement: Confinement,
+    /// What is started with the argument `model-worker`; not set: this program.
+    pub worker_program: Option<PathBuf>,
+}
+
+impl Default for InferenceSettings {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            queue: 0,
+            onnxruntime: None,
+            memory_bytes: 0,
+            worker_memory_bytes: WorkerConfig::default().memory_bytes,
+            worker_confinement: Confinement::BestEffort,
+            worker_program: None,
+        }
+    }
 }
 
 /// To whom handlers' requests may go, beside what their manifests say.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use modelet_control::{Control, ControlConfig, Identity};
 use modelet_engine::{CompileConfig, Engine, EngineConfig, Layers, OutboundConfig};
-use modelet_inference::{Inference, InferenceConfig};
+use modelet_inference::{Inference, InferenceConfig, WorkerConfig};
 use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
 use modelet_observe::function_log::FunctionLogsConfig;
 use modelet_observe::ledger::LedgerConfig;
@@ -23,9 +23,10 @@ use crate::caller::Identification;
 use crate::config::{Authentication, CompileSettings, Config, Confinement, InvalidSetting};
 use crate::context::{Context, Parts};
 use crate::controllers::host::HostBody;
+use crate::functions::ToController;
 use crate::publisher::ToRuntime;
 use crate::tls::{Certificate, CertificateError};
-use crate::{awake, descriptors, listener, routes, status};
+use crate::{awake, descriptors, listener, machine, routes, status};
 
 /// Deploys that may be under way at one time, from the first byte of the manifest on: each holds
 /// megabytes, and one compiles at a time.
@@ -129,9 +130,13 @@ impl Host {
         let key_values = KeyValueStores::open(key_values_dir.clone(), KeyValueConfig::default())
             .map_err(|source| StartError::KeyValues { path: key_values_dir, source })?;
         let engine = Engine::start(&engine_config(&config)?)?;
-        say_what_is_missing(engine.check_compiler().await.map_err(StartError::Compile)?);
         let inference = Inference::start(inference_config(&config))?;
+        // Side by side, since each waits for a process.
+        let (compiler, worker) = tokio::join!(engine.check_compiler(), inference.check_worker());
+        say_what_is_missing(compiler.map_err(StartError::Compile)?);
+        say_what_workers_lack(worker?);
         let metrics = metrics(&ledger, &logs, &engine, &inference);
+        let functions = Arc::new(ToController::default());
         let runtime = Runtime::start(RuntimeConfig {
             engine: engine.clone(),
             inference: inference.clone(),
@@ -142,6 +147,7 @@ impl Host {
             wake_timeout: config.wake_timeout(),
             body_idle_timeout: config.body_idle_timeout(),
             request_body_budget_bytes: RuntimeConfig::DEFAULT_REQUEST_BODY_BUDGET_BYTES,
+            functions: functions.clone(),
             awake: awake::budget(&config, connections.max_connections),
             status_of: status::number_of,
         });
@@ -188,6 +194,7 @@ impl Host {
             stopping: stopped.clone(),
         };
         let context = Context::new(parts);
+        functions.connect(&context);
         let app = routes::app(context.clone());
         let tls = certificate.as_ref().map(Certificate::acceptor);
         let serving = tokio::spawn(listener::serve(listener, app, tls, connections, stopped));
@@ -314,6 +321,21 @@ fn say_what_is_missing(layers: Layers) {
     }
 }
 
+fn say_what_workers_lack(layers: Layers) {
+    if !layers.landlock {
+        tracing::warn!(
+            needs = "Linux 5.13 with `landlock` among its security modules",
+            "models of untrusted tenants run without Landlock: only seccomp keeps them from files"
+        );
+    }
+    if !layers.seccomp {
+        tracing::warn!(
+            needs = "a kernel and a container that let a process filter its own system calls",
+            "models of untrusted tenants run without seccomp: they may start processes and open sockets"
+        );
+    }
+}
+
 fn inference_config(config: &Config) -> InferenceConfig {
     let settings = &config.inference;
     let defaults = InferenceConfig::default();
@@ -322,6 +344,13 @@ fn inference_config(config: &Config) -> InferenceConfig {
         workers: or(settings.workers, defaults.workers),
         queue: or(settings.queue, defaults.queue),
         onnxruntime: settings.onnxruntime.clone(),
+        memory_bytes: if settings.memory_bytes == 0 { machine::memory() / 2 } else { settings.memory_bytes },
+        worker: WorkerConfig {
+            program: settings.worker_program.clone().unwrap_or(defaults.worker.program),
+            memory_bytes: settings.worker_memory_bytes,
+            require_confinement: settings.worker_confinement == Confinement::Required,
+            ..defaults.worker
+        },
         ..defaults
     }
 }
@@ -340,6 +369,11 @@ fn metrics(
     metrics.before_scrape(move |host| {
         let stats = inference.stats();
         host.model_loads.set_total(stats.loads);
+        host.model_cached_answers.set_total(stats.cached);
+        host.model_evictions.set_total(stats.evictions);
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        host.model_memory.set(bytes(stats.memory_bytes));
+        host.model_memory_budget.set(bytes(stats.memory_budget_bytes));
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         host.sessions(SessionState::Ready).set(gauge(stats.sessions));
         host.sessions(SessionState::Loading).set(gauge(stats.sessions_loading));
@@ -348,6 +382,8 @@ fn metrics(
         host.model_runs(ModelRun::Together).set_total(stats.batched_runs);
         host.model_batches.set_total(stats.batches);
         host.model_runs_waiting.set(gauge(stats.runs_waiting));
+        host.worker_processes.set(gauge(stats.worker_processes));
+        host.worker_processes_lost.set_total(stats.worker_processes_lost);
         host.instances_running.set(gauge(engine.running_instances()));
     });
     metrics

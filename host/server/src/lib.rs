@@ -12,10 +12,12 @@ mod descriptors;
 #[cfg(test)]
 mod documented;
 mod extract;
+mod functions;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod host;
 mod listener;
+mod machine;
 mod middleware;
 mod oip;
 mod problem;
@@ -31,4 +33,5 @@ pub use config::{
 pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};
 pub use modelet_engine::compile_worker_if_asked;
+pub use modelet_inference::model_worker_if_asked;
 pub use tls::CertificateError;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use modelet_control::{Publication, PublishedRevision, Publisher};
 use modelet_runtime::{ModelRow, RevisionRow, RouteRow, Runtime};
 use modelet_types::plan::Plan;
-use modelet_types::{FunctionName, Quotas, TenantName, Usage};
+use modelet_types::{FunctionName, Problem, Quotas, TenantName, Usage};
 
 /// Publishes to the data plane of the same host.
 pub(crate) struct ToRuntime(pub(crate) Arc<Runtime>);
@@ -21,6 +23,16 @@ impl Publisher for ToRuntime {
             split: function.traffic,
             revisions,
         });
+    }
+
+    fn preload(
+        &self,
+        tenant: &TenantName,
+        function: &FunctionName,
+        published: PublishedRevision,
+    ) -> BoxFuture<'static, Result<(), Problem>> {
+        let (runtime, tenant, function) = (self.0.clone(), tenant.clone(), function.clone());
+        async move { runtime.preload_models(&tenant, &function, revision_row(published)).await }.boxed()
     }
 
     fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Plan>) {
@@ -41,13 +53,18 @@ fn revision_row(published: PublishedRevision) -> RevisionRow {
     let models = details.models.into_iter().filter_map(|(name, checked)| {
         let spec = revision.spec.models.get(&name)?;
         let path = paths.get(&spec.artifact)?.clone();
+        let file_bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
         let row = ModelRow {
             artifact: spec.artifact,
             path,
             backend: checked.backend,
             threads: spec.threads,
             batching: spec.batching.clone(),
+            response_cache: spec.response_cache.clone(),
             signature: checked.signature,
+            // Deployed before it was measured: at least the file.
+            memory_bytes: checked.memory_bytes.unwrap_or(file_bytes),
+            warm_up: if spec.warm_up { spec.golden.as_slice().into() } else { Arc::default() },
         };
         Some((name, row))
     });

@@ -28,9 +28,11 @@ pub(crate) fn of(code: Code) -> StatusCode {
         Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::NotActive | Code::Overloaded | Code::ShuttingDown | Code::BackendUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Code::NotActive
+        | Code::Overloaded
+        | Code::ShuttingDown
+        | Code::WorkerLost
+        | Code::BackendUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::HandlerTrap
         | Code::HandlerStackOverflow
         | Code::HandlerOutOfMemory
@@ -47,7 +49,7 @@ pub(crate) fn of(code: Code) -> StatusCode {
 /// Whether the same request may succeed a second later: what is overloaded now is usually free then; what
 /// does not exist never is.
 pub(crate) fn may_retry(code: Code) -> bool {
-    matches!(code, Code::Overloaded | Code::ShuttingDown)
+    matches!(code, Code::Overloaded | Code::ShuttingDown | Code::WorkerLost)
 }
 
 /// The status number of `code`, for usage records.

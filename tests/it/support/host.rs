@@ -32,8 +32,11 @@ pub fn config(folder: &Path) -> Value {
         "data_dir": folder,
         "listen": "127.0.0.1:0",
         "max_instances": 100,
-        "inference": { "onnxruntime": artifact::onnxruntime() },
-        // A test is no program that could compile.
+        // A test is no program that could run models, or compile.
+        "inference": {
+            "onnxruntime": artifact::onnxruntime(),
+            "worker_program": env!("CARGO_BIN_EXE_fragile-host"),
+        },
         "compile": { "program": env!("CARGO_BIN_EXE_fragile-host") },
     })
 }

@@ -375,6 +375,24 @@ pub struct SessionState {
     pub backend: String,
     /// `cold`, `loading` or `ready`.
     pub state: String,
+    /// Memory that is reckoned for it, if it is loaded.
+    pub memory_bytes: Option<u64>,
+    /// Whether it stays however long it is idle.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Its answers that are kept, if the manifest asks for that and it is loaded.
+    pub response_cache: Option<CacheState>,
+}
+
+/// Answers that a session keeps.
+#[derive(Debug, Deserialize)]
+pub struct CacheState {
+    /// Answers that are kept.
+    pub answers: u64,
+    /// Requests that were answered from them.
+    pub hits: u64,
+    /// Requests that were not.
+    pub misses: u64,
 }
 
 /// A line of a function's log.

@@ -4,7 +4,7 @@ use clap::Args;
 use modelet_types::FunctionName;
 
 use crate::client::Client;
-use crate::client::answers::RevisionState;
+use crate::client::answers::{RevisionState, SessionState};
 use crate::output::{Output, bytes, table};
 
 const EXAMPLES: &str = "\
@@ -44,8 +44,15 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
 }
 
 fn row(state: &RevisionState) -> [String; 7] {
-    let session =
-        |s: &crate::client::answers::SessionState| format!("{} ({}): {}", s.model, s.backend, s.state);
+    let session = |s: &SessionState| {
+        let memory = s.memory_bytes.map(|memory| format!(", {}", bytes(memory))).unwrap_or_default();
+        let pinned = if s.pinned { ", pinned" } else { "" };
+        let cache = s.response_cache.as_ref().map(|cache| {
+            let asked = cache.hits + cache.misses;
+            format!(", {} answers kept, of use for {} of {asked} requests", cache.answers, cache.hits)
+        });
+        format!("{} ({}): {}{memory}{pinned}{}", s.model, s.backend, s.state, cache.unwrap_or_default())
+    };
     [
         state.revision.to_string(),
         state.code.clone().unwrap_or_else(|| "-".into()),

@@ -31,6 +31,7 @@ fn every_field_is_documented() {
         ("[key_value]", "key_value."),
         ("[models.m]", model),
         ("[models.m.batching]", batching),
+        ("[models.m.response_cache]", "models.<name>.response_cache."),
         ("[[models.m.golden]]", golden),
     ] {
         there.extend(fields(header, prefix));

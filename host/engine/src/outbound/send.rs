@@ -23,8 +23,8 @@ use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::Outbound;
-use crate::ports::{Level, Log, Source};
+use super::{Outbound, function};
+use crate::ports::{Functions, Level, Log, Source};
 
 /// The longest that looking a name up and connecting may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,12 +48,14 @@ pub(crate) struct Sender {
     pub(crate) usage: Arc<Usage>,
     /// Held while anything of a request goes on.
     pub(crate) under_way: Arc<()>,
+    /// The functions that can be called.
+    pub(crate) functions: Arc<dyn Functions>,
     /// Where it is said why a request was refused: the handler only sees a code.
     pub(crate) log: Arc<dyn Log>,
 }
 
 /// What goes on with a connection behind its response.
-type Transmission = Box<dyn Future<Output = Result<(), Error>> + Send>;
+pub(super) type Transmission = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl WasiHttpHooks for Sender {
     // What a guest writes is buffered outside its memory, for each of its bodies.
@@ -84,6 +86,7 @@ impl WasiHttpHooks for Sender {
         let (outbound, usage, log) = (self.outbound.clone(), self.usage.clone(), self.log.clone());
         let (connections, under_way) = (self.connections.clone(), self.under_way.clone());
         let limit = self.limits.outbound_bytes;
+        let functions = self.functions.clone();
         Box::new(async move {
             let refused = |error: &Error, reason: &str| {
                 log.line(Level::Warn, Source::Host, &format!("{reason}: {error}"));
@@ -91,20 +94,32 @@ impl WasiHttpHooks for Sender {
             let destination = destination.inspect_err(|(error, reason)| refused(error, reason));
             let destination = destination.map_err(|(error, _)| error)?;
             let named = format!("a request to {}:{} failed", destination.host, destination.port);
-            let places =
-                outbound.places(connections, under_way).inspect_err(|error| refused(error, &named))?;
-            let sent = outbound.send(&destination, request, options, Count { usage, limit }, places).await;
+            let count = Count { usage, limit };
+            let sent = match function::name_in(&destination) {
+                Some(name) => {
+                    let place =
+                        Outbound::place_of(connections).inspect_err(|error| refused(error, &named))?;
+                    let held = (place, under_way);
+                    async { function::call(&*functions, name?, request, options, count, held).await }.await
+                }
+                None => {
+                    let places = outbound
+                        .places(connections, under_way)
+                        .inspect_err(|error| refused(error, &named))?;
+                    outbound.send(&destination, request, options, count, places).await
+                }
+            };
             sent.inspect_err(|error| refused(error, &named))
         })
     }
 }
 
 /// Where a request goes.
-struct Destination {
-    scheme: OutboundScheme,
+pub(super) struct Destination {
+    pub(super) scheme: OutboundScheme,
     /// Without brackets.
-    host: String,
-    port: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
 impl Sender {
@@ -140,7 +155,7 @@ impl Sender {
 
 /// Adds up the bytes of bodies, in both directions.
 #[derive(Clone)]
-struct Count {
+pub(super) struct Count {
     usage: Arc<Usage>,
     limit: u64,
 }
@@ -152,7 +167,7 @@ impl Count {
     }
 
     /// `body`, which ends in an error once the limit is reached.
-    fn counted<B>(self, body: B, over: fn(u64) -> Error) -> WasiBody
+    pub(super) fn counted<B>(self, body: B, over: fn(u64) -> Error) -> WasiBody
     where
         B: http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
     {
@@ -207,9 +222,12 @@ impl Outbound {
 
     /// A place among the connections of the handler and among those of the host.
     fn places(&self, handler: Arc<Semaphore>, under_way: Arc<()>) -> Result<Places, Error> {
-        let of =
-            |places: Arc<Semaphore>| places.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached);
-        Ok(Places { _handler: of(handler)?, _host: of(self.connections.clone())?, _under_way: under_way })
+        let (handler, host) = (Self::place_of(handler)?, Self::place_of(self.connections.clone())?);
+        Ok(Places { _handler: handler, _host: host, _under_way: under_way })
+    }
+
+    fn place_of(places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
+        places.try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)
     }
 
     /// Connects to an address behind the name that may be connected to.

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::StreamBody;
-use modelet_runtime::{Answer, AnswerBody, Call, Reply};
+use modelet_runtime::{Answer, AnswerBody, Call, Origin, Reply, Stage};
 use modelet_types::{InvocationId, RevisionNumber};
 
 use crate::caller::Caller;
@@ -24,12 +24,24 @@ const INVOCATION_ID: HeaderName = HeaderName::from_static("modelet-invocation-id
 const REVISION: HeaderName = HeaderName::from_static("modelet-revision");
 /// Microseconds that the caller waited for a cold function to wake; absent if it was awake.
 const WAKE_US: HeaderName = HeaderName::from_static("modelet-wake-us");
+/// With `true`, asks how long each stage took. Only for those with a key: it tells what others have asked
+/// (`response_cache`) and how busy the host is.
+const TIMING: HeaderName = HeaderName::from_static("modelet-timing");
+/// Says how long each stage took (W3C, Server Timing).
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Hands a request to the function that its address names.
-pub(crate) async fn invoke(State(context): State<Context>, caller: Caller, request: Request) -> Response {
+pub(crate) async fn invoke(State(context): State<Context>, caller: Caller, mut request: Request) -> Response {
+    if caller.known().is_err() {
+        request.headers_mut().remove(TIMING);
+    }
     let path = request.uri().path().to_owned();
     let (tenant, function, path) = split_address(&path);
-    match caller.admit(tenant, function, context.runtime.find(tenant, function, None)) {
+    let routed = match request.extensions().get::<Origin>() {
+        Some(origin) => context.runtime.find_within(origin, function),
+        None => context.runtime.find(tenant, function, None),
+    };
+    match caller.admit(tenant, function, routed) {
         Err(problem) => respond(Answer::refused(problem)),
         Ok(routed) if routed.has_handler() => {
             respond(context.runtime.invoke(routed, call(request, path.to_owned())).await)
@@ -50,12 +62,19 @@ pub(crate) fn call(request: Request, path: String) -> Call<Body> {
         parts.headers.entry(HOST).or_insert(authority);
     }
     Call {
+        timed: is_timed(&parts.headers),
+        origin: parts.extensions.remove(),
         path,
         query: parts.uri.query().map(str::to_owned),
         method: parts.method,
         headers: parts.headers,
         body,
     }
+}
+
+/// Whether the caller asks how long each stage took.
+pub(crate) fn is_timed(headers: &HeaderMap) -> bool {
+    headers.get(TIMING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
 /// `/f/{tenant}/{function}{path}` in its parts. Names have no character that would need decoding.
@@ -69,13 +88,13 @@ pub(crate) fn split_address(address: &str) -> (&str, &str, &str) {
 }
 
 fn respond(answer: Answer) -> Response {
-    let Answer { invocation, revision, wake, result } = answer;
+    let Answer { invocation, revision, wake, stages, result } = answer;
     let mut response = match result {
         Ok(reply) => self::response(reply),
         Err(failure) => ProblemResponse::of_invocation(failure, invocation, revision).into_response(),
     };
     put_in_sandbox(response.headers_mut());
-    describe(response.headers_mut(), invocation, revision, wake);
+    describe(response.headers_mut(), invocation, revision, wake, &stages);
     response
 }
 
@@ -100,6 +119,7 @@ pub(crate) fn describe(
     invocation: InvocationId,
     revision: Option<RevisionNumber>,
     wake: Option<Duration>,
+    stages: &[Stage],
 ) {
     headers.insert(INVOCATION_ID, text_value(&invocation.to_string()));
     if let Some(revision) = revision {
@@ -108,6 +128,19 @@ pub(crate) fn describe(
     if let Some(wake) = wake {
         headers.insert(WAKE_US, HeaderValue::from(u64::try_from(wake.as_micros()).unwrap_or(u64::MAX)));
     }
+    if !stages.is_empty() {
+        // Beside what a handler says of itself.
+        headers.append(SERVER_TIMING, text_value(&server_timing(stages)));
+    }
+}
+
+/// Stages as the header has them, in milliseconds.
+fn server_timing(stages: &[Stage]) -> String {
+    let metric = |Stage { name, took, note }: &Stage| {
+        let note = note.as_ref().map(|note| format!(";desc=\"{note}\"")).unwrap_or_default();
+        format!("{name};dur={:.3}{note}", took.as_secs_f64() * 1e3)
+    };
+    stages.iter().map(metric).collect::<Vec<_>>().join(", ")
 }
 
 /// A function's page has the same origin as the API, and with it the right to use it; in a sandbox
@@ -117,7 +150,7 @@ fn put_in_sandbox(headers: &mut HeaderMap) {
 }
 
 fn text_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("ids are ASCII")
+    HeaderValue::from_str(text).expect("what the host says in headers is ASCII")
 }
 
 #[cfg(test)]
@@ -132,6 +165,17 @@ mod tests {
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'self'"));
         put_in_sandbox(&mut headers);
         assert_eq!(headers[CONTENT_SECURITY_POLICY], "default-src 'self'");
+    }
+
+    #[test]
+    fn stages_are_metrics_in_milliseconds() {
+        let stage = |name: &str, us, note: Option<&str>| Stage {
+            name: name.into(),
+            took: Duration::from_micros(us),
+            note: note.map(str::to_owned),
+        };
+        let stages = [stage("queue", 12, None), stage("model-rec", 1500, Some("1 run"))];
+        assert_eq!(server_timing(&stages), "queue;dur=0.012, model-rec;dur=1.500;desc=\"1 run\"");
     }
 
     #[test]

@@ -194,14 +194,15 @@ async fn answer(context: &Context, routed: Routed, ask: Ask, request: Request) -
 /// Answers a call of the model that it was routed to, or says why it was not.
 async fn infer(context: &Context, routed: Result<Routed, Problem>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let call = TensorCall { body: TensorBody::Coming(body), timeout: None };
+    let timed = invoke::is_timed(&parts.headers);
+    let call = TensorCall { body: TensorBody::Coming(body), timeout: None, timed };
     let codec = |model, version| RestCodec::new(model, version, parts.headers);
     let answer = call_model(context, routed, call, codec).await;
     let mut response = match answer.result {
         Ok(reply) => invoke::response(reply),
         Err(failure) => oip::error(&problem_of(failure)),
     };
-    describe(response.headers_mut(), answer.invocation, answer.revision, answer.wake);
+    describe(response.headers_mut(), answer.invocation, answer.revision, answer.wake, &answer.stages);
     response
 }
 
@@ -352,7 +353,7 @@ fn some_models(context: &Context, caller: &Caller, model: &str) -> Result<Vec<Ro
 /// Loads a model into memory before its first request.
 pub(super) async fn load(context: &Context, caller: &Caller, model: &str) -> Result<(), Problem> {
     for routed in some_models(context, caller, model)? {
-        context.runtime.preload(&routed).await?;
+        context.runtime.load_now(&routed).await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use tonic::server::{Grpc, UnaryService};
 
 use crate::caller::Caller;
 use crate::context::Context;
-use crate::controllers::invoke::describe;
+use crate::controllers::invoke::{describe, is_timed};
 use crate::controllers::oip;
 use crate::oip::grpc::{
     Empty, GrpcCodec, LiveResponse, ModelIndex, ModelMetadataResponse, ModelRequest, RawCodec, ReadyResponse,
@@ -146,13 +146,13 @@ async fn infer(context: &Context, caller: &Caller, request: Request) -> Response
     if let Err(problem) = caller.may(Permission::Invoke) {
         return status(&problem).into_http();
     }
-    let timeout = timeout_of(request.headers());
+    let (timeout, timed) = (timeout_of(request.headers()), is_timed(request.headers()));
     unary(context, request, MAX_MESSAGE_BYTES, async |body| {
         let ModelRequest { name, version } = address_of(body.bytes.clone()).await?;
         let routed = oip::find(context, caller, &name, version_of(&version));
-        let call = TensorCall { body: TensorBody::Arrived(body), timeout };
+        let call = TensorCall { body: TensorBody::Arrived(body), timeout, timed };
         let answer = oip::call_model(context, routed, call, GrpcCodec::new).await;
-        let Answer { invocation, revision, wake, result } = answer;
+        let Answer { invocation, revision, wake, stages, result } = answer;
         let mut response = match result.map(|reply| reply.body) {
             Ok(AnswerBody::Bytes(bytes)) => Ok(tonic::Response::new(bytes)),
             Ok(AnswerBody::Stream(_)) => Err(Status::internal("a model alone does not stream")),
@@ -163,7 +163,7 @@ async fn infer(context: &Context, caller: &Caller, request: Request) -> Response
             Err(status) => status.metadata_mut(),
         };
         let mut headers = HeaderMap::new();
-        describe(&mut headers, invocation, revision, wake);
+        describe(&mut headers, invocation, revision, wake, &stages);
         let described = MetadataMap::from_headers(headers);
         for entry in described.iter() {
             if let KeyAndValueRef::Ascii(key, value) = entry {

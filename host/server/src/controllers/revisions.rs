@@ -12,6 +12,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use modelet_control::{Deploy, DeployEvent};
 use modelet_store::{Actor, Revision, StoreError};
+use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code, FunctionName, Permission, Problem, RevisionNumber, RevisionSpec, TenantName, TrafficSplit,
 };
@@ -21,7 +22,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, check_covers};
 use crate::context::Context;
 use crate::extract::{Path, Query, from_json, json_body};
 use crate::problem::{ProblemBody, ProblemResponse, Result};
@@ -120,11 +121,19 @@ pub(crate) async fn create(
     })?;
     let idle_timeout = context.config.body_idle_timeout();
     let manifest = json_body(&headers, body, MAX_MANIFEST_BYTES, idle_timeout).await?;
+    let spec: RevisionSpec = off_the_loop(move || from_json(&manifest, Code::InvalidManifest)).await??;
+    for (index, called) in spec.outbound.iter().map(OutboundRule::function).enumerate() {
+        // What a handler may call, whoever deploys it can call by it.
+        called.map_or(Ok(()), |called| check_covers(identity, called)).map_err(|problem| {
+            Problem::new(problem.code, format!("{}, and what it deploys may call no other", problem.detail))
+                .at(format!("outbound[{index}]"))
+        })?;
+    }
     let deploy = Deploy {
         actor: identity.actor.clone(),
         tenant: identity.tenant.clone(),
         function,
-        spec: off_the_loop(move || from_json(&manifest, Code::InvalidManifest)).await??,
+        spec,
         activate: params.activate,
     };
     if headers.get(ACCEPT).is_some_and(|accept| accept == NDJSON) {

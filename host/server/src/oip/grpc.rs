@@ -23,9 +23,11 @@ pub(crate) fn status(problem: &Problem) -> Status {
     let mut status = match problem.code {
         Code::Unauthenticated => Status::unauthenticated(text),
         Code::NotFound => Status::not_found(text),
-        Code::NotActive | Code::Overloaded | Code::ShuttingDown | Code::BackendUnavailable => {
-            Status::unavailable(text)
-        }
+        Code::NotActive
+        | Code::Overloaded
+        | Code::ShuttingDown
+        | Code::WorkerLost
+        | Code::BackendUnavailable => Status::unavailable(text),
         Code::QuotaExceeded | Code::RequestTooLarge | Code::ResponseTooLarge => {
             Status::resource_exhausted(text)
         }

@@ -26,6 +26,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "/lines" => Ok(lines()),
         "/flood" => Ok(flood()),
         "/fetch" => fetch(request).await,
+        "/forward" => forward(request).await,
         "/print" => print(),
         "/trap" => panic!("on purpose"),
         "/loop" => loop {
@@ -73,7 +74,18 @@ fn flood() -> Response<Body> {
 /// Fetches the address in the query.
 async fn fetch(request: Request<Body>) -> Result<Response<Body>, Error> {
     let address = request.uri().query().unwrap_or_default().to_owned();
-    let fetched = match Request::get(address).body(Body::empty()) {
+    send(Request::get(address).body(Body::empty())).await
+}
+
+/// Sends the request on to the address in the query.
+async fn forward(request: Request<Body>) -> Result<Response<Body>, Error> {
+    let address = request.uri().query().unwrap_or_default().to_owned();
+    let onward = Request::builder().method(request.method().clone()).uri(address);
+    send(onward.body(request.into_body())).await
+}
+
+async fn send(request: Result<Request<Body>, impl ToString>) -> Result<Response<Body>, Error> {
+    let fetched = match request {
         Ok(request) => Client::new().send(request).await.map_err(|error| format!("{error:?}")),
         Err(error) => Err(error.to_string()),
     };
