@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use modelet_inference::{
-    BackendId, Inference, InferenceConfig, InferenceError, ModelSource, RunRequest, Session, SessionKey,
-};
-use modelet_types::{Digest, ElementType, TenantName, Tensor, TensorInfo, Trust};
+use modelet_inference::{BackendId, Inference, InferenceConfig, ModelSource, SessionKey};
+use modelet_types::{Digest, TenantName, Trust};
 
-const RUNS: usize = 2000;
+#[path = "measure/runs.rs"]
+mod runs;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,42 +49,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             };
             let load = begin.elapsed();
-            let (median, cpu) = measure(&session, batch).await?;
+            let (median, _, cpu) = runs::runs(&session, batch).await?;
             println!("{backend} {mode}: load {load:.1?}, run {median:.1?} median, {cpu:.1?} CPU");
         }
     }
     Ok(())
-}
-
-async fn measure(session: &Arc<Session>, batch: usize) -> Result<(Duration, Duration), InferenceError> {
-    let inputs: Vec<(String, Tensor)> = session
-        .signature()
-        .inputs
-        .iter()
-        .map(|info| Ok((info.name.clone(), zeros(info, batch)?)))
-        .collect::<Result<_, InferenceError>>()?;
-    let (mut times, mut cpu) = (Vec::new(), Duration::ZERO);
-    let end = Instant::now() + Duration::from_secs(5);
-    while times.len() < RUNS && Instant::now() < end {
-        let begin = Instant::now();
-        let deadline = begin + Duration::from_secs(60);
-        let request =
-            RunRequest { inputs: inputs.clone(), outputs: Vec::new(), deadline, max_output_bytes: u64::MAX };
-        cpu += session.run(request).await?.cpu_time;
-        times.push(begin.elapsed());
-    }
-    times.sort_unstable();
-    Ok((times[times.len() / 2], cpu / u32::try_from(times.len()).unwrap_or(u32::MAX)))
-}
-
-fn zeros(info: &TensorInfo, batch: usize) -> Result<Tensor, InferenceError> {
-    let shape: Vec<usize> = info.shape.iter().map(|dim| dim.unwrap_or(batch)).collect();
-    let count = shape.iter().product();
-    match info.element_type {
-        ElementType::I64 => Tensor::from_vec(&shape, vec![0_i64; count]),
-        ElementType::I32 => Tensor::from_vec(&shape, vec![0_i32; count]),
-        ElementType::F64 => Tensor::from_vec(&shape, vec![0_f64; count]),
-        _ => Tensor::from_vec(&shape, vec![0_f32; count]),
-    }
-    .map_err(|e| InferenceError::InvalidInput(e.to_string()))
 }

@@ -32,8 +32,6 @@ pub enum InferenceError {
     NoMemory {
         /// What the model takes.
         wanted: u64,
-        /// What all models may take together.
-        budget: u64,
     },
     /// The worker process with the model ended before the answer, or has ended too often to be started now;
     /// the same run may succeed later.

@@ -102,7 +102,7 @@ impl Room {
         if wish.bytes > limit {
             return Err(too_large(wish.bytes, limit));
         }
-        let full = || InferenceError::NoMemory { wanted: wish.bytes, budget: limit };
+        let full = || InferenceError::NoMemory { wanted: wish.bytes };
         let tenant = self.tenant(&wish.tenant);
         let _waiting = Waiting::begin(&tenant.waiting).ok_or_else(full)?;
         let deadline = Instant::now() + PATIENCE;

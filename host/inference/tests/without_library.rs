@@ -1,15 +1,19 @@
 //! A host without ONNX Runtime. A process loads that library once and for all, so this is a binary
 //! of its own.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail where they stand")]
 
 use std::time::Duration;
 
 use modelet_inference::{BackendId, Inference, InferenceConfig};
-use modelet_types::manifest::{BackendChoice, ModelSpec};
-use modelet_types::{Code, Digest, TenantName, Trust};
+use modelet_types::manifest::BackendChoice;
+use modelet_types::{Code, TenantName, Trust};
 
 #[path = "it/models.rs"]
 #[expect(dead_code, reason = "only some of the models are of use here")]
 mod models;
+#[path = "it/service.rs"]
+#[expect(dead_code, reason = "only one of the helpers is of use here")]
+mod service;
 
 #[test]
 fn a_library_that_is_named_and_cannot_be_loaded_is_an_error() {
@@ -41,15 +45,7 @@ async fn rten_works_and_the_rest_says_what_helps() {
     let check = async |bytes: &[u8], backend| {
         let file = folder.path().join("model");
         std::fs::write(&file, bytes).unwrap();
-        let spec = ModelSpec {
-            artifact: Digest::of(bytes),
-            backend,
-            threads: 1,
-            batching: None,
-            response_cache: None,
-            golden: Vec::new(),
-            warm_up: false,
-        };
+        let spec = service::spec(bytes, backend);
         tokio::time::timeout(
             Duration::from_secs(60),
             inference.check(&TenantName::default_tenant(), &file, &spec, "models.m"),

@@ -96,11 +96,12 @@ impl WasiHttpHooks for Sender {
             let named = format!("a request to {}:{} failed", destination.host, destination.port);
             let count = Count { usage, limit };
             let sent = match function::name_in(&destination) {
-                Some(name) => {
+                Some(Err(error)) => Err(error),
+                Some(Ok(name)) => {
                     let place =
                         Outbound::place_of(connections).inspect_err(|error| refused(error, &named))?;
                     let held = (place, under_way);
-                    async { function::call(&*functions, name?, request, options, count, held).await }.await
+                    function::call(&*functions, name, request, options, count, held).await
                 }
                 None => {
                     let places = outbound
