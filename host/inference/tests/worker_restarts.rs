@@ -32,7 +32,7 @@ async fn a_hundred_restarts_leave_no_descriptor_and_no_thread() {
     let file = models::affine();
     let mut before = None;
     // Ten each, so that none is held back for ending too often.
-    for index in 0..11 {
+    for index in 0..13 {
         let tenant: TenantName = format!("tenant-{index}").parse().unwrap();
         let key = SessionKey { tenant, ..service.key(BackendId::Onnxruntime, &file) };
         let session = service.inference.session(&key, &service.source(&file)).await.unwrap();
@@ -58,7 +58,11 @@ async fn a_hundred_restarts_leave_no_descriptor_and_no_thread() {
             times.get() > 100
         })
         .await;
-        // The first tenant has opened what stays: the pools, the keeper, the spare process.
+        // The first tenants have opened what stays: the pools, the keeper, the spare process, and threads of
+        // the runtime, which it starts when it first needs them.
+        if index < 2 {
+            continue;
+        }
         let before = *before.get_or_insert_with(now);
         // Another lane or two may have been needed.
         let is_as_before = || now().0 <= before.0 + 4 && now().1 <= before.1 + 1;
