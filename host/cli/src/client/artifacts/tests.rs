@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response as AxumResponse};
 use axum::routing::patch;
 use futures::StreamExt as _;
-use modelet_server::{CompileSettings, Config, Host};
+use modelet_server::{CompileSettings, Config, Host, InferenceSettings};
 
 use super::*;
 use crate::credentials::Credential;
@@ -157,8 +157,8 @@ async fn a_file_that_is_not_what_it_was_is_refused() {
     assert_eq!(shared.lock().unwrap().offsets, [1, 0], "anew once, and then no more");
 }
 
-/// The program that compiles for the host, which a test is not: cargo builds it for the tests in
-/// `tests/`, and puts those of this module into a folder beside it.
+/// The program that compiles and runs models for the host, which a test is not: cargo builds it for the
+/// tests in `tests/`, and puts those of this module into a folder beside it.
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("modelet");
@@ -173,6 +173,7 @@ async fn real_host(data_dir: &Path, max_artifact_bytes: u64) -> (Client, Host) {
         listen: "127.0.0.1:0".parse().unwrap(),
         max_instances: 1,
         max_artifact_bytes,
+        inference: InferenceSettings { worker_program: Some(program()), ..InferenceSettings::default() },
         compile: CompileSettings { program: Some(program()), ..CompileSettings::default() },
         ..Config::default()
     };
