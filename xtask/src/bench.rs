@@ -3,6 +3,7 @@
 //! One run measures everything on one machine; figures of different runs do not compare. Nothing
 //! here links the host: it is the `dist` build of `modelet serve`, called over HTTP.
 
+mod accounting;
 mod attacks;
 mod bars;
 mod batching;
@@ -27,6 +28,7 @@ mod rounds;
 mod server;
 mod siege;
 mod stats;
+mod usage;
 mod verify;
 mod wake;
 mod wrk;
@@ -83,6 +85,10 @@ pub enum Benchmark {
     ColdEmbed,
     /// Twenty models on a host with memory for five.
     Residency,
+    /// Keys, quotas and records of usage, over none of them.
+    Accounting,
+    /// Bills of millions of records.
+    Usage,
     /// Ten thousand functions on one host.
     Density,
     /// Calls of a function while others attack the host.
@@ -153,6 +159,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Batching => batching::run(&effort, &mut report)?,
             Benchmark::ColdEmbed => cold_embed::run(&effort, &mut report)?,
             Benchmark::Residency => residency::run(&effort, &mut report)?,
+            Benchmark::Accounting => accounting::run(&effort, &mut report)?,
+            Benchmark::Usage => usage::run(&effort, &mut report)?,
             Benchmark::Density => density::run(&effort, &mut report)?,
             Benchmark::Neighbour => neighbour::run(&effort, &mut report)?,
             Benchmark::Siege => siege::run(&effort, &mut report)?,
@@ -185,6 +193,10 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     machine::ensure_guest_target()?;
     sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype", "embed"]))?;
     sh(&mut command("cargo", ["build", "--profile", PROFILE, "-p", "modelet", "-p", "floor"]))?;
+    if chosen.contains(&Benchmark::Usage) {
+        let example = ["build", "--profile", PROFILE, "-p", "modelet-observe", "--example", "fill_ledger"];
+        sh(&mut command("cargo", example))?;
+    }
     if with_fastapi {
         Peer::FastApi.set_up()?;
     }
@@ -200,6 +212,11 @@ const PROFILE: &str = "dist";
 /// A program of that build.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(target()?.join(PROFILE).join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// An example of that build.
+fn example_program(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(target()?.join(PROFILE).join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Cargo's target folder: that of this program's profile is in it.

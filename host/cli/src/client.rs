@@ -40,6 +40,14 @@ pub struct Answer<T> {
     pub value: T,
 }
 
+impl<T: DeserializeOwned> Answer<T> {
+    fn read(raw: serde_json::Value) -> Result<Self, Error> {
+        let value = serde_path_to_error::deserialize(&raw)
+            .map_err(|error| Error::Protocol(format!("the host's answer is not understood: {error}")))?;
+        Ok(Self { raw, value })
+    }
+}
+
 /// A connection to a host.
 #[derive(Clone)]
 pub struct Client {
@@ -121,7 +129,7 @@ impl Client {
     /// # Errors
     /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn functions(&self) -> Result<Answer<Functions>, Error> {
-        self.json(self.request(Method::GET, "/api/v1/functions")?).await
+        self.list("/api/v1/functions", "functions").await
     }
 
     /// Deletes a function with all its revisions.
@@ -137,7 +145,7 @@ impl Client {
     /// # Errors
     /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn revisions(&self, function: &str) -> Result<Answer<Revisions>, Error> {
-        self.json(self.request(Method::GET, &of(function, "/revisions"))?).await
+        self.list(&of(function, "/revisions"), "revisions").await
     }
 
     /// Deletes one revision.
@@ -286,7 +294,7 @@ impl Client {
     /// # Errors
     /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn tenants(&self) -> Result<Answer<Tenants>, Error> {
-        self.json(self.request(Method::GET, "/api/v1/tenants")?).await
+        self.list("/api/v1/tenants", "tenants").await
     }
 
     /// Makes a tenant.
@@ -391,10 +399,27 @@ impl Client {
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
         let response = self.send(request).await?;
-        let raw: serde_json::Value = response.json().await.map_err(|error| self.failed(error))?;
-        let value = serde_path_to_error::deserialize(&raw)
-            .map_err(|error| Error::Protocol(format!("the host's answer is not understood: {error}")))?;
-        Ok(Answer { raw, value })
+        Answer::read(response.json().await.map_err(|error| self.failed(error))?)
+    }
+
+    /// The whole of a list that the host gives in pages; `items` is the list's field.
+    async fn list<T: DeserializeOwned>(&self, path: &str, items: &str) -> Result<Answer<T>, Error> {
+        let (mut all, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let mut request = self.request(Method::GET, path)?.query(&[("limit", "1000")]);
+            if let Some(after) = &after {
+                request = request.query(&[("after", after)]);
+            }
+            let mut page = self.json::<serde_json::Value>(request).await?.raw;
+            if let Some(items) = page[items].as_array_mut() {
+                all.append(items);
+            }
+            after = match &page["next"] {
+                serde_json::Value::Null => return Answer::read(serde_json::json!({ items: all })),
+                serde_json::Value::String(name) => Some(name.clone()),
+                number => Some(number.to_string()),
+            };
+        }
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {

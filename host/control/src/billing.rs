@@ -96,7 +96,7 @@ impl std::str::FromStr for Month {
 
     fn from_str(text: &str) -> Result<Self, Problem> {
         let date: Option<Date> = (text.len() == 7).then(|| format!("{text}-01").parse().ok()).flatten();
-        let of_today = |date: &Date| (1970..=9_998).contains(&date.year());
+        let of_today = |date: &Date| (1970..=2_999).contains(&date.year());
         date.filter(of_today).map(Self).ok_or_else(|| {
             let detail = "a month is written as YYYY-MM, such as 2026-11";
             Problem::new(Code::InvalidInput, detail).at("month")
@@ -172,7 +172,7 @@ impl Control {
         let shown: String = plan.chars().take(80).collect();
         let detail =
             format!("the host has no plan `{shown}`: `billing.plans` of its configuration has {known}");
-        Err(Problem::new(Code::InvalidInput, detail).at("plan"))
+        Err(Problem::new(Code::NotFound, detail).at("plan"))
     }
 }
 

@@ -9,7 +9,7 @@ use modelet_engine::Engine;
 use modelet_inference::Inference;
 use modelet_keyvalue::{KeyValueStores, Owner};
 use modelet_observe::{FunctionLogs, Ledger, Metrics, Position};
-use modelet_store::{Actor, Artifact, Function, Store};
+use modelet_store::{Actor, Artifact, Function, Precondition, Store, StoreError};
 use modelet_types::{Ceiling, Code, Digest, FunctionName, Problem, RevisionNumber, TenantName, TrafficSplit};
 use tokio::sync::{Mutex, Semaphore};
 
@@ -86,17 +86,18 @@ impl Control {
     /// Divides a function's calls anew.
     ///
     /// # Errors
-    /// If there is no such function or revision.
+    /// If there is no such function or revision, or it is not what `precondition` says.
     pub async fn set_traffic(
         &self,
         actor: &Actor,
         tenant: &TenantName,
         function: &FunctionName,
         split: TrafficSplit,
+        precondition: Precondition,
     ) -> Result<Function, Problem> {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
-            let changed = this.store().set_traffic(&actor, &tenant, &function, split).await?;
+            let changed = this.store().set_traffic(&actor, &tenant, &function, split, &precondition).await?;
             this.compile_routed(&tenant, &changed).await?;
             this.preload_and_republish(&tenant, &function).await?;
             Ok(changed)
@@ -104,19 +105,27 @@ impl Control {
         .await
     }
 
-    /// Goes back to the traffic split before the present one.
+    /// Goes back to the traffic split before the present one; not again if the same request did so before.
     ///
     /// # Errors
-    /// If there is no such function, or nothing to go back to.
+    /// If there is no such function, nothing to go back to, or it is not what `precondition`
+    /// says.
     pub async fn rollback(
         &self,
         actor: &Actor,
         tenant: &TenantName,
         function: &FunctionName,
+        precondition: Precondition,
     ) -> Result<Function, Problem> {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
-            let changed = this.store().rollback(&actor, &tenant, &function).await?;
+            let changed = match this.store().rollback(&actor, &tenant, &function, &precondition).await {
+                Err(StoreError::Repeated { .. }) => {
+                    let present = this.store().function(&tenant, &function).await?;
+                    return present.ok_or_else(|| StoreError::NoFunction(function).into());
+                }
+                changed => changed?,
+            };
             this.compile_routed(&tenant, &changed).await?;
             this.preload_and_republish(&tenant, &function).await?;
             Ok(changed)
@@ -133,10 +142,11 @@ impl Control {
         actor: &Actor,
         tenant: &TenantName,
         function: &FunctionName,
+        precondition: Precondition,
     ) -> Result<(), Problem> {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
-            let deleted = this.store().delete_function(&actor, &tenant, &function).await?;
+            let deleted = this.store().delete_function(&actor, &tenant, &function, &precondition).await?;
             this.republish(&tenant, &function).await?;
             this.config.metrics.remove_function(&tenant, &function);
             if let Err(error) = this.config.logs.remove(&tenant, &function).await {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use modelet_engine::HandlerKind;
 use modelet_inference::CheckedModel;
-use modelet_store::{Actor, Artifact, NewRevision, Revision};
+use modelet_store::{Actor, Artifact, NewRevision, Revision, StoreError};
 use modelet_types::manifest::RequestBody;
 use modelet_types::{
     Code, Digest, FunctionName, ModelName, Problem, RevisionNumber, RevisionSpec, TenantName,
@@ -78,13 +78,20 @@ pub enum DeployEvent {
 type Progress = Arc<dyn Fn(DeployEvent) + Send + Sync>;
 
 impl Control {
-    /// Deploys a revision and tells `progress` how far it has come. Whoever drops the future before the
-    /// revision is stored ends the deploy and what it started.
+    /// Deploys a revision and tells `progress` how far it has come; gives the one that the same request made
+    /// before, if it did. Whoever drops the future before the revision is stored ends the deploy and what it
+    /// started.
     ///
     /// # Errors
     /// For whatever is wrong with manifest, component or models, naming the entry.
     pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Revision, Problem> {
         let Deploy { actor, tenant, function, spec, activate } = deploy;
+        match self.store().check_request(&tenant, &actor).await {
+            Err(StoreError::Repeated { subject }) => {
+                return self.deployed(&tenant, &function, &subject).await;
+            }
+            checked => checked?,
+        }
         let mut spec = self.checked(spec).await?;
         // Before anything is compiled; once more when the revision is stored.
         self.store().check_secrets(&tenant, &function, &spec.secrets).await?;
@@ -114,7 +121,13 @@ impl Control {
         let this = self.clone();
         to_the_end(async move {
             let new = NewRevision { spec, details, activate };
-            let revision = this.store().create_revision(&actor, &tenant, &function, new).await?;
+            let revision = match this.store().create_revision(&actor, &tenant, &function, new).await {
+                // The same request came twice at a time, and the other was quicker.
+                Err(StoreError::Repeated { subject }) => {
+                    return this.deployed(&tenant, &function, &subject).await;
+                }
+                created => created?,
+            };
             progress(DeployEvent::Stored { revision: revision.number });
             // Also if it takes no calls: that the function is there, and not active, is published too.
             this.preload_and_republish(&tenant, &function).await?;
@@ -125,6 +138,21 @@ impl Control {
             Ok(revision)
         })
         .await
+    }
+
+    /// The revision that the same request made before.
+    async fn deployed(
+        &self,
+        tenant: &TenantName,
+        function: &FunctionName,
+        subject: &str,
+    ) -> Result<Revision, Problem> {
+        let number = subject.rsplit('/').next().and_then(|number| number.parse().ok());
+        let number = number.ok_or_else(|| {
+            Problem::new(Code::Conflict, format!("this request was done before, and made `{subject}`"))
+        })?;
+        let revision = self.store().revision(tenant, function, number).await?;
+        Ok(revision.ok_or_else(|| StoreError::NoRevision(function.clone(), number))?)
     }
 
     /// The manifest, if nothing is wrong with it, with every limit in numbers. On a thread of its

@@ -1,14 +1,16 @@
 //! Tenants and their keys: made, rotated, revoked, and then known to the next request.
 
 use jiff::{SignedDuration, Timestamp};
-use modelet_store::{Actor, ApiKey, NewApiKey, Tenant, TenantSetting, hour_of};
+use modelet_store::{
+    Actor, ApiKey, NewApiKey, Page, Precondition, StoreError, Tenant, TenantSetting, hour_of,
+};
 use modelet_types::{ApiKeyText, Code, FunctionName, KeyId, Problem, Role, TenantName, Trust};
 
 use crate::control::to_the_end;
 use crate::{Authenticator, Control, Month};
 
-/// The longest description of a key.
-const MAX_DESCRIPTION_BYTES: usize = 200;
+/// The longest description of a key, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 200;
 /// The longest life of a key that ends: a hundred years.
 const MAX_LIFETIME_S: u64 = 100 * 365 * 24 * 3_600;
 /// The most functions that a key is restricted to.
@@ -32,8 +34,9 @@ pub struct KeySpec {
 impl KeySpec {
     fn check(&self) -> Result<(), Problem> {
         let invalid = |field: &str, detail: String| Err(Problem::new(Code::InvalidInput, detail).at(field));
-        if self.description.len() > MAX_DESCRIPTION_BYTES {
-            let detail = format!("at most {MAX_DESCRIPTION_BYTES} bytes, got {}", self.description.len());
+        let length = self.description.chars().count();
+        if length > MAX_DESCRIPTION_CHARS {
+            let detail = format!("at most {MAX_DESCRIPTION_CHARS} characters, got {length}");
             return invalid("description", detail);
         }
         if let Some(lifetime_s) = self.lifetime_s.filter(|seconds| !(1..=MAX_LIFETIME_S).contains(seconds)) {
@@ -85,6 +88,20 @@ pub(crate) fn new_text() -> Result<(KeyId, ApiKeyText), Problem> {
     Ok((id, text))
 }
 
+/// The text of a key that the same request made before is nowhere: it was shown once.
+fn made_before(error: StoreError) -> Problem {
+    let was_made = matches!(error, StoreError::Repeated { .. });
+    let problem = Problem::from(error);
+    if !was_made {
+        return problem;
+    }
+    let detail = format!(
+        "{}, whose text was shown then and is not kept: if it did not arrive, revoke it and make another",
+        problem.detail
+    );
+    Problem { detail: detail.into(), ..problem }
+}
+
 impl Control {
     /// Who tells whose key a request has.
     pub fn authenticator(&self) -> &dyn Authenticator {
@@ -102,7 +119,7 @@ impl Control {
     /// # Errors
     /// If the store fails.
     pub async fn load_tenants(&self) -> Result<(), Problem> {
-        for tenant in self.store().tenants().await? {
+        for tenant in self.store().tenants(&Page::whole()).await? {
             if let Some(plan) = tenant.plan.as_deref().filter(|plan| self.check_plan(plan).is_err()) {
                 tracing::error!(
                     tenant = %tenant.name,
@@ -146,7 +163,11 @@ impl Control {
         let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
         to_the_end(async move {
             let _publishing = this.publishing.lock().await;
-            let tenant = this.store().create_tenant(&actor, &name, trust).await?;
+            let tenant = match this.store().create_tenant(&actor, &name, trust).await {
+                // The same request did it before.
+                Err(StoreError::Repeated { .. }) => return Ok(this.store().tenant(&name).await?),
+                made => made?,
+            };
             this.know_tenant(&tenant);
             Ok(tenant)
         })
@@ -157,12 +178,14 @@ impl Control {
     /// the prices, those of months that have ended too.
     ///
     /// # Errors
-    /// If there is no such tenant or plan, or the quotas make no sense.
+    /// If there is no such tenant or plan, the quotas make no sense, or the tenant is not what `precondition`
+    /// says.
     pub async fn set_tenant(
         &self,
         actor: &Actor,
         name: &TenantName,
         setting: TenantSetting,
+        precondition: Precondition,
     ) -> Result<Tenant, Problem> {
         match &setting {
             TenantSetting::Trust(_) => {}
@@ -172,7 +195,7 @@ impl Control {
         let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
         to_the_end(async move {
             let _publishing = this.publishing.lock().await;
-            let tenant = this.store().set_tenant(&actor, &name, setting).await?;
+            let tenant = this.store().set_tenant(&actor, &name, setting, &precondition).await?;
             this.know_tenant(&tenant);
             Ok(tenant)
         })
@@ -182,8 +205,14 @@ impl Control {
     /// Deletes a tenant that has no functions, with its keys.
     ///
     /// # Errors
-    /// If there is no such tenant, it has functions, or it is the one that every host has.
-    pub async fn delete_tenant(&self, actor: &Actor, name: &TenantName) -> Result<(), Problem> {
+    /// If there is no such tenant, it has functions, it is the one that every host has, or it is not what
+    /// `precondition` says.
+    pub async fn delete_tenant(
+        &self,
+        actor: &Actor,
+        name: &TenantName,
+        precondition: Precondition,
+    ) -> Result<(), Problem> {
         if *name == TenantName::default_tenant() {
             let detail = "the tenant `default` is the host's own, and cannot be deleted";
             return Err(Problem::new(Code::Conflict, detail).at("tenant"));
@@ -191,7 +220,7 @@ impl Control {
         let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
         to_the_end(async move {
             let _publishing = this.publishing.lock().await;
-            this.store().delete_tenant(&actor, &name).await?;
+            this.store().delete_tenant(&actor, &name, &precondition).await?;
             this.tenants.remove(&name);
             this.keyring.remove_tenant(&name);
             Ok(())
@@ -228,7 +257,7 @@ impl Control {
         let new = NewApiKey { id, digest, role, functions, description, lifetime_s };
         let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
         let key = to_the_end(async move {
-            let key = this.store().create_api_key(&actor, &tenant, new).await?;
+            let key = this.store().create_api_key(&actor, &tenant, new).await.map_err(made_before)?;
             this.republish_key(&tenant, id).await?;
             Ok(key)
         });
@@ -259,7 +288,8 @@ impl Control {
         let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
         let key = to_the_end(async move {
             let ends_at = Timestamp::now() + overlap;
-            let key = this.store().rotate_api_key(&actor, &tenant, id, ends_at, successor).await?;
+            let made = this.store().rotate_api_key(&actor, &tenant, id, ends_at, successor).await;
+            let key = made.map_err(made_before)?;
             this.republish_key(&tenant, id).await?;
             this.republish_key(&tenant, new_id).await?;
             Ok(key)

@@ -54,6 +54,8 @@ pub enum Durability {
     /// A loss of power too: records are synced to the device, many at a time. Costs each invocation
     /// the time of a sync.
     Disk,
+    /// Nothing: nothing is recorded, so that there is no usage and no bill.
+    Off,
 }
 
 impl Durability {
@@ -105,6 +107,7 @@ pub struct Ledger {
     committer: Arc<Committer>,
     recovered: recovery::Recovered,
     id: String,
+    is_off: bool,
     thread: Option<JoinHandle<()>>,
     /// Locked for as long as the ledger is open.
     _lock: File,
@@ -136,7 +139,8 @@ impl Ledger {
             .spawn(move || writer.run())
             .map_err(Error::io("start the writer of", dir))?;
         let dir = dir.to_owned();
-        Ok(Arc::new(Self { dir, committer, recovered, id, thread: Some(thread), _lock: lock }))
+        let is_off = config.durability == Durability::Off;
+        Ok(Arc::new(Self { dir, committer, recovered, id, is_off, thread: Some(thread), _lock: lock }))
     }
 
     /// Writes the record of an invocation, once, and closes its stream if it has one. Call before
@@ -153,6 +157,9 @@ impl Ledger {
     /// As [`Self::append`], for a place that cannot wait, such as a `Drop`: the record is on its
     /// way when this returns.
     pub fn submit(&self, record: &UsageRecord) -> Receipt {
+        if self.is_off {
+            return Receipt::of_nothing();
+        }
         let frame = frame::encode(|out| codec::put_record(out, record));
         // Every record closes: whoever leaves while a stream is being opened cannot tell whether it
         // was, and it would be recorded again, as interrupted.
@@ -164,6 +171,9 @@ impl Ledger {
     /// # Errors
     /// As [`Self::append`]; the stream is then not open.
     pub async fn open_stream(&self, opened: UsageOpened) -> Result<(), Error> {
+        if self.is_off {
+            return Ok(());
+        }
         let frame = frame::encode(|out| codec::put_opened(out, &opened, false));
         self.committer.submit(&frame, Effect::Open(Box::new(opened))).written().await
     }

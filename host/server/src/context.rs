@@ -5,12 +5,14 @@ use std::sync::{Arc, Weak};
 
 use axum::body::Body;
 use http::HeaderMap;
+use http::request::Parts;
 use modelet_control::Control;
 use modelet_engine::Engine;
 use modelet_inference::Inference;
 use modelet_keyvalue::KeyValueStores;
 use modelet_observe::{FunctionLogs, Metrics};
 use modelet_runtime::Runtime;
+use modelet_store::Actor;
 use modelet_types::id::InvalidName;
 use modelet_types::{Code, FunctionName, Problem};
 use serde::de::DeserializeOwned;
@@ -18,13 +20,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::caller::Identification;
 use crate::config::Config;
-use crate::extract::{from_json, json_body};
+use crate::extract::{conditional, from_json, json_body};
 
 /// The host, as controllers see it.
 #[derive(Clone)]
-pub(crate) struct Context(Arc<Parts>);
+pub(crate) struct Context(Arc<Shared>);
 
-pub(crate) struct Parts {
+pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) identification: Identification,
     pub(crate) control: Control,
@@ -41,18 +43,18 @@ pub(crate) struct Parts {
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
     }
 
     /// For what is a part of the host itself.
-    pub(crate) fn downgrade(&self) -> Weak<Parts> {
+    pub(crate) fn downgrade(&self) -> Weak<Shared> {
         Arc::downgrade(&self.0)
     }
 
     /// `None` once the host has been stopped.
-    pub(crate) fn upgrade(parts: &Weak<Parts>) -> Option<Self> {
-        parts.upgrade().map(Self)
+    pub(crate) fn upgrade(shared: &Weak<Shared>) -> Option<Self> {
+        shared.upgrade().map(Self)
     }
 }
 
@@ -70,12 +72,28 @@ impl Context {
         let bytes = json_body(headers, body, limit, self.config.body_idle_timeout()).await?;
         from_json(&bytes, Code::InvalidInput)
     }
+
+    /// The same for what is made once, however often its request comes; and `actor` with the request.
+    ///
+    /// # Errors
+    /// As [`Self::json`] and [`conditional::request`] have them.
+    pub(crate) async fn json_once<T: DeserializeOwned>(
+        &self,
+        actor: &Actor,
+        parts: &Parts,
+        body: Body,
+        limit: usize,
+    ) -> Result<(T, Actor), Problem> {
+        let bytes = json_body(&parts.headers, body, limit, self.config.body_idle_timeout()).await?;
+        let request = conditional::request(parts, &bytes)?;
+        Ok((from_json(&bytes, Code::InvalidInput)?, actor.clone().with_request(request)))
+    }
 }
 
 impl std::ops::Deref for Context {
-    type Target = Parts;
+    type Target = Shared;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &Shared {
         &self.0
     }
 }

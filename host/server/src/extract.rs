@@ -2,6 +2,9 @@
 //!
 //! axum's own extractors refuse in plain text; these name the field.
 
+pub(crate) mod conditional;
+pub(crate) mod page;
+
 use std::pin::pin;
 use std::time::Duration;
 

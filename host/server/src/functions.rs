@@ -14,13 +14,13 @@ use modelet_runtime::{FunctionCalls, Origin};
 use modelet_types::{Code, FunctionName, Problem};
 
 use crate::caller::Caller;
-use crate::context::{Context, Parts};
+use crate::context::{Context, Shared};
 use crate::controllers::invoke;
 use crate::problem::ProblemResponse;
 
 /// Answers handlers' calls, once the host is put together.
 #[derive(Default)]
-pub(crate) struct ToController(OnceLock<Weak<Parts>>);
+pub(crate) struct ToController(OnceLock<Weak<Shared>>);
 
 impl ToController {
     /// Says what the calls are answered with. Weak, since that is what the handlers run in.

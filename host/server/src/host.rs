@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::caller::Identification;
 use crate::config::{Authentication, CompileSettings, Config, Confinement, InvalidSetting};
-use crate::context::{Context, Parts};
+use crate::context::{Context, Shared};
 use crate::controllers::host::HostBody;
 use crate::functions::ToController;
 use crate::publisher::ToRuntime;
@@ -180,7 +180,7 @@ impl Host {
         let address =
             listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
         let (stopping, stopped) = watch::channel(false);
-        let parts = Parts {
+        let shared = Shared {
             config,
             identification,
             control: control.clone(),
@@ -193,7 +193,7 @@ impl Host {
             deploys: Arc::new(Semaphore::new(MAX_DEPLOYS)),
             stopping: stopped.clone(),
         };
-        let context = Context::new(parts);
+        let context = Context::new(shared);
         functions.connect(&context);
         let app = routes::app(context.clone());
         let tls = certificate.as_ref().map(Certificate::acceptor);

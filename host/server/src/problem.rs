@@ -11,6 +11,9 @@ use utoipa::ToSchema;
 
 use crate::status;
 
+/// The type of every error (RFC 9457 §3).
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// An error, as a client gets it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ProblemBody {
@@ -30,11 +33,9 @@ pub(crate) struct ProblemBody {
     field: Option<String>,
     /// The invocation that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     invocation: Option<InvocationId>,
     /// The revision that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u64>)]
     revision: Option<RevisionNumber>,
     /// For the headers.
     #[serde(skip)]
@@ -107,7 +108,7 @@ impl IntoResponse for ProblemResponse {
         let status = StatusCode::from_u16(self.0.status).expect("made from a status");
         let body = serde_json::to_vec(&self.0).expect("text and numbers can be written");
         let mut response = (status, body).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(reached) = &self.0.reached {
             say_reached(response.headers_mut(), reached);
         }

@@ -41,7 +41,7 @@ fn api() -> OpenApiRouter<Context> {
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::identity))
         .routes(routes!(tenants::list, tenants::create))
-        .routes(routes!(tenants::delete))
+        .routes(routes!(tenants::show, tenants::delete))
         .routes(routes!(tenants::set_trust))
         .routes(routes!(tenants::set_plan))
         .routes(routes!(tenants::set_quotas))
@@ -57,7 +57,9 @@ fn api() -> OpenApiRouter<Context> {
 
 /// The description of the API, made from its code.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
-    api().into_openapi()
+    let mut description = api().into_openapi();
+    document::complete(&mut description);
+    description
 }
 
 pub(crate) fn app(context: Context) -> App {

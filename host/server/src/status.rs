@@ -16,13 +16,15 @@ pub(crate) fn of(code: Code) -> StatusCode {
         | Code::CompileLimitExceeded
         | Code::InvalidModel
         | Code::GoldenMismatch
-        | Code::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        | Code::DigestMismatch
+        | Code::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
         Code::Conflict => StatusCode::CONFLICT,
+        Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::HostNotAllowed => StatusCode::MISDIRECTED_REQUEST,
         Code::OriginNotAllowed => StatusCode::FORBIDDEN,
         Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 
 use crate::change::{self, Action, Actor, States};
 use crate::database::{Connection, Row, Tx, json, now, parsed, time, to_json, unsigned};
-use crate::{Store, StoreError, tenant};
+use crate::{Store, StoreError, request, tenant};
 
 /// The most keys of one tenant that have not ended.
 const MAX_KEYS: i64 = 1_000;
@@ -109,7 +109,8 @@ impl Store {
     /// Makes a key.
     ///
     /// # Errors
-    /// [`StoreError::NoTenant`], [`StoreError::TooManyKeys`], or if the metastore fails.
+    /// [`StoreError::NoTenant`], [`StoreError::TooManyKeys`], [`StoreError::Repeated`], or if the metastore
+    /// fails.
     pub async fn create_api_key(
         &self,
         actor: &Actor,
@@ -117,7 +118,9 @@ impl Store {
         new: NewApiKey,
     ) -> Result<ApiKey, StoreError> {
         let mut tx = self.database.write().await?;
+        request::check(&mut tx, tenant, actor).await?;
         let key = create(&mut tx, actor, tenant, new).await?;
+        request::done(&mut tx, tenant, actor, &subject(key.id)).await?;
         fail::fail_point!("store::api_key::recorded");
         tx.commit().await?;
         Ok(key)
@@ -127,7 +130,8 @@ impl Store {
     /// does not end before.
     ///
     /// # Errors
-    /// [`StoreError::NoKey`], [`StoreError::KeyEnded`], [`StoreError::TooManyKeys`], or if the metastore fails.
+    /// [`StoreError::NoKey`], [`StoreError::KeyEnded`], [`StoreError::TooManyKeys`],
+    /// [`StoreError::Repeated`], or if the metastore fails.
     pub async fn rotate_api_key(
         &self,
         actor: &Actor,
@@ -137,6 +141,7 @@ impl Store {
         successor: impl FnOnce(ApiKey) -> NewApiKey,
     ) -> Result<ApiKey, StoreError> {
         let mut tx = self.database.write().await?;
+        request::check(&mut tx, tenant, actor).await?;
         let before = get(&mut tx, tenant, id).await?.key;
         if before.expires_at.is_some_and(|expires| expires <= now()) {
             return Err(StoreError::KeyEnded(id));
@@ -152,6 +157,7 @@ impl Store {
         let states = States { before: Some(&before), after: Some(&after) };
         change::record(&mut tx, tenant, actor, Action::KeyRotate, &subject(id), states).await?;
         let key = create(&mut tx, actor, tenant, successor(before)).await?;
+        request::done(&mut tx, tenant, actor, &subject(key.id)).await?;
         tx.commit().await?;
         Ok(key)
     }

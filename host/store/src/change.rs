@@ -14,33 +14,45 @@ use sqlx::Row as _;
 
 use crate::chain::{self, Link};
 use crate::database::{Row, Tx, next_number, signed, time, unsigned};
-use crate::{Store, StoreError};
+use crate::{Request, Store, StoreError};
 
-/// Who made a change, and from where.
+/// Who made a change, from where, and with which request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     name: Cow<'static, str>,
     origin: Option<IpAddr>,
+    request: Option<Request>,
 }
 
 impl Actor {
     /// Whoever reaches a host that asks for no key: those on the same machine.
-    pub const LOCAL: Self = Self { name: Cow::Borrowed("local"), origin: None };
+    pub const LOCAL: Self = Self { name: Cow::Borrowed("local"), origin: None, request: None };
 
     /// Whoever has a key.
     pub fn key(id: KeyId) -> Self {
-        Self { name: format!("key/{id}").into(), origin: None }
+        Self { name: format!("key/{id}").into(), ..Self::LOCAL }
     }
 
     /// The host itself, doing `job`.
     pub fn host(job: &str) -> Self {
-        Self { name: format!("host/{job}").into(), origin: None }
+        Self { name: format!("host/{job}").into(), ..Self::LOCAL }
     }
 
     /// The same, asking from this address.
     #[must_use]
     pub fn from(self, origin: Option<IpAddr>) -> Self {
         Self { origin, ..self }
+    }
+
+    /// The same, with a request that is done once however often it comes.
+    #[must_use]
+    pub fn with_request(self, request: Option<Request>) -> Self {
+        Self { request, ..self }
+    }
+
+    /// The request, if its sender said which it is.
+    pub(crate) fn request(&self) -> Option<&Request> {
+        self.request.as_ref()
     }
 }
 
@@ -367,7 +379,7 @@ fn link_from(row: &Row) -> Result<Link<'_>, StoreError> {
 /// Reads who did something.
 pub(crate) fn actor(row: &Row, column: &str) -> Result<Actor, StoreError> {
     let text: String = row.try_get(column)?;
-    Ok(Actor { name: text.into(), origin: None })
+    Ok(Actor { name: text.into(), ..Actor::LOCAL })
 }
 
 fn from_row(row: &Row) -> Result<Change, StoreError> {

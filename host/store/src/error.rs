@@ -175,6 +175,24 @@ pub enum StoreError {
         /// How many it may have.
         max: usize,
     },
+    /// What was to be changed is not any more what the caller had seen.
+    #[error("it was changed meanwhile, and its tag is \"{tag}\" now: read it again, and decide anew")]
+    Changed {
+        /// Its tag now.
+        tag: String,
+    },
+    /// What a request asks for was done when it came before.
+    #[error("this request was done before: it made or changed `{subject}`")]
+    Repeated {
+        /// What was made or changed, as the record of changes names it.
+        subject: String,
+    },
+    /// A request has the key of another one.
+    #[error(
+        "the idempotency key is that of another request, which asked for something else: give each request \
+         a key of its own"
+    )]
+    KeyOfAnotherRequest,
     /// The uploaded bytes are not those that the digest names. They are discarded.
     #[error("the uploaded bytes have digest {actual}, not {expected}: start the upload again")]
     DigestMismatch {
@@ -258,7 +276,10 @@ impl StoreError {
             | Self::TooManySecrets { .. }
             | Self::NothingToRollBack(_)
             | Self::UploadBusy(_)
-            | Self::WrongOffset { .. } => Code::Conflict,
+            | Self::WrongOffset { .. }
+            | Self::Repeated { .. } => Code::Conflict,
+            Self::Changed { .. } => Code::PreconditionFailed,
+            Self::KeyOfAnotherRequest => Code::IdempotencyKeyReused,
             Self::DigestMismatch { .. } => Code::DigestMismatch,
             Self::TooLarge { .. } | Self::TooManyBytes(_) => Code::RequestTooLarge,
             Self::Interrupted(source) if source.kind() == io::ErrorKind::TimedOut => Code::RequestTimeout,
@@ -278,6 +299,8 @@ impl StoreError {
             Self::NoFunction(_) => Some("function"),
             Self::NoRevision(..) => Some("revision"),
             Self::WrongOffset { .. } => Some("upload-offset"),
+            Self::Changed { .. } => Some("if-match"),
+            Self::Repeated { .. } | Self::KeyOfAnotherRequest => Some("idempotency-key"),
             Self::TooLarge { .. } | Self::TooManyBytes(_) => Some("upload-length"),
             _ => None,
         }

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
 use crate::database::{Connection, Row, Tx, now, parsed, time, unsigned};
-use crate::{Actor, Revision, Store, StoreError, revision};
+use crate::{Actor, Page, Precondition, Revision, Store, StoreError, revision};
 
 /// A function, as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,6 +29,13 @@ pub struct Function {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Function {
+    /// What tells this state of the function from every other.
+    pub fn tag(&self) -> String {
+        self.version.to_string()
+    }
 }
 
 /// One row of the routing table.
@@ -57,15 +64,23 @@ macro_rules! select_functions {
 }
 
 impl Store {
-    /// All functions of a tenant, by name.
+    /// Functions of a tenant, by name.
     ///
     /// # Errors
     /// If the metastore fails.
-    pub async fn functions(&self, tenant: &TenantName) -> Result<Vec<Function>, StoreError> {
-        let rows = sqlx::query(select_functions!("WHERE f.tenant = $1 ORDER BY f.name"))
-            .bind(tenant.as_str())
-            .fetch_all(self.database.reader())
-            .await?;
+    pub async fn functions(
+        &self,
+        tenant: &TenantName,
+        page: &Page<FunctionName>,
+    ) -> Result<Vec<Function>, StoreError> {
+        let rows =
+            sqlx::query(select_functions!("WHERE f.tenant = $1 AND f.name > $2 ORDER BY f.name LIMIT $3"))
+                .bind(tenant.as_str())
+                // No name is empty.
+                .bind(page.after.as_ref().map_or("", FunctionName::as_str))
+                .bind(i64::from(page.limit))
+                .fetch_all(self.database.reader())
+                .await?;
         rows.iter().map(from_row).collect()
     }
 
@@ -115,15 +130,17 @@ impl Store {
     /// stay used.
     ///
     /// # Errors
-    /// [`StoreError::NoFunction`], or if the metastore fails.
+    /// [`StoreError::NoFunction`], [`StoreError::Changed`], or if the metastore fails.
     pub async fn delete_function(
         &self,
         actor: &Actor,
         tenant: &TenantName,
         name: &FunctionName,
+        precondition: &Precondition,
     ) -> Result<Function, StoreError> {
         let mut tx = self.database.write().await?;
         let function = get(&mut tx, tenant, name).await?;
+        precondition.check(function.tag())?;
         revision::release_artifacts(&mut tx, tenant, name, None).await?;
         for statement in [
             "DELETE FROM secrets WHERE tenant = $1 AND function = $2",

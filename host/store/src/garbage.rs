@@ -45,6 +45,7 @@ impl Store {
         fail::fail_point!("store::garbage::committed");
         self.sweep_blobs(&mut collected).await?;
         self.sweep_uploads(grace, &mut collected).await?;
+        self.forget_requests().await?;
         Ok(collected)
     }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::change::{self, Action, States};
 use crate::database::{Connection, Row, Tx, json, next_number, now, parsed, signed, time, to_json, unsigned};
-use crate::{Actor, Store, StoreError, artifact, function, secret, traffic};
+use crate::{Actor, Page, Store, StoreError, artifact, function, request, secret, traffic};
 
 /// An immutable snapshot of a function.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,8 +51,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoArtifact`] if the tenant has not uploaded what the spec names,
-    /// [`StoreError::SecretNotSet`] if the function has no secret that it names, or if the metastore
-    /// fails.
+    /// [`StoreError::SecretNotSet`] if the function has no secret that it names,
+    /// [`StoreError::Repeated`], or if the metastore fails.
     pub async fn create_revision(
         &self,
         actor: &Actor,
@@ -61,6 +61,7 @@ impl Store {
         new: NewRevision,
     ) -> Result<Revision, StoreError> {
         let mut tx = self.database.write().await?;
+        request::check(&mut tx, tenant, actor).await?;
         let artifacts = artifacts_of(&new.spec);
         for (&digest, field) in &artifacts {
             if !artifact::exists(&mut tx, tenant, digest).await? {
@@ -93,12 +94,13 @@ impl Store {
             traffic::set(&mut tx, actor, tenant, function, &TrafficSplit::all_to(revision.number)).await?;
             fail::fail_point!("store::revision::activated");
         }
+        request::done(&mut tx, tenant, actor, &subject).await?;
         tx.commit().await?;
         fail::fail_point!("store::revision::committed");
         Ok(revision)
     }
 
-    /// All revisions of a function, newest first.
+    /// Revisions of a function, newest first.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`], or if the metastore fails.
@@ -106,14 +108,19 @@ impl Store {
         &self,
         tenant: &TenantName,
         function: &FunctionName,
+        page: &Page<RevisionNumber>,
     ) -> Result<Vec<Revision>, StoreError> {
         let mut tx = self.database.snapshot().await?;
         function::get(&mut tx, tenant, function).await?;
-        let rows = sqlx::query(select_revisions!("WHERE tenant = $1 AND function = $2 ORDER BY number DESC"))
-            .bind(tenant.as_str())
-            .bind(function.as_str())
-            .fetch_all(&mut *tx)
-            .await?;
+        let rows = sqlx::query(select_revisions!(
+            "WHERE tenant = $1 AND function = $2 AND number < $3 ORDER BY number DESC LIMIT $4"
+        ))
+        .bind(tenant.as_str())
+        .bind(function.as_str())
+        .bind(page.after.map_or(i64::MAX, |number| signed(number.0)))
+        .bind(i64::from(page.limit))
+        .fetch_all(&mut *tx)
+        .await?;
         rows.iter().map(from_row).collect()
     }
 

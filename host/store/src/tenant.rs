@@ -1,13 +1,13 @@
 //! Tenants: who owns functions, artifacts and keys. A tenant's name is never given twice.
 
 use jiff::Timestamp;
-use modelet_types::{Quotas, TenantName, Trust};
+use modelet_types::{Digest, Quotas, TenantName, Trust};
 use serde::Serialize;
 use sqlx::Row as _;
 
 use crate::change::{self, Action, Actor, States};
 use crate::database::{Connection, Row, json, now, parsed, time, to_json};
-use crate::{Store, StoreError};
+use crate::{Page, Precondition, Store, StoreError, request};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +26,14 @@ pub struct Tenant {
     pub created_by: Actor,
 }
 
+impl Tenant {
+    /// What tells what the operator says of the tenant from everything else that could be said.
+    pub fn tag(&self) -> String {
+        let said = (self.trust, &self.plan, &self.quotas);
+        Digest::of(to_json(&said).as_bytes()).to_hex()[..TAG_DIGITS].to_owned()
+    }
+}
+
 /// One thing that the operator says of a tenant.
 #[derive(Clone, Debug)]
 pub enum TenantSetting {
@@ -38,16 +46,21 @@ pub enum TenantSetting {
 }
 
 const SUBJECT: &str = "tenant";
+/// Enough of a digest that two different ones are not met.
+const TAG_DIGITS: usize = 16;
 
 impl Store {
-    /// All tenants, by name.
+    /// Tenants, by name.
     ///
     /// # Errors
     /// If the metastore fails.
-    pub async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+    pub async fn tenants(&self, page: &Page<TenantName>) -> Result<Vec<Tenant>, StoreError> {
         let rows = sqlx::query(
-            "SELECT name, trust, plan, quotas, created_at, created_by FROM tenants WHERE deleted_at IS NULL ORDER BY name",
+            "SELECT name, trust, plan, quotas, created_at, created_by FROM tenants
+             WHERE deleted_at IS NULL AND name > $1 ORDER BY name LIMIT $2",
         )
+        .bind(page.after.as_ref().map_or("", TenantName::as_str))
+        .bind(i64::from(page.limit))
         .fetch_all(self.database.reader())
         .await?;
         rows.iter().map(from_row).collect()
@@ -65,7 +78,7 @@ impl Store {
     /// Makes a tenant.
     ///
     /// # Errors
-    /// [`StoreError::TenantNameTaken`], or if the metastore fails.
+    /// [`StoreError::TenantNameTaken`], [`StoreError::Repeated`], or if the metastore fails.
     pub async fn create_tenant(
         &self,
         actor: &Actor,
@@ -73,6 +86,7 @@ impl Store {
         trust: Trust,
     ) -> Result<Tenant, StoreError> {
         let mut tx = self.database.write().await?;
+        request::check(&mut tx, name, actor).await?;
         let taken = sqlx::query("SELECT deleted_at FROM tenants WHERE name = $1")
             .bind(name.as_str())
             .fetch_optional(&mut *tx)
@@ -98,6 +112,7 @@ impl Store {
             .await?;
         let states = States { before: None, after: Some(&tenant) };
         change::record(&mut tx, name, actor, Action::TenantCreate, SUBJECT, states).await?;
+        request::done(&mut tx, name, actor, SUBJECT).await?;
         tx.commit().await?;
         Ok(tenant)
     }
@@ -114,15 +129,17 @@ impl Store {
     /// Sets what the operator says of a tenant, in place of what it was.
     ///
     /// # Errors
-    /// [`StoreError::NoTenant`], or if the metastore fails.
+    /// [`StoreError::NoTenant`], [`StoreError::Changed`], or if the metastore fails.
     pub async fn set_tenant(
         &self,
         actor: &Actor,
         name: &TenantName,
         setting: TenantSetting,
+        precondition: &Precondition,
     ) -> Result<Tenant, StoreError> {
         let mut tx = self.database.write().await?;
         let before = get(&mut tx, name).await?;
+        precondition.check(before.tag())?;
         let mut tenant = before.clone();
         let (statement, value, action) = match setting {
             TenantSetting::Trust(trust) => {
@@ -150,10 +167,17 @@ impl Store {
     /// Deletes a tenant that has no function, with its keys. Its name stays taken.
     ///
     /// # Errors
-    /// [`StoreError::NoTenant`], [`StoreError::TenantHasFunctions`], or if the metastore fails.
-    pub async fn delete_tenant(&self, actor: &Actor, name: &TenantName) -> Result<(), StoreError> {
+    /// [`StoreError::NoTenant`], [`StoreError::TenantHasFunctions`], [`StoreError::Changed`], or if the
+    /// metastore fails.
+    pub async fn delete_tenant(
+        &self,
+        actor: &Actor,
+        name: &TenantName,
+        precondition: &Precondition,
+    ) -> Result<(), StoreError> {
         let mut tx = self.database.write().await?;
         let tenant = get(&mut tx, name).await?;
+        precondition.check(tenant.tag())?;
         let functions: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM functions WHERE tenant = $1")
             .bind(name.as_str())
             .fetch_one(&mut *tx)

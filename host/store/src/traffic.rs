@@ -5,23 +5,25 @@ use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
 use crate::database::{Tx, json, now, to_json};
-use crate::{Actor, Function, Store, StoreError, function, revision, secret};
+use crate::{Actor, Function, Precondition, Store, StoreError, function, request, revision, secret};
 
 impl Store {
     /// Divides a function's calls anew. The same split again changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::NoFunction`], [`StoreError::NoRevision`], [`StoreError::RevisionLacksSecret`], or if
-    /// the metastore fails.
+    /// [`StoreError::NoFunction`], [`StoreError::NoRevision`], [`StoreError::RevisionLacksSecret`],
+    /// [`StoreError::Changed`], or if the metastore fails.
     pub async fn set_traffic(
         &self,
         actor: &Actor,
         tenant: &TenantName,
         name: &FunctionName,
         split: TrafficSplit,
+        precondition: &Precondition,
     ) -> Result<Function, StoreError> {
         let mut tx = self.database.write().await?;
         let function = function::get(&mut tx, tenant, name).await?;
+        precondition.check(function.tag())?;
         if function.traffic == split {
             return Ok(function);
         }
@@ -36,15 +38,18 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoFunction`], [`StoreError::NothingToRollBack`], [`StoreError::RevisionLacksSecret`],
-    /// or if the metastore fails.
+    /// [`StoreError::Changed`], [`StoreError::Repeated`], or if the metastore fails.
     pub async fn rollback(
         &self,
         actor: &Actor,
         tenant: &TenantName,
         name: &FunctionName,
+        precondition: &Precondition,
     ) -> Result<Function, StoreError> {
         let mut tx = self.database.write().await?;
+        request::check(&mut tx, tenant, actor).await?;
         let function = function::get(&mut tx, tenant, name).await?;
+        precondition.check(function.tag())?;
         let (id, split) = earlier(&mut tx, tenant, &function)
             .await?
             .ok_or_else(|| StoreError::NothingToRollBack(name.clone()))?;
@@ -54,6 +59,7 @@ impl Store {
             change::record(&mut tx, tenant, actor, Action::TrafficRollBack, &subject(name), states).await?;
         point_at(&mut tx, tenant, name, id).await?;
         function::set_version(&mut tx, tenant, name, version).await?;
+        request::done(&mut tx, tenant, actor, &function::subject(name)).await?;
         commit(tx, tenant, name).await
     }
 }

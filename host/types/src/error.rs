@@ -60,6 +60,10 @@ codes! {
     NotActive => "not_active",
     /// The change does not fit the present state.
     Conflict => "conflict",
+    /// What was to be changed is not what the request's `if-match` says any more.
+    PreconditionFailed => "precondition_failed",
+    /// Another request was sent with the same idempotency key.
+    IdempotencyKeyReused => "idempotency_key_reused",
     /// The method is not one that this address answers.
     MethodNotAllowed => "method_not_allowed",
     /// The `Host` header is not one that this host answers to.

@@ -11,6 +11,8 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod manifest;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod outbound;
 pub mod plan;
 pub mod quota;

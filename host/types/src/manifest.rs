@@ -44,7 +44,6 @@ impl Ceiling {
 pub struct RevisionSpec {
     /// The handler. Left out, the revision is its one model, which takes and gives tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub component: Option<Digest>,
     /// The models by the names that the handler uses.
     #[serde(default)]
@@ -74,7 +73,6 @@ pub struct RevisionSpec {
     pub config: BTreeMap<String, String>,
     /// The requests that the handler may make, as `[METHOD,…] [scheme://]host[:port]`. Empty: none.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub outbound: Vec<OutboundRule>,
     /// What the function may keep from one invocation to the next, through `wasi:keyvalue`. Left out: it
     /// keeps nothing. A stored revision states how much.
@@ -82,7 +80,6 @@ pub struct RevisionSpec {
     pub key_value: Option<KeyValue>,
     /// The secrets that the handler reads through `wasi:config`, each under `secret.` and its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub secrets: Vec<SecretName>,
 }
 

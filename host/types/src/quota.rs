@@ -36,7 +36,7 @@ pub struct Quotas {
     pub cpu_seconds_per_month: Option<u64>,
     /// What the invocations of a month may cost, in the currency of the host's plans; decimal, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
     pub spend_per_month: Option<Decimal>,
 }
 

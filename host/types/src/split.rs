@@ -10,9 +10,9 @@ use crate::RevisionNumber;
 #[serde(deny_unknown_fields)]
 pub struct Share {
     /// Which revision.
-    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub revision: RevisionNumber,
     /// Its weight relative to the other shares; at least 1.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub weight: u32,
 }
 

@@ -23,7 +23,11 @@ pub fn start_modelet_with_reuse() -> anyhow::Result<Server> {
 }
 
 fn start_modelet_with(settings: &[&str]) -> anyhow::Result<Server> {
-    let mut server = host::start()?;
+    deploy_digits(host::start()?, settings)
+}
+
+/// Deploys the digits example with ONNX Runtime on a host.
+pub fn deploy_digits(mut server: Server, settings: &[&str]) -> anyhow::Result<Server> {
     let settings = [&["models.digits.backend=onnxruntime"], settings].concat();
     let path = host::deploy(&server, "examples/digits", "digits", &settings)?;
     server.reads_at(path);

@@ -22,7 +22,7 @@ const MEMORY_BYTES: usize = ROOM * (MODEL_BYTES + (1 << 20));
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     let folder =
         tempfile::Builder::new().prefix("modelet-bench-").tempdir().context("cannot make a folder")?;
-    let host = host::start_with_memory(MEMORY_BYTES)?;
+    let host = host::start_with(&format!("[inference]\nmemory_bytes = {MEMORY_BYTES}\n"))?;
     let digits = fs::read(model()).context("cannot read the model")?;
     let mut urls = Vec::new();
     for number in 0..MODELS {

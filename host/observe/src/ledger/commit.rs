@@ -82,6 +82,11 @@ enum State {
 }
 
 impl Receipt {
+    /// Of a record that is not to be written.
+    pub(super) fn of_nothing() -> Self {
+        Self(State::Done(Ok(())))
+    }
+
     /// Waits until the frames are written, or cannot be.
     ///
     /// # Errors

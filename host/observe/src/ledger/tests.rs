@@ -26,6 +26,16 @@ async fn append_some(ledger: &Ledger, count: usize) -> Vec<UsageRecord> {
 }
 
 #[tokio::test]
+async fn a_ledger_that_is_off_records_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = LedgerConfig { durability: Durability::Off, ..LedgerConfig::default() };
+    let ledger = Ledger::open(folder.path(), config).unwrap();
+    ledger.append(&record()).await.unwrap();
+    assert_eq!(ledger.stats().entries, 0);
+    assert_eq!(ledger.records(Position::START).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn reads_back_what_was_appended_and_reads_on() {
     for durability in [Durability::Process, Durability::Disk] {
         let dir = tempfile::tempdir().unwrap();

@@ -32,7 +32,6 @@ pub(crate) const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-len
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ArtifactBody {
     /// The SHA-256 of its bytes.
-    #[schema(value_type = String)]
     digest: Digest,
     /// Its length in bytes.
     size: u64,
@@ -40,7 +39,7 @@ pub(crate) struct ArtifactBody {
 
 /// Whether an artifact is there, and where its upload goes on if not.
 #[utoipa::path(get, path = "/api/v1/artifacts/{digest}", tag = "artifacts",
-    params(("digest" = String, Path, description = "`sha256:` and 64 hexadecimal digits")),
+    params(("digest" = inline(Digest), Path)),
     responses(
         (status = 200, body = ArtifactBody),
         (status = 404, body = ProblemBody, description = "not there, or not whole", headers(("upload-offset" = u64))),
@@ -66,14 +65,13 @@ pub(crate) async fn show(
 
 /// Uploads an artifact whole.
 #[utoipa::path(put, path = "/api/v1/artifacts/{digest}", tag = "artifacts",
-    params(("digest" = String, Path, description = "`sha256:` and 64 hexadecimal digits")),
+    params(("digest" = inline(Digest), Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 201, body = ArtifactBody),
         (status = 400, body = ProblemBody, description = "not a digest, or a body without `content-length`"),
         (status = 409, body = ProblemBody, description = "another upload has begun: go on from its offset"),
-        (status = 408, body = ProblemBody, description = "nothing came for too long", headers(("upload-offset" = u64))),
-        (status = 413, body = ProblemBody), (status = 422, body = ProblemBody),
+        (status = 408, body = ProblemBody, description = "nothing came for too long", headers(("upload-offset" = u64))), (status = 422, body = ProblemBody),
     ))]
 pub(crate) async fn upload(
     State(context): State<Context>,
@@ -94,7 +92,7 @@ pub(crate) async fn upload(
 /// Uploads the next piece of an artifact.
 #[utoipa::path(patch, path = "/api/v1/artifacts/{digest}", tag = "artifacts",
     params(
-        ("digest" = String, Path, description = "`sha256:` and 64 hexadecimal digits"),
+        ("digest" = inline(Digest), Path),
         ("upload-offset" = u64, Header, description = "where the piece begins"),
         ("upload-length" = u64, Header, description = "the length of the whole"),
     ),
@@ -104,8 +102,7 @@ pub(crate) async fn upload(
         (status = 204, description = "more is to come", headers(("upload-offset" = u64))),
         (status = 400, body = ProblemBody, description = "not a digest, or without offset or length"),
         (status = 409, body = ProblemBody, headers(("upload-offset" = u64))),
-        (status = 408, body = ProblemBody, description = "nothing came for too long", headers(("upload-offset" = u64))),
-        (status = 413, body = ProblemBody), (status = 422, body = ProblemBody),
+        (status = 408, body = ProblemBody, description = "nothing came for too long", headers(("upload-offset" = u64))), (status = 422, body = ProblemBody),
     ))]
 pub(crate) async fn append(
     State(context): State<Context>,

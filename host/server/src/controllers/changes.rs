@@ -4,35 +4,18 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use http::HeaderMap;
-use modelet_store::{Actor, ChainHead, Change};
-use modelet_types::{Code, Digest, Permission, Problem, TenantName};
+use modelet_store::{Actor, ChainHead, Change, Page};
+use modelet_types::{Digest, Permission, TenantName};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::extract::Query;
-use crate::problem::{ProblemBody, Result};
+use crate::extract::page::{self, PageParams};
+use crate::problem::Result;
 
 const MAX_BODY_BYTES: usize = 64 << 10;
-const MAX_CHANGES: u32 = 1_000;
-
-/// Which changes.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ChangesParams {
-    /// Those after the one with this id; 0 is before all.
-    #[serde(default)]
-    after: u64,
-    /// How many, at most 1,000.
-    #[serde(default = "hundred")]
-    #[param(minimum = 1, maximum = 1000)]
-    limit: u32,
-}
-
-const fn hundred() -> u32 {
-    100
-}
 
 /// One change.
 #[derive(Serialize, ToSchema)]
@@ -56,7 +39,6 @@ pub(crate) struct ChangeBody {
     /// The subject's state after; `null` if it is gone.
     after: Option<serde_json::Value>,
     /// SHA-256 of all of it and of the hash before it.
-    #[schema(value_type = String)]
     hash: Digest,
 }
 
@@ -77,21 +59,17 @@ pub(crate) struct ChangesBody {
 }
 
 /// The changes of the tenant, the oldest first.
-#[utoipa::path(get, path = "/api/v1/changes", tag = "changes", params(ChangesParams),
-    responses((status = 200, body = ChangesBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody)))]
+#[utoipa::path(get, path = "/api/v1/changes", tag = "changes", params(PageParams<u64>),
+    responses((status = 200, body = ChangesBody)))]
 pub(crate) async fn list(
     State(context): State<Context>,
     caller: Caller,
-    Query(params): Query<ChangesParams>,
+    Query(params): Query<PageParams<u64>>,
 ) -> Result<Json<ChangesBody>> {
     let identity = caller.may(Permission::Audit)?;
-    let ChangesParams { after, limit } = params;
-    if !(1..=MAX_CHANGES).contains(&limit) {
-        let detail = format!("{limit} is out of range: use 1 to {MAX_CHANGES}");
-        return Err(Problem::new(Code::InvalidInput, detail).at("limit").into());
-    }
-    let changes = context.control.store().changes(&identity.tenant, after, limit).await?;
-    let next = if changes.len() == limit as usize { changes.last().map(|change| change.id) } else { None };
+    let Page { after, limit } = params.page()?;
+    let changes = context.control.store().changes(&identity.tenant, after.unwrap_or(0), limit).await?;
+    let next = page::next(&changes, limit, |change| change.id);
     Ok(Json(ChangesBody { changes: changes.into_iter().map(Into::into).collect(), next }))
 }
 
@@ -102,7 +80,6 @@ pub(crate) struct RememberedBody {
     /// Its id.
     id: u64,
     /// Its hash.
-    #[schema(value_type = String)]
     hash: Digest,
 }
 
@@ -119,14 +96,12 @@ pub(crate) struct VerifyBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct VerifiedBody {
     /// The tenant.
-    #[schema(value_type = String)]
     tenant: TenantName,
     /// Whether every change is as it was recorded, and none is missing.
     intact: bool,
     /// The id of the last change, to be remembered with its hash; `null` if it is not intact.
     id: Option<u64>,
     /// Its hash.
-    #[schema(value_type = Option<String>)]
     hash: Option<Digest>,
     /// The first change that is not right; `null` if all are.
     broken_at: Option<u64>,
@@ -138,8 +113,7 @@ pub(crate) struct VerifiedBody {
 /// their hashes, the host's file of them, and what the request remembers can tell.
 #[utoipa::path(post, path = "/api/v1/changes/verify", tag = "changes", request_body = VerifyBody,
     responses(
-        (status = 200, body = VerifiedBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-        (status = 408, body = ProblemBody), (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
+        (status = 200, body = VerifiedBody),
     ))]
 pub(crate) async fn verify(
     State(context): State<Context>,

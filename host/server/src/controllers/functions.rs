@@ -1,28 +1,30 @@
 //! Functions: listed, shown, deleted.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
-use http::StatusCode;
-use modelet_store::{Function, StoreError};
+use http::{HeaderMap, StatusCode};
+use modelet_store::{Function, Page, StoreError};
 use modelet_types::{FunctionName, Permission, RevisionNumber, TenantName, TrafficSplit};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::context::Context;
-use crate::extract::Path;
+use crate::extract::conditional::{self, IfMatch, Tagged};
+use crate::extract::page::{self, PageParams};
+use crate::extract::{Path, Query};
 use crate::problem::{ProblemBody, Result};
 
 /// A function, as it is now.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FunctionBody {
     /// Its name.
-    #[schema(value_type = String)]
     function: FunctionName,
     /// How its calls are divided. Empty: no revision is active.
     traffic: TrafficSplit,
     /// Its newest revision, active or not.
-    #[schema(value_type = Option<u64>)]
     latest: Option<RevisionNumber>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -40,50 +42,86 @@ impl FunctionBody {
         let Function { name, traffic, latest, created_at, updated_at, .. } = function;
         Self { function: name, traffic, latest, created_at, updated_at, url }
     }
+
+    /// With the tag of its state.
+    pub(crate) fn tagged(tenant: &TenantName, function: Function) -> Tagged<Self> {
+        Tagged { tag: function.tag(), body: Self::new(tenant, function) }
+    }
 }
 
-/// All functions.
+/// Functions.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FunctionsBody {
     /// By name.
     functions: Vec<FunctionBody>,
+    /// What to ask for next with `after`; `null` if these are the last.
+    next: Option<FunctionName>,
 }
 
-/// All functions by name.
-#[utoipa::path(get, path = "/api/v1/functions", tag = "functions", responses((status = 200, body = FunctionsBody)))]
-pub(crate) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<FunctionsBody>> {
+/// Functions by name.
+#[utoipa::path(get, path = "/api/v1/functions", tag = "functions", params(PageParams<FunctionName>),
+    responses((status = 200, body = FunctionsBody)))]
+pub(crate) async fn list(
+    State(context): State<Context>,
+    caller: Caller,
+    Query(params): Query<PageParams<FunctionName>>,
+) -> Result<Json<FunctionsBody>> {
     let identity = caller.may(Permission::Read)?;
-    let functions = context.control.store().functions(&identity.tenant).await?;
-    let functions = functions.into_iter().filter(|function| identity.covers(function.name.as_str()));
-    let functions = functions.map(|function| FunctionBody::new(&identity.tenant, function)).collect();
-    Ok(Json(FunctionsBody { functions }))
+    let page = params.page()?;
+    let functions = match &identity.functions {
+        None => context.control.store().functions(&identity.tenant, &page).await?,
+        Some(names) => among(&context, &identity.tenant, names, &page).await?,
+    };
+    let next = page::next(&functions, page.limit, |function| function.name.clone());
+    let functions = functions.into_iter().map(|function| FunctionBody::new(&identity.tenant, function));
+    Ok(Json(FunctionsBody { functions: functions.collect(), next }))
+}
+
+/// Those of a page whose names are among the few that a key is for.
+async fn among(
+    context: &Context,
+    tenant: &TenantName,
+    names: &[FunctionName],
+    page: &Page<FunctionName>,
+) -> Result<Vec<Function>> {
+    let names: BTreeSet<_> = names.iter().filter(|name| page.after.as_ref() < Some(*name)).collect();
+    let mut functions = Vec::new();
+    for name in names {
+        if functions.len() == page.limit as usize {
+            break;
+        }
+        functions.extend(context.control.store().function(tenant, name).await?);
+    }
+    Ok(functions)
 }
 
 /// One function.
 #[utoipa::path(get, path = "/api/v1/functions/{function}", tag = "functions",
-    params(("function" = String, Path)),
-    responses((status = 200, body = FunctionBody), (status = 404, body = ProblemBody)))]
+    params(("function" = inline(FunctionName), Path)),
+    responses((status = 200, body = FunctionBody, headers(("etag" = String))), (status = 404, body = ProblemBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,
     caller: Caller,
     Path(name): Path<String>,
-) -> Result<Json<FunctionBody>> {
+) -> Result<Tagged<FunctionBody>> {
     let (identity, name) = caller.may_with(Permission::Read, &name)?;
     let function = context.control.store().function(&identity.tenant, &name).await?;
     let function = function.ok_or(StoreError::NoFunction(name))?;
-    Ok(Json(FunctionBody::new(&identity.tenant, function)))
+    Ok(FunctionBody::tagged(&identity.tenant, function))
 }
 
 /// Deletes a function with all its revisions and its log.
 #[utoipa::path(delete, path = "/api/v1/functions/{function}", tag = "functions",
-    params(("function" = String, Path)),
-    responses((status = 204), (status = 404, body = ProblemBody)))]
+    params(("function" = inline(FunctionName), Path), IfMatch),
+    responses((status = 204), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
 pub(crate) async fn delete(
     State(context): State<Context>,
     caller: Caller,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode> {
     let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
-    context.control.delete_function(&identity.actor, &identity.tenant, &name).await?;
+    let precondition = conditional::precondition(&headers)?;
+    context.control.delete_function(&identity.actor, &identity.tenant, &name, precondition).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::context::Context;
-use crate::problem::{ProblemBody, Result};
+use crate::problem::Result;
 
 /// What this host is and can do.
 #[derive(Serialize, ToSchema)]
@@ -58,7 +58,7 @@ impl From<BackendStatus> for BackendBody {
 }
 
 /// What this host is and can do.
-#[utoipa::path(get, path = "/api/v1/host", tag = "host", responses((status = 200, body = HostBody), (status = 401, body = ProblemBody)))]
+#[utoipa::path(get, path = "/api/v1/host", tag = "host", responses((status = 200, body = HostBody)))]
 pub(crate) async fn show(State(context): State<Context>, caller: Caller) -> Result<Json<HostBody>> {
     caller.known()?;
     Ok(Json(HostBody::new(&context)))

@@ -4,7 +4,8 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use http::header::CACHE_CONTROL;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::request::Parts;
+use http::{HeaderName, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use modelet_control::{Identity, KeySpec, MadeKey};
 use modelet_store::{Actor, ApiKey, StoreError};
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::extract::Path;
+use crate::extract::conditional::IdempotencyKey;
 use crate::problem::{ProblemBody, Result};
 
 const MAX_BODY_BYTES: usize = 16 << 10;
@@ -23,15 +25,12 @@ const MAX_BODY_BYTES: usize = 16 << 10;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KeyBody {
     /// What it is found by: the part of the key between `mk_` and the next `_`.
-    #[schema(value_type = String)]
     id: KeyId,
     /// Whose it is.
-    #[schema(value_type = String)]
     tenant: TenantName,
     /// What it is for.
     role: Role,
     /// The functions that it is for; `null`: all of them.
-    #[schema(value_type = Option<Vec<String>>)]
     functions: Option<Vec<FunctionName>>,
     /// What it is used for, in its owner's words.
     description: String,
@@ -97,16 +96,17 @@ fn made(made: MadeKey) -> Made {
 pub(crate) struct NewKeyBody {
     /// What it is for.
     role: Role,
-    /// The functions that it is for; left out: all of them.
+    /// The functions that it is for, if it is one of role `deployer` or `invoker`; left out: all of them.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(min_items = 1, max_items = 100)]
     functions: Option<Vec<FunctionName>>,
     /// What it is used for.
     #[serde(default)]
+    #[schema(max_length = 200)]
     description: String,
     /// In how many seconds it ends; left out: never.
     #[serde(default)]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 3_153_600_000_u64)]
     expires_in_s: Option<u64>,
 }
 
@@ -116,7 +116,7 @@ pub(crate) struct NewKeyBody {
 pub(crate) struct RotateBody {
     /// For how many seconds the old key goes on: at most 30 days, and a day if it is left out.
     #[serde(default = "day")]
-    #[schema(minimum = 0)]
+    #[schema(maximum = 2_592_000)]
     overlap_s: u32,
 }
 
@@ -126,7 +126,7 @@ const fn day() -> u32 {
 
 /// The keys of the tenant.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys",
-    responses((status = 200, body = KeysBody), (status = 403, body = ProblemBody)))]
+    responses((status = 200, body = KeysBody)))]
 pub(crate) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<KeysBody>> {
     let identity = caller.may(Permission::Audit)?;
     // What was used a moment ago is shown as such.
@@ -137,52 +137,52 @@ pub(crate) async fn list(State(context): State<Context>, caller: Caller) -> Resu
 
 /// Makes a key for the tenant. Only an operator makes one of role `operator`.
 #[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = NewKeyBody,
+    params(IdempotencyKey),
     responses(
-        (status = 201, body = MadeKeyBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-        (status = 408, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody),
-        (status = 415, body = ProblemBody),
+        (status = 201, body = MadeKeyBody), (status = 409, body = ProblemBody),
     ))]
 pub(crate) async fn create(
     State(context): State<Context>,
     caller: Caller,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Made> {
     let identity = caller.may(Permission::ManageKeys)?;
-    let NewKeyBody { role, functions, description, expires_in_s } =
-        context.json(&headers, body, MAX_BODY_BYTES).await?;
+    let (new, actor) = context.json_once(&identity.actor, &parts, body, MAX_BODY_BYTES).await?;
+    let NewKeyBody { role, functions, description, expires_in_s } = new;
     if role == Role::Operator {
         caller.may(Permission::Operate)?;
     }
     let spec = KeySpec { role, functions, description, lifetime_s: expires_in_s };
-    Ok(made(context.control.create_key(&identity.actor, &identity.tenant, spec).await?))
+    Ok(made(context.control.create_key(&actor, &identity.tenant, spec).await?))
 }
 
 /// Makes the successor of a key, which may do the same; the old one goes on for a while.
-#[utoipa::path(post, path = "/api/v1/keys/{key}/rotate", tag = "keys",
-    params(("key" = String, Path, description = "the key's id")), request_body = RotateBody,
+#[utoipa::path(post, path = "/api/v1/keys/{id}/rotate", tag = "keys",
+    params(("id" = inline(KeyId), Path), IdempotencyKey),
+    request_body = RotateBody,
     responses(
-        (status = 201, body = MadeKeyBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 409, body = ProblemBody),
-        (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
+        (status = 201, body = MadeKeyBody),
+        (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
     ))]
 pub(crate) async fn rotate(
     State(context): State<Context>,
     caller: Caller,
     Path(key): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Made> {
     let (identity, id) = manage(&context, &caller, &key).await?;
-    let RotateBody { overlap_s } = context.json(&headers, body, MAX_BODY_BYTES).await?;
+    let (body, actor) = context.json_once(&identity.actor, &parts, body, MAX_BODY_BYTES).await?;
+    let RotateBody { overlap_s } = body;
     let overlap = SignedDuration::from_secs(overlap_s.into());
-    Ok(made(context.control.rotate_key(&identity.actor, &identity.tenant, id, overlap).await?))
+    Ok(made(context.control.rotate_key(&actor, &identity.tenant, id, overlap).await?))
 }
 
 /// Revokes a key: it cannot be used any more.
-#[utoipa::path(delete, path = "/api/v1/keys/{key}", tag = "keys",
-    params(("key" = String, Path, description = "the key's id")),
-    responses((status = 204), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+#[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "keys",
+    params(("id" = inline(KeyId), Path)),
+    responses((status = 204),
         (status = 404, body = ProblemBody)))]
 pub(crate) async fn revoke(
     State(context): State<Context>,
@@ -213,7 +213,6 @@ async fn manage<'c>(context: &Context, caller: &'c Caller, key: &str) -> Result<
 #[derive(Serialize, ToSchema)]
 pub(crate) struct IdentityBody {
     /// The tenant for which they act.
-    #[schema(value_type = String)]
     tenant: TenantName,
     /// What the record of changes calls them.
     #[schema(value_type = String)]
@@ -221,13 +220,12 @@ pub(crate) struct IdentityBody {
     /// What they may do.
     role: Role,
     /// The functions that they may have to do with; `null`: all of the tenant's.
-    #[schema(value_type = Option<Vec<String>>)]
     functions: Option<Vec<FunctionName>>,
 }
 
 /// Who makes the request, by its key.
 #[utoipa::path(get, path = "/api/v1/identity", tag = "keys",
-    responses((status = 200, body = IdentityBody), (status = 401, body = ProblemBody)))]
+    responses((status = 200, body = IdentityBody)))]
 pub(crate) async fn identity(caller: Caller) -> Result<Json<IdentityBody>> {
     let Identity { tenant, actor, role, functions } = caller.known()?.clone();
     Ok(Json(IdentityBody { tenant, actor, role, functions }))

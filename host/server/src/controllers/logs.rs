@@ -33,6 +33,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct LogParams {
     /// How many of the last lines; at most 10,000.
     #[serde(default = "default_tail")]
+    #[param(maximum = 10_000)]
     tail: usize,
     /// Whether to go on with the lines to come.
     #[serde(default)]
@@ -45,7 +46,7 @@ const fn default_tail() -> usize {
 
 /// The log of a function, a line of JSON per line.
 #[utoipa::path(get, path = "/api/v1/functions/{function}/logs", tag = "functions",
-    params(("function" = String, Path), LogParams),
+    params(("function" = inline(FunctionName), Path), LogParams),
     responses((status = 200, content_type = "application/x-ndjson"), (status = 404, body = ProblemBody)))]
 pub(crate) async fn read(
     State(context): State<Context>,

@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use modelet_control::{Deploy, DeployEvent};
 use modelet_store::{Actor, Revision, StoreError};
@@ -24,7 +25,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::caller::{Caller, check_covers};
 use crate::context::Context;
-use crate::extract::{Path, Query, from_json, json_body};
+use crate::extract::conditional::IdempotencyKey;
+use crate::extract::page::{self, PageParams};
+use crate::extract::{Path, Query, conditional, from_json, json_body};
 use crate::problem::{ProblemBody, ProblemResponse, Result};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -36,10 +39,8 @@ const MAX_MANIFEST_BYTES: usize = 16 << 20;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RevisionBody {
     /// Which function it belongs to.
-    #[schema(value_type = String)]
     function: FunctionName,
     /// Its number within the function.
-    #[schema(value_type = u64)]
     revision: RevisionNumber,
     /// Whether it takes calls.
     active: bool,
@@ -62,11 +63,13 @@ impl RevisionBody {
     }
 }
 
-/// The revisions of a function.
+/// Revisions of a function.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RevisionsBody {
     /// Newest first.
     revisions: Vec<RevisionBody>,
+    /// What to ask for next with `after`; `null` if these are the last.
+    next: Option<RevisionNumber>,
 }
 
 /// How a revision is created.
@@ -95,13 +98,12 @@ enum LastEvent {
 /// which the last is `done` or `failed`. A client that leaves ends the deploy, unless the revision is
 /// stored already.
 #[utoipa::path(post, path = "/api/v1/functions/{function}/revisions", tag = "revisions",
-    params(("function" = String, Path), CreateParams),
+    params(("function" = inline(FunctionName), Path), CreateParams, IdempotencyKey),
     request_body = RevisionSpec,
     responses(
         (status = 200, description = "the steps, if asked for", content_type = "application/x-ndjson"),
         (status = 201, body = RevisionBody),
         (status = 404, body = ProblemBody, description = "an artifact has not been uploaded"),
-        (status = 408, body = ProblemBody), (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
         (status = 422, body = ProblemBody, description = "manifest, component or a model is not valid"),
         (status = 503, body = ProblemBody, description = "as many deploys as may be are under way"),
     ))]
@@ -110,7 +112,7 @@ pub(crate) async fn create(
     caller: Caller,
     Path(name): Path<String>,
     Query(params): Query<CreateParams>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
 ) -> Result<Response> {
     let (identity, function) = caller.may_with(Permission::Deploy, &name)?;
@@ -120,7 +122,8 @@ pub(crate) async fn create(
         Problem::new(Code::Overloaded, detail)
     })?;
     let idle_timeout = context.config.body_idle_timeout();
-    let manifest = json_body(&headers, body, MAX_MANIFEST_BYTES, idle_timeout).await?;
+    let manifest = json_body(&parts.headers, body, MAX_MANIFEST_BYTES, idle_timeout).await?;
+    let request = conditional::request(&parts, &manifest)?;
     let spec: RevisionSpec = off_the_loop(move || from_json(&manifest, Code::InvalidManifest)).await??;
     for (index, called) in spec.outbound.iter().map(OutboundRule::function).enumerate() {
         // What a handler may call, whoever deploys it can call by it.
@@ -130,13 +133,13 @@ pub(crate) async fn create(
         })?;
     }
     let deploy = Deploy {
-        actor: identity.actor.clone(),
+        actor: identity.actor.clone().with_request(request),
         tenant: identity.tenant.clone(),
         function,
         spec,
         activate: params.activate,
     };
-    if headers.get(ACCEPT).is_some_and(|accept| accept == NDJSON) {
+    if parts.headers.get(ACCEPT).is_some_and(|accept| accept == NDJSON) {
         return Ok(followed(context, deploy, place));
     }
     let creating = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -208,29 +211,32 @@ fn broken_off(error: tokio::task::JoinError) -> Problem {
     Problem::new(Code::Internal, "the deploy broke off; the host's log has the reason")
 }
 
-/// The revisions of a function, newest first.
+/// Revisions of a function, newest first.
 #[utoipa::path(get, path = "/api/v1/functions/{function}/revisions", tag = "revisions",
-    params(("function" = String, Path)),
+    params(("function" = inline(FunctionName), Path), PageParams<RevisionNumber>),
     responses((status = 200, body = RevisionsBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn list(
     State(context): State<Context>,
     caller: Caller,
     Path(name): Path<String>,
+    Query(params): Query<PageParams<RevisionNumber>>,
 ) -> Result<Json<RevisionsBody>> {
     let (identity, name) = caller.may_with(Permission::Read, &name)?;
+    let page = params.page()?;
     let traffic = traffic_of(&context, &identity.tenant, &name).await?;
-    let revisions = context.control.store().revisions(&identity.tenant, &name).await?;
+    let revisions = context.control.store().revisions(&identity.tenant, &name, &page).await?;
+    let next = page::next(&revisions, page.limit, |revision| revision.number);
     let body = |revision: Revision| {
         let active = traffic.names(revision.number);
         RevisionBody::new(revision, active)
     };
     let revisions = revisions.into_iter().map(body).collect();
-    Ok(Json(RevisionsBody { revisions }))
+    Ok(Json(RevisionsBody { revisions, next }))
 }
 
 /// One revision.
 #[utoipa::path(get, path = "/api/v1/functions/{function}/revisions/{revision}", tag = "revisions",
-    params(("function" = String, Path), ("revision" = u64, Path)),
+    params(("function" = inline(FunctionName), Path), ("revision" = inline(RevisionNumber), Path)),
     responses((status = 200, body = RevisionBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,
@@ -247,7 +253,7 @@ pub(crate) async fn show(
 
 /// Deletes a revision that takes no calls.
 #[utoipa::path(delete, path = "/api/v1/functions/{function}/revisions/{revision}", tag = "revisions",
-    params(("function" = String, Path), ("revision" = u64, Path)),
+    params(("function" = inline(FunctionName), Path), ("revision" = inline(RevisionNumber), Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(crate) async fn delete(
     State(context): State<Context>,

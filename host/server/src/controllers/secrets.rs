@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use modelet_store::{Actor, Secret};
 use modelet_types::secret::MAX_SECRET_BYTES;
-use modelet_types::{Code, Permission, Problem, SecretName, SecretValue};
+use modelet_types::{Code, FunctionName, Permission, Problem, SecretName, SecretValue};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -23,7 +23,6 @@ const MAX_BODY_BYTES: usize = 6 * MAX_SECRET_BYTES + (1 << 10);
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SecretBody {
     /// Its name.
-    #[schema(value_type = String)]
     name: SecretName,
     /// When it was last set.
     #[schema(value_type = String, format = DateTime)]
@@ -52,7 +51,7 @@ pub(crate) struct SecretsBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ValueBody {
     /// 1 to 16384 bytes of text.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1, max_length = 16_384)]
     #[serde(deserialize_with = "wiped")]
     value: Zeroizing<String>,
 }
@@ -64,7 +63,7 @@ fn wiped<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Zero
 
 /// The secrets of a function by name, and when each was set. Never their values.
 #[utoipa::path(get, path = "/api/v1/functions/{function}/secrets", tag = "secrets",
-    params(("function" = String, Path)),
+    params(("function" = inline(FunctionName), Path)),
     responses((status = 200, body = SecretsBody), (status = 404, body = ProblemBody)))]
 pub(crate) async fn list(
     State(context): State<Context>,
@@ -78,12 +77,10 @@ pub(crate) async fn list(
 
 /// Sets a secret; makes the function if it is not there. Invocations that begin from now on get the value.
 #[utoipa::path(put, path = "/api/v1/functions/{function}/secrets/{name}", tag = "secrets",
-    params(("function" = String, Path), ("name" = String, Path)),
+    params(("function" = inline(FunctionName), Path), ("name" = inline(SecretName), Path)),
     request_body = ValueBody,
     responses(
-        (status = 200, body = SecretBody), (status = 400, body = ProblemBody),
-        (status = 408, body = ProblemBody), (status = 409, body = ProblemBody),
-        (status = 413, body = ProblemBody), (status = 415, body = ProblemBody),
+        (status = 200, body = SecretBody), (status = 409, body = ProblemBody),
     ))]
 pub(crate) async fn set(
     State(context): State<Context>,
@@ -103,7 +100,7 @@ pub(crate) async fn set(
 
 /// Deletes a secret that no active revision names.
 #[utoipa::path(delete, path = "/api/v1/functions/{function}/secrets/{name}", tag = "secrets",
-    params(("function" = String, Path), ("name" = String, Path)),
+    params(("function" = inline(FunctionName), Path), ("name" = inline(SecretName), Path)),
     responses((status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(crate) async fn delete(
     State(context): State<Context>,

@@ -5,7 +5,7 @@ use axum::extract::State;
 use modelet_keyvalue::Owner;
 use modelet_runtime::FunctionState;
 use modelet_store::StoreError;
-use modelet_types::{Code, Permission, Problem};
+use modelet_types::{Code, FunctionName, Permission, Problem};
 use serde::Serialize;
 
 use crate::caller::Caller;
@@ -33,7 +33,7 @@ struct UsageBody {
 
 /// Which layers of a function are awake (code, handler, instances, sessions), and what it keeps.
 #[utoipa::path(get, path = "/api/v1/functions/{function}/state", tag = "functions",
-    params(("function" = String, Path)),
+    params(("function" = inline(FunctionName), Path)),
     responses((status = 200, body = Object), (status = 404, body = ProblemBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use modelet_runtime::InUse;
 use modelet_store::{Actor, Tenant, TenantSetting};
@@ -12,7 +13,9 @@ use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::context::{self, Context};
-use crate::extract::Path;
+use crate::extract::conditional::{self, IdempotencyKey, IfMatch, Tagged};
+use crate::extract::page::{self, PageParams};
+use crate::extract::{Path, Query};
 use crate::problem::{ProblemBody, Result};
 
 const MAX_BODY_BYTES: usize = 4 << 10;
@@ -21,7 +24,6 @@ const MAX_BODY_BYTES: usize = 4 << 10;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TenantBody {
     /// Its name.
-    #[schema(value_type = String)]
     tenant: TenantName,
     /// How far it is trusted.
     trust: Trust,
@@ -37,6 +39,13 @@ pub(crate) struct TenantBody {
     created_by: Actor,
 }
 
+impl TenantBody {
+    /// With the tag of what the operator says of it.
+    fn tagged(tenant: Tenant) -> Tagged<Self> {
+        Tagged { tag: tenant.tag(), body: tenant.into() }
+    }
+}
+
 impl From<Tenant> for TenantBody {
     fn from(tenant: Tenant) -> Self {
         let Tenant { name, trust, plan, quotas, created_at, created_by } = tenant;
@@ -44,11 +53,13 @@ impl From<Tenant> for TenantBody {
     }
 }
 
-/// All tenants.
+/// Tenants.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TenantsBody {
     /// By name.
     tenants: Vec<TenantBody>,
+    /// What to ask for next with `after`; `null` if these are the last.
+    next: Option<TenantName>,
 }
 
 /// A tenant that is to be made.
@@ -56,7 +67,6 @@ pub(crate) struct TenantsBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTenantBody {
     /// Its name, which no other tenant has or had.
-    #[schema(value_type = String)]
     tenant: TenantName,
     /// How far it is trusted; left out: not.
     #[serde(default = "untrusted")]
@@ -75,32 +85,51 @@ pub(crate) struct TrustBody {
     trust: Trust,
 }
 
-/// All tenants by name.
-#[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants",
-    responses((status = 200, body = TenantsBody), (status = 403, body = ProblemBody)))]
-pub(crate) async fn list(State(context): State<Context>, caller: Caller) -> Result<Json<TenantsBody>> {
+/// Tenants by name.
+#[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants", params(PageParams<TenantName>),
+    responses((status = 200, body = TenantsBody)))]
+pub(crate) async fn list(
+    State(context): State<Context>,
+    caller: Caller,
+    Query(params): Query<PageParams<TenantName>>,
+) -> Result<Json<TenantsBody>> {
     caller.may(Permission::Operate)?;
-    let tenants = context.control.store().tenants().await?;
-    Ok(Json(TenantsBody { tenants: tenants.into_iter().map(Into::into).collect() }))
+    let page = params.page()?;
+    let tenants = context.control.store().tenants(&page).await?;
+    let next = page::next(&tenants, page.limit, |tenant| tenant.name.clone());
+    Ok(Json(TenantsBody { tenants: tenants.into_iter().map(Into::into).collect(), next }))
+}
+
+/// One tenant.
+#[utoipa::path(get, path = "/api/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = inline(TenantName), Path)),
+    responses((status = 200, body = TenantBody, headers(("etag" = String))), (status = 404, body = ProblemBody)))]
+pub(crate) async fn show(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(tenant): Path<String>,
+) -> Result<Tagged<TenantBody>> {
+    caller.may(Permission::Operate)?;
+    let tenant = context::name(&tenant, "tenant")?;
+    Ok(TenantBody::tagged(context.control.store().tenant(&tenant).await?))
 }
 
 /// Makes a tenant. The operator makes its first key: `POST /api/v1/keys` with `modelet-tenant`.
 #[utoipa::path(post, path = "/api/v1/tenants", tag = "tenants", request_body = NewTenantBody,
+    params(IdempotencyKey),
     responses(
-        (status = 201, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-        (status = 408, body = ProblemBody), (status = 409, body = ProblemBody), (status = 413, body = ProblemBody),
-        (status = 415, body = ProblemBody),
+        (status = 201, body = TenantBody), (status = 409, body = ProblemBody),
     ))]
 pub(crate) async fn create(
     State(context): State<Context>,
     caller: Caller,
-    headers: HeaderMap,
+    parts: Parts,
     body: Body,
-) -> Result<(StatusCode, Json<TenantBody>)> {
+) -> Result<(StatusCode, Tagged<TenantBody>)> {
     let identity = caller.may(Permission::Operate)?;
-    let NewTenantBody { tenant, trust } = context.json(&headers, body, MAX_BODY_BYTES).await?;
-    let tenant = context.control.create_tenant(&identity.actor, &tenant, trust).await?;
-    Ok((StatusCode::CREATED, Json(tenant.into())))
+    let (new, actor) = context.json_once(&identity.actor, &parts, body, MAX_BODY_BYTES).await?;
+    let NewTenantBody { tenant, trust } = new;
+    let tenant = context.control.create_tenant(&actor, &tenant, trust).await?;
+    Ok((StatusCode::CREATED, TenantBody::tagged(tenant)))
 }
 
 /// Sets what `read` reads out of the request, for an operator.
@@ -108,21 +137,23 @@ async fn set(
     context: &Context,
     caller: &Caller,
     tenant: &str,
+    headers: &HeaderMap,
     read: impl AsyncFnOnce() -> std::result::Result<TenantSetting, Problem>,
-) -> Result<Json<TenantBody>> {
+) -> Result<Tagged<TenantBody>> {
     // Before anything of the body is received.
     let identity = caller.may(Permission::Operate)?;
     let tenant = context::name(tenant, "tenant")?;
-    Ok(Json(context.control.set_tenant(&identity.actor, &tenant, read().await?).await?.into()))
+    let precondition = conditional::precondition(headers)?;
+    let set = context.control.set_tenant(&identity.actor, &tenant, read().await?, precondition);
+    Ok(TenantBody::tagged(set.await?))
 }
 
 /// Says how far a tenant is trusted.
 #[utoipa::path(put, path = "/api/v1/tenants/{tenant}/trust", tag = "tenants",
-    params(("tenant" = String, Path)), request_body = TrustBody,
+    params(("tenant" = inline(TenantName), Path), IfMatch), request_body = TrustBody,
     responses(
-        (status = 200, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody),
-        (status = 415, body = ProblemBody),
+        (status = 200, body = TenantBody, headers(("etag" = String))),
+        (status = 404, body = ProblemBody), (status = 412, body = ProblemBody),
     ))]
 pub(crate) async fn set_trust(
     State(context): State<Context>,
@@ -130,8 +161,8 @@ pub(crate) async fn set_trust(
     Path(tenant): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<TenantBody>> {
-    set(&context, &caller, &tenant, async || {
+) -> Result<Tagged<TenantBody>> {
+    set(&context, &caller, &tenant, &headers, async || {
         let TrustBody { trust } = context.json(&headers, body, MAX_BODY_BYTES).await?;
         Ok(TenantSetting::Trust(trust))
     })
@@ -148,11 +179,10 @@ pub(crate) struct PlanBody {
 
 /// Gives a tenant a plan: its statements follow the plan's prices, those of months that have ended too.
 #[utoipa::path(put, path = "/api/v1/tenants/{tenant}/plan", tag = "tenants",
-    params(("tenant" = String, Path)), request_body = PlanBody,
+    params(("tenant" = inline(TenantName), Path), IfMatch), request_body = PlanBody,
     responses(
-        (status = 200, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody),
-        (status = 415, body = ProblemBody),
+        (status = 200, body = TenantBody, headers(("etag" = String))),
+        (status = 404, body = ProblemBody), (status = 412, body = ProblemBody),
     ))]
 pub(crate) async fn set_plan(
     State(context): State<Context>,
@@ -160,8 +190,8 @@ pub(crate) async fn set_plan(
     Path(tenant): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<TenantBody>> {
-    set(&context, &caller, &tenant, async || {
+) -> Result<Tagged<TenantBody>> {
+    set(&context, &caller, &tenant, &headers, async || {
         let PlanBody { plan } = context.json(&headers, body, MAX_BODY_BYTES).await?;
         Ok(TenantSetting::Plan(plan))
     })
@@ -170,11 +200,10 @@ pub(crate) async fn set_plan(
 
 /// Sets the quotas of a tenant, in place of those that it has.
 #[utoipa::path(put, path = "/api/v1/tenants/{tenant}/quotas", tag = "tenants",
-    params(("tenant" = String, Path)), request_body = Quotas,
+    params(("tenant" = inline(TenantName), Path), IfMatch), request_body = Quotas,
     responses(
-        (status = 200, body = TenantBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-        (status = 404, body = ProblemBody), (status = 408, body = ProblemBody), (status = 413, body = ProblemBody),
-        (status = 415, body = ProblemBody),
+        (status = 200, body = TenantBody, headers(("etag" = String))),
+        (status = 404, body = ProblemBody), (status = 412, body = ProblemBody),
     ))]
 pub(crate) async fn set_quotas(
     State(context): State<Context>,
@@ -182,8 +211,8 @@ pub(crate) async fn set_quotas(
     Path(tenant): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<TenantBody>> {
-    set(&context, &caller, &tenant, async || {
+) -> Result<Tagged<TenantBody>> {
+    set(&context, &caller, &tenant, &headers, async || {
         let quotas: Quotas = context.json(&headers, body, MAX_BODY_BYTES).await?;
         Ok(TenantSetting::Quotas(quotas))
     })
@@ -194,7 +223,6 @@ pub(crate) async fn set_quotas(
 #[derive(Serialize, ToSchema)]
 pub(crate) struct QuotasBody {
     /// The tenant.
-    #[schema(value_type = String)]
     tenant: TenantName,
     /// The most that it may use.
     quotas: Quotas,
@@ -208,7 +236,7 @@ pub(crate) struct QuotasBody {
 
 /// What the tenant may use, and what it uses now and has used this month.
 #[utoipa::path(get, path = "/api/v1/quotas", tag = "usage",
-    responses((status = 200, body = QuotasBody), (status = 403, body = ProblemBody)))]
+    responses((status = 200, body = QuotasBody)))]
 pub(crate) async fn quotas(State(context): State<Context>, caller: Caller) -> Result<Json<QuotasBody>> {
     let identity = caller.may(Permission::Audit)?;
     let quotas = context.control.store().tenant(&identity.tenant).await?.quotas;
@@ -217,18 +245,21 @@ pub(crate) async fn quotas(State(context): State<Context>, caller: Caller) -> Re
 }
 
 /// Deletes a tenant that has no functions, with its keys.
-#[utoipa::path(delete, path = "/api/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/tenants/{tenant}", tag = "tenants",
+    params(("tenant" = inline(TenantName), Path), IfMatch),
     responses(
-        (status = 204), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
+        (status = 204), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody),
     ))]
 pub(crate) async fn delete(
     State(context): State<Context>,
     caller: Caller,
     Path(tenant): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode> {
     let identity = caller.may(Permission::Operate)?;
     let tenant = context::name(&tenant, "tenant")?;
-    context.control.delete_tenant(&identity.actor, &tenant).await?;
+    let precondition = conditional::precondition(&headers)?;
+    context.control.delete_tenant(&identity.actor, &tenant, precondition).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::caller::Caller;
-use crate::context::{self, Context};
+use crate::context::Context;
 use crate::controllers::statement;
 use crate::extract::{Path, Query};
-use crate::problem::{ProblemBody, Result};
+use crate::problem::Result;
 
 /// What is shown if no beginning is named.
 const DEFAULT_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -60,7 +60,8 @@ pub(crate) struct UsageParams {
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
     /// Of this function alone.
-    function: Option<String>,
+    #[param(inline)]
+    function: Option<FunctionName>,
     /// How rows are divided by time.
     #[serde(default)]
     #[param(inline)]
@@ -79,11 +80,9 @@ pub(crate) struct UsageRow {
     from: Timestamp,
     /// The function, if rows are divided by it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     function: Option<FunctionName>,
     /// The revision, if rows are divided by it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u64>)]
     revision: Option<RevisionNumber>,
     #[serde(flatten)]
     usage: Usage,
@@ -93,7 +92,6 @@ pub(crate) struct UsageRow {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct UsageBody {
     /// The tenant.
-    #[schema(value_type = String)]
     tenant: TenantName,
     /// From this time on.
     #[schema(value_type = String, format = DateTime)]
@@ -109,7 +107,7 @@ pub(crate) struct UsageBody {
 
 /// What the tenant has used, of all invocations that have ended by now.
 #[utoipa::path(get, path = "/api/v1/usage", tag = "usage", params(UsageParams),
-    responses((status = 200, body = UsageBody), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody)))]
+    responses((status = 200, body = UsageBody)))]
 pub(crate) async fn show(
     State(context): State<Context>,
     caller: Caller,
@@ -147,11 +145,10 @@ fn query(params: &UsageParams) -> std::result::Result<UsageQuery, Problem> {
     // An hour that has begun is shown whole.
     let to_hour = hour_of(to);
     let to_hour = if hour_start(to_hour) < to { to_hour + 1 } else { to_hour };
-    let function = params.function.as_deref().map(context::function_name).transpose()?;
     Ok(UsageQuery {
         from_hour: hour_of(from),
         to_hour,
-        function,
+        function: params.function.clone(),
         hours_per_row: match params.interval {
             Interval::Hour => 1,
             Interval::Day => 24,
@@ -188,10 +185,9 @@ fn form(headers: &HeaderMap) -> Form {
 /// The tenant's statement of a month, UTC: what it used and what that costs. As JSON, CSV or a page, by
 /// `accept`.
 #[utoipa::path(get, path = "/api/v1/statements/{month}", tag = "usage",
-    params(("month" = String, Path, description = "such as `2026-11`")),
+    params(("month" = String, Path, description = "such as `2026-11`", pattern = "^(19[789][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])$")),
     responses(
         (status = 200, content((Object = "application/json"), (String = "text/csv"), (String = "text/html"))),
-        (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
     ))]
 pub(crate) async fn statement(
     State(context): State<Context>,

@@ -47,7 +47,9 @@ pub(crate) fn status(problem: &Problem) -> Status {
         | Code::GoldenMismatch
         | Code::DigestMismatch
         | Code::UnsupportedMediaType => Status::invalid_argument(text),
-        Code::Conflict => Status::failed_precondition(text),
+        Code::Conflict | Code::PreconditionFailed | Code::IdempotencyKeyReused => {
+            Status::failed_precondition(text)
+        }
         Code::HandlerTrap
         | Code::HandlerStackOverflow
         | Code::HandlerOutOfMemory

@@ -15,7 +15,6 @@ use crate::{Digest, Problem};
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// The model file.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub artifact: Digest,
     /// What runs it.
     #[serde(default)]
