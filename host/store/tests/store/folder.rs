@@ -158,7 +158,7 @@ async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
     for name in ["f", "g", "f"] {
         deploy(&store, &owner, name, component, true).await.unwrap();
     }
-    let before = store.functions(&owner).await.unwrap();
+    let before = store.functions(&owner, &Page::whole()).await.unwrap();
     store.close().await;
     drop(store);
 
@@ -174,7 +174,7 @@ async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
     connection.close().await.unwrap();
 
     let store = open(folder.path()).await;
-    assert_eq!(store.functions(&owner).await.unwrap(), before);
+    assert_eq!(store.functions(&owner, &Page::whole()).await.unwrap(), before);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use modelet_store::{Actor, NewRevision, Store, StoreError};
+use modelet_store::{Actor, NewRevision, Page, Precondition, Store, StoreError};
 use modelet_types::{Code, Digest, Problem, RevisionNumber, TrafficSplit};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub async fn the_first_revision_makes_the_function(store: &Arc<Store>) {
     assert_eq!(active.traffic, TrafficSplit::all_to(RevisionNumber(2)));
     assert_eq!(active.created_at, made.created_at);
     assert!(active.version > made.version);
-    assert_eq!(store.functions(&owner).await.unwrap(), [active]);
+    assert_eq!(store.functions(&owner, &Page::whole()).await.unwrap(), [active]);
 }
 
 pub async fn a_revision_reads_back_as_written(store: &Arc<Store>) {
@@ -44,9 +44,9 @@ pub async fn a_revision_reads_back_as_written(store: &Arc<Store>) {
     let read = store.revision(&owner, &function("f"), made.number).await.unwrap().unwrap();
     assert_eq!(read, made);
     let second = deploy(store, &owner, "f", component, false).await.unwrap();
-    assert_eq!(store.revisions(&owner, &function("f")).await.unwrap(), [second, made]);
+    assert_eq!(store.revisions(&owner, &function("f"), &Page::whole()).await.unwrap(), [second, made]);
     assert_eq!(store.revision(&owner, &function("f"), RevisionNumber(3)).await.unwrap(), None);
-    let error = store.revisions(&owner, &function("g")).await.unwrap_err();
+    let error = store.revisions(&owner, &function("g"), &Page::whole()).await.unwrap_err();
     let problem = Problem::from(error);
     assert_eq!((&*problem.detail, problem.field.as_deref()), ("there is no function `g`", Some("function")));
 }
@@ -59,7 +59,7 @@ pub async fn a_revision_needs_artifacts_of_its_tenant(store: &Arc<Store>) {
     assert_eq!((foreign.code(), missing.code()), (Code::NotFound, Code::NotFound));
     assert_eq!(Problem::from(foreign).field.as_deref(), Some("component"));
     // Nothing of the failed deploys is left.
-    assert_eq!(store.functions(&b).await.unwrap(), []);
+    assert_eq!(store.functions(&b, &Page::whole()).await.unwrap(), []);
     assert_eq!(store.changes(&b, MADE, 10).await.unwrap(), []);
 
     let mut spec = spec(component);
@@ -92,10 +92,10 @@ pub async fn numbers_survive_the_function(store: &Arc<Store>) {
     deploy_new(store, &owner, "f", true).await;
     deploy_new(store, &owner, "f", true).await;
     let before = store.function(&owner, &name).await.unwrap().unwrap();
-    store.delete_function(&Actor::LOCAL, &owner, &name).await.unwrap();
+    store.delete_function(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap();
     assert_eq!(store.function(&owner, &name).await.unwrap(), None);
     assert_eq!(store.revision(&owner, &name, RevisionNumber(1)).await.unwrap(), None);
-    let error = store.delete_function(&Actor::LOCAL, &owner, &name).await.unwrap_err();
+    let error = store.delete_function(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap_err();
     assert!(matches!(error, StoreError::NoFunction(n) if n == name));
 
     assert_eq!(deploy_new(store, &owner, "f", false).await, RevisionNumber(3));
@@ -114,17 +114,17 @@ pub async fn an_active_revision_cannot_be_deleted(store: &Arc<Store>) {
     for _ in 0..2 {
         deploy_new(store, &owner, "f", false).await;
     }
-    store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(1, 9), (2, 1)])).await.unwrap();
+    store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(1, 9), (2, 1)]), &Precondition::NONE).await.unwrap();
     let delete =
         async |number| store.delete_revision(&Actor::LOCAL, &owner, &name, RevisionNumber(number)).await;
     let error = delete(2).await.unwrap_err();
     assert!(matches!(error, StoreError::RevisionActive(..)), "{error:?}");
-    store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(1, 1)])).await.unwrap();
+    store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(1, 1)]), &Precondition::NONE).await.unwrap();
     delete(2).await.unwrap();
     let error = delete(2).await.unwrap_err();
     assert!(matches!(error, StoreError::NoRevision(..)), "{error:?}");
     assert_eq!(Problem::from(error).field.as_deref(), Some("revision"));
-    assert_eq!(store.revisions(&owner, &name).await.unwrap().len(), 1);
+    assert_eq!(store.revisions(&owner, &name, &Page::whole()).await.unwrap().len(), 1);
 }
 
 pub async fn tenants_do_not_see_each_others_functions(store: &Arc<Store>) {
@@ -132,18 +132,18 @@ pub async fn tenants_do_not_see_each_others_functions(store: &Arc<Store>) {
     let name = function("f");
     let number = deploy_new(store, &a, "f", true).await;
     assert_eq!(store.function(&b, &name).await.unwrap(), None);
-    assert_eq!(store.functions(&b).await.unwrap(), []);
+    assert_eq!(store.functions(&b, &Page::whole()).await.unwrap(), []);
     assert_eq!(store.revision(&b, &name, number).await.unwrap(), None);
     assert_eq!(store.changes(&b, MADE, 10).await.unwrap(), []);
     let not_found = |error: StoreError| assert_eq!(error.code(), Code::NotFound);
-    not_found(store.revisions(&b, &name).await.unwrap_err());
-    not_found(store.rollback(&Actor::LOCAL, &b, &name).await.unwrap_err());
-    not_found(store.set_traffic(&Actor::LOCAL, &b, &name, split(&[(1, 1)])).await.unwrap_err());
+    not_found(store.revisions(&b, &name, &Page::whole()).await.unwrap_err());
+    not_found(store.rollback(&Actor::LOCAL, &b, &name, &Precondition::NONE).await.unwrap_err());
+    not_found(store.set_traffic(&Actor::LOCAL, &b, &name, split(&[(1, 1)]), &Precondition::NONE).await.unwrap_err());
     not_found(store.delete_revision(&Actor::LOCAL, &b, &name, number).await.unwrap_err());
-    not_found(store.delete_function(&Actor::LOCAL, &b, &name).await.unwrap_err());
+    not_found(store.delete_function(&Actor::LOCAL, &b, &name, &Precondition::NONE).await.unwrap_err());
     // The same name is another function, which counts for itself.
     assert_eq!(deploy_new(store, &b, "f", true).await, RevisionNumber(1));
-    store.delete_function(&Actor::LOCAL, &b, &name).await.unwrap();
+    store.delete_function(&Actor::LOCAL, &b, &name, &Precondition::NONE).await.unwrap();
     assert!(store.function(&a, &name).await.unwrap().is_some());
 }
 
@@ -152,7 +152,7 @@ pub async fn routes_name_the_active_revisions(store: &Arc<Store>) {
     for _ in 0..3 {
         deploy_new(store, &a, "f", false).await;
     }
-    store.set_traffic(&Actor::LOCAL, &a, &function("f"), split(&[(3, 1), (1, 9)])).await.unwrap();
+    store.set_traffic(&Actor::LOCAL, &a, &function("f"), split(&[(3, 1), (1, 9)]), &Precondition::NONE).await.unwrap();
     deploy_new(store, &b, "idle", false).await;
     deploy_new(store, &b, "g", true).await;
     let routes: Vec<_> = store
@@ -178,9 +178,9 @@ pub async fn changes_tell_the_whole_story(store: &Arc<Store>) {
     let component = upload(store, &owner, b"component").await;
     let new = NewRevision { spec: spec(component), details: json!({"k": 1}), activate: true };
     store.create_revision(&actor, &owner, &name, new).await.unwrap();
-    store.set_traffic(&actor, &owner, &name, TrafficSplit::default()).await.unwrap();
-    store.rollback(&actor, &owner, &name).await.unwrap();
-    store.delete_function(&actor, &owner, &name).await.unwrap();
+    store.set_traffic(&actor, &owner, &name, TrafficSplit::default(), &Precondition::NONE).await.unwrap();
+    store.rollback(&actor, &owner, &name, &Precondition::NONE).await.unwrap();
+    store.delete_function(&actor, &owner, &name, &Precondition::NONE).await.unwrap();
     let changes = store.changes(&owner, MADE, 100).await.unwrap();
     let told: Vec<_> = changes
         .iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_store::{Actor, Collected, Store, UploadState};
+use modelet_store::{Actor, Collected, Precondition, Store, UploadState};
 use modelet_types::Digest;
 
 use crate::support::{MADE, append, deploy, function, range, tenant, upload};
@@ -18,7 +18,7 @@ pub async fn what_a_revision_names_is_kept(store: &Arc<Store>) {
     assert_eq!(store.collect_garbage(Duration::ZERO).await.unwrap(), Collected::default());
     store.delete_revision(&Actor::LOCAL, &owner, &function("f"), number).await.unwrap();
     assert_eq!(store.collect_garbage(Duration::ZERO).await.unwrap(), Collected::default());
-    store.delete_function(&Actor::LOCAL, &owner, &function("f")).await.unwrap();
+    store.delete_function(&Actor::LOCAL, &owner, &function("f"), &Precondition::NONE).await.unwrap();
     // Let go just now: what still runs may read it.
     assert_eq!(store.collect_garbage(HOUR).await.unwrap(), Collected::default());
     let collected = store.collect_garbage(Duration::ZERO).await.unwrap();
@@ -49,7 +49,7 @@ pub async fn a_shared_blob_goes_with_its_last_tenant(store: &Arc<Store>) {
     assert_eq!(store.artifact(&a, digest).await.unwrap(), None, "b's use keeps nothing of a's");
     let path = store.artifact(&b, digest).await.unwrap().unwrap().path;
     assert_eq!(std::fs::read(&path).unwrap(), b"shared");
-    store.delete_function(&Actor::LOCAL, &b, &function("f")).await.unwrap();
+    store.delete_function(&Actor::LOCAL, &b, &function("f"), &Precondition::NONE).await.unwrap();
     assert_eq!(store.collect_garbage(Duration::ZERO).await.unwrap().blobs, 1);
     assert!(!path.exists());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use modelet_store::{Actor, NewRevision, Revision, Store, StoreError};
+use modelet_store::{Actor, NewRevision, Precondition, Revision, Store, StoreError};
 use modelet_types::{Code, Digest, Problem, SecretName, SecretValue, TenantName, TrafficSplit};
 use serde_json::json;
 
@@ -88,7 +88,7 @@ pub async fn a_revision_needs_its_secrets(store: &Arc<Store>) {
     let second = needing(store, &owner, "f", &[], true).await.unwrap();
     let delete = async || store.delete_secret(&Actor::LOCAL, &owner, &function("f"), &name("key")).await;
     let activate = async |number| {
-        store.set_traffic(&Actor::LOCAL, &owner, &function("f"), TrafficSplit::all_to(number)).await
+        store.set_traffic(&Actor::LOCAL, &owner, &function("f"), TrafficSplit::all_to(number), &Precondition::NONE).await
     };
     activate(first.number).await.unwrap();
     assert_eq!(delete().await.unwrap_err().code(), Code::Conflict);
@@ -97,10 +97,10 @@ pub async fn a_revision_needs_its_secrets(store: &Arc<Store>) {
     assert_eq!(delete().await.unwrap_err().code(), Code::NotFound);
 
     assert_eq!(activate(first.number).await.unwrap_err().code(), Code::Conflict);
-    let back = store.rollback(&Actor::LOCAL, &owner, &function("f")).await.unwrap_err();
+    let back = store.rollback(&Actor::LOCAL, &owner, &function("f"), &Precondition::NONE).await.unwrap_err();
     assert!(matches!(back, StoreError::RevisionLacksSecret { .. }), "{back}");
     set(store, &owner, "f", "key", "anew").await.unwrap();
-    store.rollback(&Actor::LOCAL, &owner, &function("f")).await.unwrap();
+    store.rollback(&Actor::LOCAL, &owner, &function("f"), &Precondition::NONE).await.unwrap();
 }
 
 pub async fn a_deleted_functions_secrets_are_gone(store: &Arc<Store>) {
@@ -108,7 +108,7 @@ pub async fn a_deleted_functions_secrets_are_gone(store: &Arc<Store>) {
     set(store, &owner, "f", "key", "x").await.unwrap();
     let before = store.function(&owner, &function("f")).await.unwrap().unwrap();
     needing(store, &owner, "f", &["key"], true).await.unwrap();
-    let deleted = store.delete_function(&Actor::LOCAL, &owner, &function("f")).await.unwrap();
+    let deleted = store.delete_function(&Actor::LOCAL, &owner, &function("f"), &Precondition::NONE).await.unwrap();
     assert_eq!(deleted.id, before.id, "it is the function's for as long as it lives");
     set(store, &owner, "f", "other", "y").await.unwrap();
     assert_eq!(get(store, &owner, "f", "key").await, None);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use modelet_store::{Actor, Store, StoreError};
+use modelet_store::{Actor, Precondition, Store, StoreError};
 use modelet_types::{Code, RevisionNumber, TrafficSplit};
 
 use crate::support::{deploy_new, function, split, tenant};
@@ -11,7 +11,7 @@ pub async fn a_split_needs_existing_revisions(store: &Arc<Store>) {
     let owner = tenant("a");
     let name = function("f");
     deploy_new(store, &owner, "f", true).await;
-    let set = async |shares| store.set_traffic(&Actor::LOCAL, &owner, &name, shares).await;
+    let set = async |shares| store.set_traffic(&Actor::LOCAL, &owner, &name, shares, &Precondition::NONE).await;
     let error = set(split(&[(1, 1), (2, 1)])).await.unwrap_err();
     assert!(matches!(error, StoreError::NoRevision(_, RevisionNumber(2))), "{error:?}");
     let present = store.function(&owner, &name).await.unwrap().unwrap();
@@ -26,7 +26,7 @@ pub async fn rolling_back_twice_goes_back_twice(store: &Arc<Store>) {
     for _ in 0..3 {
         deploy_new(store, &owner, "f", true).await;
     }
-    let back = async || store.rollback(&Actor::LOCAL, &owner, &name).await;
+    let back = async || store.rollback(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await;
     assert_eq!(back().await.unwrap().traffic, split(&[(2, 1)]));
     assert_eq!(back().await.unwrap().traffic, split(&[(1, 1)]));
     let error = back().await.unwrap_err();
@@ -44,7 +44,7 @@ pub async fn rolling_back_passes_over_deleted_revisions(store: &Arc<Store>) {
         deploy_new(store, &owner, "f", true).await;
     }
     store.delete_revision(&Actor::LOCAL, &owner, &name, RevisionNumber(2)).await.unwrap();
-    let back = store.rollback(&Actor::LOCAL, &owner, &name).await.unwrap();
+    let back = store.rollback(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap();
     assert_eq!(back.traffic, split(&[(1, 1)]));
 }
 
@@ -54,9 +54,9 @@ pub async fn the_same_split_changes_nothing(store: &Arc<Store>) {
     deploy_new(store, &owner, "f", true).await;
     deploy_new(store, &owner, "f", true).await;
     let before = store.function(&owner, &name).await.unwrap().unwrap();
-    let again = store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(2, 1)])).await.unwrap();
+    let again = store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(2, 1)]), &Precondition::NONE).await.unwrap();
     assert_eq!(again, before);
-    let back = store.rollback(&Actor::LOCAL, &owner, &name).await.unwrap();
+    let back = store.rollback(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap();
     assert_eq!(back.traffic, split(&[(1, 1)]));
 }
 
@@ -68,9 +68,9 @@ pub async fn versions_only_grow(store: &Arc<Store>) {
     let mut versions = vec![version().await];
     deploy_new(store, &owner, "f", false).await;
     versions.push(version().await);
-    store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(2, 1)])).await.unwrap();
+    store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(2, 1)]), &Precondition::NONE).await.unwrap();
     versions.push(version().await);
-    store.rollback(&Actor::LOCAL, &owner, &name).await.unwrap();
+    store.rollback(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap();
     versions.push(version().await);
     store.delete_revision(&Actor::LOCAL, &owner, &name, RevisionNumber(2)).await.unwrap();
     versions.push(version().await);
