@@ -30,7 +30,7 @@ async fn pages(api: &Api, path: &str, items: &str, name: &str, limit: usize) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_lists_come_in_pages() {
     let host = TestHost::start().await;
-    let component = host.upload(noop_handler()).await;
+    let component = host.upload(noop_handler(0)).await;
     let spec = json!({ "component": component });
     for name in ["e", "b", "d", "a", "c"] {
         host.deploy(name, &spec).await;
@@ -79,7 +79,7 @@ async fn send_with(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_can_ask_for_the_state_that_its_author_saw() {
     let host = TestHost::start().await;
-    let component = host.upload(noop_handler()).await;
+    let component = host.upload(noop_handler(0)).await;
     for _ in 0..2 {
         host.deploy("f", &json!({ "component": component })).await;
     }
@@ -123,7 +123,7 @@ async fn a_change_can_ask_for_the_state_that_its_author_saw() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_with_a_key_is_done_once() {
     let mut host = TestHost::start().await;
-    let component = host.upload(noop_handler()).await;
+    let component = host.upload(noop_handler(0)).await;
     let spec = json!({ "component": component });
     let once = ("idempotency-key", "5d5a3b0c-deploy");
     let path = "/api/v1/functions/f/revisions";
@@ -180,7 +180,7 @@ async fn a_request_with_a_key_is_done_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_is_true() {
     let host = TestHost::start().await;
-    let component = host.upload(noop_handler()).await;
+    let component = host.upload(noop_handler(0)).await;
     host.deploy("f", &json!({ "component": component })).await;
     // It revokes every key that it finds. Its own is one of a tenant for which it does not act, and which
     // cannot be deleted because it has a function.
@@ -189,8 +189,8 @@ async fn the_description_is_true() {
     let key = json!({ "role": "operator" });
     let key =
         send_with(&host, Method::POST, "/api/v1/keys", in_operators, Some(&key)).await.expect(201).json();
-    let path = format!("/api/v1/artifacts/{}", Digest::of(&noop_handler()));
-    let upload = host.request(Method::PUT, &path).header(in_operators.0, in_operators.1).body(noop_handler());
+    let path = format!("/api/v1/artifacts/{}", Digest::of(&noop_handler(0)));
+    let upload = host.request(Method::PUT, &path).header(in_operators.0, in_operators.1).body(noop_handler(0));
     Api::try_send(upload).await.unwrap().expect(201);
     let path = "/api/v1/functions/f/revisions";
     send_with(&host, Method::POST, path, in_operators, Some(&json!({ "component": component })))
