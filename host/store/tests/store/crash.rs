@@ -16,30 +16,45 @@ use modelet_store::{Actor, ApiKey, NewApiKey, Store, UploadState, UsageCursor, U
 use modelet_types::{Digest, RevisionNumber, Role, SecretName, SecretValue, TenantName, Usage};
 use tempfile::TempDir;
 
-use crate::support::{append, deploy, files, function, open, range, split, sqlite, tenant, upload};
+use crate::support::{
+    append, config, database, deploy, files, function, open_at, range, split, sqlite, tenant, upload,
+};
 
 const FOLDER: &str = "MODELET_CRASH_FOLDER";
 const FAILPOINT: &str = "MODELET_CRASH_FAILPOINT";
 const ROUND: &str = "MODELET_CRASH_ROUND";
+/// Empty: the metastore is in the folder.
+const METASTORE_URL: &str = "MODELET_CRASH_METASTORE_URL";
 /// The process is killed in its first round of work, or in its second, when there is something to lose.
 const ROUNDS: u64 = 2;
 const SIGKILL: i32 = 9;
 
 #[tokio::test]
 async fn a_kill_at_any_failpoint_loses_nothing_and_leaves_nothing_half() {
+    kill_at_every_failpoint(|| None).await;
+}
+
+#[tokio::test]
+async fn nor_does_a_kill_with_a_metastore_on_postgres() {
+    kill_at_every_failpoint(|| Some(database())).await;
+}
+
+async fn kill_at_every_failpoint(metastore_url: impl Fn() -> Option<String>) {
     for round in 1..=ROUNDS {
         for failpoint in FAILPOINTS {
             let folder = TempDir::new().unwrap();
+            let metastore_url = metastore_url();
             let status = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "crash::life_of_a_host", "--ignored"])
                 .env(FOLDER, folder.path())
                 .env(FAILPOINT, format!("{failpoint}=kill"))
                 .env(ROUND, round.to_string())
+                .env(METASTORE_URL, metastore_url.as_deref().unwrap_or_default())
                 .stdout(Stdio::null())
                 .status()
                 .unwrap();
             assert_eq!(status.signal(), Some(SIGKILL), "{failpoint} was not passed in round {round}");
-            check(folder.path(), round, failpoint).await;
+            check(folder.path(), metastore_url, round, failpoint).await;
         }
     }
 }
@@ -86,7 +101,8 @@ async fn life_of_a_host() {
     let mut acknowledged = std::fs::File::create(folder.join("acknowledged")).unwrap();
     let mut acknowledge = |line: String| writeln!(acknowledged, "{line}").unwrap();
     let owner = tenant("a");
-    let store = open(&folder.join("data")).await;
+    let metastore_url = std::env::var(METASTORE_URL).ok().filter(|url| !url.is_empty());
+    let store = open_at(&config(folder, metastore_url)).await;
     for round in 1..=ROUNDS {
         if round == killed_in {
             arm(&std::env::var(FAILPOINT).unwrap()).unwrap();
@@ -147,7 +163,7 @@ fn component(round: u64) -> Vec<u8> {
 }
 
 /// Opens what the killed process left, and looks for what is lost, half or left over.
-async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
+async fn check(folder: &Path, metastore_url: Option<String>, killed_in: u64, failpoint: &str) {
     let case = &format!("{failpoint} in round {killed_in}");
     let owner = tenant("a");
     let text = std::fs::read_to_string(folder.join("acknowledged")).unwrap();
@@ -158,7 +174,7 @@ async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
     }
     let of = |what: &str| acknowledged.get(what).cloned().unwrap_or_default();
 
-    let store = open(&folder.join("data")).await;
+    let store = open_at(&config(folder, metastore_url)).await;
     for round in of("part") {
         let state = store.upload_offset(&owner, Digest::of(&component(round))).await.unwrap();
         let arrived = match state {

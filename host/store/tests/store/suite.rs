@@ -3,5 +3,6 @@
 pub mod artifacts;
 pub mod functions;
 pub mod garbage;
+pub mod records;
 pub mod secrets;
 pub mod traffic;
