@@ -190,7 +190,8 @@ async fn the_description_is_true() {
     let key =
         send_with(&host, Method::POST, "/api/v1/keys", in_operators, Some(&key)).await.expect(201).json();
     let path = format!("/api/v1/artifacts/{}", Digest::of(&noop_handler(0)));
-    let upload = host.request(Method::PUT, &path).header(in_operators.0, in_operators.1).body(noop_handler(0));
+    let upload =
+        host.request(Method::PUT, &path).header(in_operators.0, in_operators.1).body(noop_handler(0));
     Api::try_send(upload).await.unwrap().expect(201);
     let path = "/api/v1/functions/f/revisions";
     send_with(&host, Method::POST, path, in_operators, Some(&json!({ "component": component })))

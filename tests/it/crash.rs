@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
-use modelet_store::Store;
 use modelet_store::failpoints::FAILPOINTS;
+use modelet_store::{Store, StoreConfig};
 use modelet_types::{Digest, TenantName};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -147,7 +147,7 @@ async fn check(data_dir: &Path, noted: &Acknowledged, case: &str) {
 
 /// Collects garbage without any grace, and looks for what no row names.
 async fn check_nothing_is_left_over(data_dir: &Path, case: &str) {
-    let store = Store::open(data_dir).await.unwrap();
+    let store = Store::open(&StoreConfig::embedded(data_dir)).await.unwrap();
     store.collect_garbage(Duration::ZERO).await.unwrap();
     let owner = TenantName::default_tenant();
     let named: BTreeSet<PathBuf> =

@@ -20,6 +20,8 @@ pub enum Need {
     Python,
     /// The same, as new as `bench/peers/fastapi/requirements.txt` asks for: it runs FastAPI.
     PythonForFastApi,
+    /// PostgreSQL's programs: the tests start a server of their own.
+    PostgreSql,
     /// Node.js with npm: it builds and tests handlers in JavaScript.
     Node,
     /// `wrk`: it makes the load of the benchmarks.
@@ -34,6 +36,7 @@ impl Need {
             Self::CargoFuzz => shell::output(&mut shell::command("cargo", ["fuzz", "--version"])).is_some(),
             // It has no option that only asks: without arguments it prints its usage and fails.
             Self::Wrk => std::process::Command::new("wrk").output().is_ok(),
+            Self::PostgreSql => is_postgresql_there(),
             Self::Node => is_node_there(),
             Self::Python => is_python_there(9),
             Self::PythonForFastApi => is_python_there(11),
@@ -45,6 +48,9 @@ impl Need {
             Self::CCompiler => "a C compiler (`cc`), which compiles SQLite",
             Self::CxxCompiler => "a C++ compiler (`c++`), which compiles libFuzzer",
             Self::CargoFuzz => "cargo-fuzz, which builds and runs the fuzz targets",
+            Self::PostgreSql => {
+                "PostgreSQL's programs (`initdb`), of which the tests start a server of their own"
+            }
             Self::Node => "Node.js 20.19 or newer with npm, which builds handlers in JavaScript",
             Self::Python => {
                 "Python 3.9 or newer with venv and pip, which fetches the examples' models and builds handlers"
@@ -66,6 +72,9 @@ impl Need {
                 "sudo apt-get install python3 python3-venv python3-pip"
             }
             (Self::Python | Self::PythonForFastApi, true) => "brew install python",
+            // The server's programs are all that is used: nothing has to run.
+            (Self::PostgreSql, false) => "sudo apt-get install postgresql",
+            (Self::PostgreSql, true) => "brew install postgresql",
             (Self::Node, false) => {
                 "sudo apt-get install nodejs npm, or https://nodejs.org where that is older"
             }
@@ -74,6 +83,14 @@ impl Need {
             (Self::Wrk, true) => "brew install wrk",
         }
     }
+}
+
+/// Debian has the programs of each version in a folder that is not in `PATH`.
+fn is_postgresql_there() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let is_debians = |version: std::fs::DirEntry| version.path().join("bin/initdb").exists();
+    versions.into_iter().any(is_debians)
+        || shell::output(&mut shell::command("initdb", ["--version"])).is_some()
 }
 
 fn is_node_there() -> bool {

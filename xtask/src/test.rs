@@ -55,7 +55,7 @@ impl Step {
 
 /// Runs the steps, and says how long each took.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    machine::check(&[Need::CCompiler, Need::Python, Need::Node])?;
+    machine::check(&[Need::CCompiler, Need::Python, Need::Node, Need::PostgreSql])?;
     machine::ensure_guest_target()?;
     let all = Step::value_variants();
     let chosen = all.iter().filter(|step| arguments.only.is_empty() || arguments.only.contains(step));

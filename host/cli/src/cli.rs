@@ -102,6 +102,9 @@ pub enum Command {
     Tenants(commands::tenants::Arguments),
     Login(commands::login::Arguments),
     Logout(commands::login::LogoutArguments),
+    Store(commands::store::Arguments),
+    Backup(commands::backup::Arguments),
+    Restore(commands::restore::Arguments),
     Completions(commands::completions::Arguments),
 }
 

@@ -2,6 +2,7 @@
 
 pub mod activate;
 pub mod audit;
+pub mod backup;
 pub mod build;
 pub mod completions;
 pub mod delete;
@@ -14,6 +15,7 @@ pub mod login;
 pub mod logs;
 pub mod new;
 pub mod quotas;
+pub mod restore;
 pub mod revisions;
 pub mod rollback;
 pub mod secret;
@@ -21,6 +23,7 @@ pub mod secrets;
 pub mod serve;
 pub mod state;
 pub mod statement;
+pub mod store;
 pub mod tenant;
 pub mod tenants;
 pub mod test;
@@ -44,6 +47,9 @@ pub fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::New(arguments) => return new::run(&arguments, output),
         Command::Build(arguments) => return build::run(&arguments, output),
         Command::Test(arguments) => return test::run(&arguments),
+        Command::Store(arguments) => return store::run(arguments, output),
+        Command::Backup(arguments) => return backup::run(arguments, output),
+        Command::Restore(arguments) => return restore::run(arguments, output),
         Command::Completions(arguments) => return completions::run(&arguments),
         command => command,
     };
@@ -106,6 +112,9 @@ async fn call(
         | Command::New(_)
         | Command::Build(_)
         | Command::Test(_)
+        | Command::Store(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Completions(_) => unreachable!("ran without a host"),
     }
 }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use modelet_control::Billing;
 use modelet_engine::CompileConfig;
 use modelet_inference::WorkerConfig;
+use modelet_store::MetastoreUrl;
 use modelet_types::manifest::KeyValue;
 use modelet_types::{Ceiling, Limits, StatedLimits};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -25,6 +26,8 @@ pub const MAX_ARTIFACT_BYTES: u64 = 4 << 30;
 pub struct Config {
     /// The one folder in which the host keeps everything.
     pub data_dir: PathBuf,
+    /// The database with the metastore, on PostgreSQL; not set: a file of SQLite in the data folder.
+    pub metastore_url: Option<MetastoreUrl>,
     /// Where the host listens.
     pub listen: SocketAddr,
     /// How the host finds out who makes a request.
@@ -237,6 +240,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("modelet-data"),
+            metastore_url: None,
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8421),
             authentication: Authentication::Keys,
             allow_unauthenticated: false,

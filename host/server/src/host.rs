@@ -14,7 +14,7 @@ use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::{MetricsConfig, ModelRun, SessionState};
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_runtime::{Runtime, RuntimeConfig};
-use modelet_store::Store;
+use modelet_store::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -121,7 +121,9 @@ impl Host {
             (Some(certificate), Some(key)) => Some(Certificate::read(certificate.clone(), key.clone())?),
             _ => None,
         };
-        let store = Store::open(&config.data_dir).await?;
+        let store_config =
+            StoreConfig { data_dir: config.data_dir.clone(), metastore_url: config.metastore_url.clone() };
+        let store = Store::open(&store_config).await?;
         let ledger_dir = config.data_dir.join("ledger");
         let ledger_config = LedgerConfig { durability: config.ledger.durability, ..LedgerConfig::default() };
         let ledger = Ledger::open(ledger_dir, ledger_config)?;

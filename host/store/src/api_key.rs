@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 
 use crate::change::{self, Action, Actor, States};
-use crate::database::{Connection, Row, Tx, json, now, parsed, time, to_json, unsigned};
+use crate::database::{self, Connection, Row, Tx, json, now, parsed, time, to_json, unsigned};
 use crate::{Store, StoreError, request, tenant};
 
 /// The most keys of one tenant that have not ended.
@@ -109,8 +109,8 @@ impl Store {
     /// Makes a key.
     ///
     /// # Errors
-    /// [`StoreError::NoTenant`], [`StoreError::TooManyKeys`], [`StoreError::Repeated`], or if the metastore
-    /// fails.
+    /// [`StoreError::NoTenant`], [`StoreError::InvalidText`], [`StoreError::TooManyKeys`],
+    /// [`StoreError::Repeated`], or if the metastore fails.
     pub async fn create_api_key(
         &self,
         actor: &Actor,
@@ -213,6 +213,10 @@ async fn create(
     new: NewApiKey,
 ) -> Result<ApiKey, StoreError> {
     tenant::get(tx, tenant).await?;
+    // Other texts are names, or JSON, which writes it with other characters.
+    if new.description.contains('\0') {
+        return Err(StoreError::InvalidText { field: "description" });
+    }
     let long_ago = now().saturating_sub(KEPT_AFTER_END).unwrap_or(Timestamp::MIN);
     sqlx::query("DELETE FROM api_keys WHERE tenant = $1 AND expires_at < $2")
         .bind(tenant.as_str())
@@ -232,7 +236,7 @@ async fn create(
     let created_at = now();
     let end = |seconds| created_at.checked_add(SignedDuration::from_secs(seconds));
     let lifetime = lifetime_s.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
-    let expires_at = lifetime.map(|seconds| end(seconds).unwrap_or(Timestamp::MAX));
+    let expires_at = lifetime.map(|seconds| end(seconds).unwrap_or_else(|_| database::latest()));
     let key = ApiKey {
         tenant: tenant.clone(),
         id,

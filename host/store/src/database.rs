@@ -1,80 +1,110 @@
 //! The SQL connection: how the metastore is opened, how it counts and how it writes time.
 //!
-//! The statements of this crate are portable between SQLite and PostgreSQL; this module is the
-//! only one that knows which it is talking to.
+//! The statements of this crate are portable between SQLite and PostgreSQL, and go to either through the
+//! one driver of sqlx that knows both. `sqlite` and `postgres` are the only modules that know which it is.
+
+mod limited;
+mod postgres;
+mod schema;
+mod sqlite;
+mod term;
+mod url;
 
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use modelet_types::TenantName;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, Pool, Row as _, Sqlite, Transaction};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{Any, Connection as _, Pool, Row as _};
+use tokio::time::timeout;
 
 use crate::StoreError;
 
+pub(crate) use limited::{Connection, Reader, Tx};
+pub(crate) use schema::check_format;
+pub(crate) use sqlite::options as sqlite_options;
+use term::Claim;
+pub use url::MetastoreUrl;
+
 /// The database system.
-pub(crate) type Db = Sqlite;
+pub(crate) type Db = Any;
 /// A row of a result.
 pub(crate) type Row = <Db as sqlx::Database>::Row;
-/// A connection, within a transaction or not.
-pub(crate) type Connection = <Db as sqlx::Database>::Connection;
-/// An open transaction.
-pub(crate) type Tx = Transaction<'static, Db>;
+/// A connection as sqlx has it.
+type Raw = <Db as sqlx::Database>::Connection;
 
-const READERS: u32 = 4;
-/// How long a statement waits for another process, such as a backup, to let go of the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection that is given back may take to end its transaction.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The metastore's connections.
 pub(crate) struct Database {
     readers: Pool<Db>,
-    /// One connection: SQLite has one writer at a time, and waiting for it in the pool is fair and
-    /// blocks no thread.
+    /// One connection: SQLite has one writer at a time, and so has a host on PostgreSQL, whose connection
+    /// holds the lock that keeps other hosts away. Waiting for it in the pool is fair and blocks no thread.
     writer: Pool<Db>,
+    kind: Kind,
+}
+
+/// Which database it is, and what begins a transaction there.
+enum Kind {
+    Sqlite,
+    Postgres(Claim),
 }
 
 impl Database {
-    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // Every commit is synced: an acknowledged change survives a loss of power.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                // There is no network that could have cut a connection while it lay idle.
-                .test_before_acquire(false)
-                .after_release(|connection, _| Box::pin(reusable(connection)))
-        };
-        let writer = pool(1).connect_with(options.clone()).await?;
-        sqlx::migrate!()
-            .run(&writer)
-            .await
-            .map_err(|source| StoreError::Migrate { path: file.to_owned(), source })?;
-        let readers = pool(READERS).connect_with(options).await?;
-        Ok(Self { readers, writer })
+    /// Opens a metastore for a host, and brings it to this host's format. Without a URL it is `file`.
+    pub(crate) async fn open(file: &Path, url: Option<&MetastoreUrl>) -> Result<Self, StoreError> {
+        // Any call but the first does nothing.
+        sqlx::any::install_default_drivers();
+        match url {
+            Some(url) => postgres::open(url).await,
+            None => sqlite::open(file).await,
+        }
     }
 
     /// For single statements that change nothing.
-    pub(crate) fn reader(&self) -> &Pool<Db> {
-        &self.readers
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader { pool: &self.readers, limit: self.limit() }
+    }
+
+    /// How long an answer is waited for.
+    fn limit(&self) -> Option<Duration> {
+        match self.kind {
+            Kind::Sqlite => None,
+            Kind::Postgres(_) => Some(postgres::ANSWER_PATIENCE),
+        }
     }
 
     /// A transaction over one unchanging state of all tables.
     pub(crate) async fn snapshot(&self) -> Result<Tx, StoreError> {
-        Ok(self.readers.begin().await?)
+        let begun = match self.kind {
+            Kind::Sqlite => self.readers.begin().await?,
+            Kind::Postgres(_) => self.readers.begin_with(postgres::SNAPSHOT).await?,
+        };
+        Ok(Tx::new(begun, self.limit()))
     }
 
     /// A transaction that will write. Dropped without a commit, it leaves nothing.
     pub(crate) async fn write(&self) -> Result<Tx, StoreError> {
-        // SQLite's default would take the write lock at the first write, and fail if the file had
-        // changed since the first read.
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        let begun = match &self.kind {
+            // SQLite's default would take the write lock at the first write, and fail if the file had
+            // changed since the first read.
+            Kind::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Kind::Postgres(claim) => {
+                claim.check()?;
+                claim.explain(self.writer.begin().await)?
+            }
+        };
+        Ok(Tx::new(begun, self.limit()))
+    }
+
+    /// Notes the term that this host has begun: whether it is still the last is looked at whenever the writer's
+    /// connection has to be made anew.
+    pub(crate) fn begin_term(&self, term: u64) {
+        if let Kind::Postgres(claim) = &self.kind {
+            claim.begin(signed(term));
+        }
     }
 
     pub(crate) async fn close(&self) {
@@ -83,27 +113,60 @@ impl Database {
     }
 }
 
+/// A connection that only reads, beside the host that may have the metastore open.
+pub(crate) async fn connect_reader(
+    file: &Path,
+    url: Option<&MetastoreUrl>,
+) -> Result<Connection, StoreError> {
+    sqlx::any::install_default_drivers();
+    let connection = match url {
+        Some(url) => postgres::connect_reader(url).await?,
+        None => sqlite::connect_reader(file).await?,
+    };
+    Ok(Connection::own(connection))
+}
+
+/// Begins a transaction over one unchanging state of all tables, which ends with the connection.
+pub(crate) async fn begin_snapshot(connection: &mut Connection, is_postgres: bool) -> Result<(), StoreError> {
+    let begin = if is_postgres { postgres::SNAPSHOT } else { "BEGIN" };
+    sqlx::query(begin).execute(connection).await?;
+    Ok(())
+}
+
+/// What all pools have in common.
+fn pool(connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .after_release(|connection, _| Box::pin(reusable(connection)))
+}
+
 /// Whether a connection that is given back can be used again; one that cannot is closed, and the
 /// next call opens another.
 ///
 /// After some errors, a full disk among them, SQLite rolls back by itself. The rollback that sqlx
 /// sends then fails, and sqlx counts a transaction as open that it would never let anyone out of.
-async fn reusable(connection: &mut Connection) -> Result<bool, sqlx::Error> {
+async fn reusable(connection: &mut Raw) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
         // The rollback of a dropped transaction may still be on its way; commands are done in order.
-        connection.ping().await?;
+        let answer = timeout(RELEASE_PATIENCE, connection.ping()).await;
+        answer.map_err(|_| sqlx::Error::PoolTimedOut)??;
     }
     Ok(!connection.is_in_transaction())
 }
 
 /// The next number of a tenant's sequence; 1 is the first. No number is ever given twice.
 pub(crate) async fn next_number(tx: &mut Tx, tenant: &TenantName, name: &str) -> Result<i64, StoreError> {
+    next_of(tx, tenant.as_str(), name).await
+}
+
+/// The same of any sequence.
+pub(crate) async fn next_of(tx: &mut Tx, owner: &str, name: &str) -> Result<i64, StoreError> {
     let number = sqlx::query_scalar(
         "INSERT INTO counters (tenant, name, last) VALUES ($1, $2, 1)
          ON CONFLICT (tenant, name) DO UPDATE SET last = counters.last + 1
          RETURNING last",
     )
-    .bind(tenant.as_str())
+    .bind(owner)
     .bind(name)
     .fetch_one(&mut **tx)
     .await?;
@@ -113,6 +176,11 @@ pub(crate) async fn next_number(tx: &mut Tx, tenant: &TenantName, name: &str) ->
 /// Now, as precise as the metastore keeps it.
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_microsecond(Timestamp::now().as_microsecond()).expect("the present is a time")
+}
+
+/// The latest time that can be read back: as microseconds, not all that is in the last second can.
+pub(crate) fn latest() -> Timestamp {
+    Timestamp::from_second(Timestamp::MAX.as_second()).expect("the last second is a time")
 }
 
 /// Reads a time.
@@ -159,7 +227,7 @@ mod tests {
 
     async fn open() -> (Database, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        (Database::open(&folder.path().join("metastore.sqlite3")).await.unwrap(), folder)
+        (Database::open(&folder.path().join("metastore.sqlite3"), None).await.unwrap(), folder)
     }
 
     #[tokio::test]

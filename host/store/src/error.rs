@@ -23,12 +23,137 @@ pub enum StoreError {
     },
     /// The metastore refused.
     #[error("the metastore failed")]
-    Database(#[from] sqlx::Error),
-    /// The metastore could not be brought to this host's format.
-    #[error("cannot migrate the metastore in {}", path.display())]
-    Migrate {
+    Database(#[source] sqlx::Error),
+    /// The metastore does not answer, for a reason that may pass.
+    #[error("the metastore does not answer")]
+    NoAnswer(#[source] sqlx::Error),
+    /// The metastore could not be reached at the start.
+    #[error(
+        "cannot reach the metastore at {metastore}: start the database, or correct `metastore_url` (what it leaves \
+         out is taken from `PGHOST` and the like)"
+    )]
+    Unreachable {
+        /// Its address.
+        metastore: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database lets this host not in.
+    #[error(
+        "the database at {metastore} refuses this host: give the right user and password in `metastore_url`, \
+         `PGUSER` and `PGPASSWORD`, or the file that `PGPASSFILE` names, and look at its pg_hba.conf"
+    )]
+    MetastoreRefuses {
+        /// Its address.
+        metastore: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server has no such database.
+    #[error("there is no database for the metastore at {metastore}: make it with `createdb`")]
+    NoMetastore {
+        /// Its address.
+        metastore: String,
+        /// What the server said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The role of the host lacks a right.
+    #[error(
+        "the host's role may not make tables in the database at {metastore}: make the role the database's owner, or \
+         `GRANT CREATE ON SCHEMA public` to it"
+    )]
+    MayNotCreateTables {
+        /// Its address.
+        metastore: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database cannot be a metastore.
+    #[error("the database at {metastore} cannot be used: {reason}")]
+    UnfitMetastore {
+        /// Its address.
+        metastore: String,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// The metastore's address cannot be used.
+    #[error(
+        "`metastore_url` cannot be used, {reason}: it is like postgres://user:password@host:5432/database"
+    )]
+    InvalidMetastoreUrl {
+        /// Why.
+        reason: String,
+    },
+    /// Another host has the metastore, or had it while this one had no connection.
+    #[error(
+        "another host has the metastore at {metastore}, or had it while this one could not reach it: a metastore \
+         serves one host, so stop the other one, and start this one again"
+    )]
+    MetastoreTaken {
+        /// Its address.
+        metastore: String,
+    },
+    /// The data folder belongs to another metastore, or to a later state of this one.
+    #[error(
+        "the data folder {} does not go with the metastore {metastore}, since {reason}: artifacts would be lost. \
+         Copy its metastore there first (`modelet store copy`), or name the right one; if this is what you want, \
+         move the folder's file `METASTORE` away (and `metastore.sqlite3`, if the metastore is elsewhere)",
+        data_dir.display()
+    )]
+    OtherMetastore {
         /// The data folder.
-        path: PathBuf,
+        data_dir: PathBuf,
+        /// The metastore.
+        metastore: String,
+        /// How that showed.
+        reason: &'static str,
+    },
+    /// The metastore is of an older format, and may not be changed.
+    #[error(
+        "the metastore {metastore} has the format of an older host: start this version of the host on it once"
+    )]
+    OlderMetastore {
+        /// Where it is.
+        metastore: String,
+    },
+    /// There is no metastore to copy.
+    #[error("there is no metastore {metastore}: name the data folder or the database of a host that has run")]
+    NothingToCopy {
+        /// Where it was looked for.
+        metastore: String,
+    },
+    /// A copy goes to an empty metastore only.
+    #[error(
+        "the metastore {metastore} is not empty: a copy needs a new database, or a data folder without `metastore.sqlite3`"
+    )]
+    TargetNotEmpty {
+        /// Where it is.
+        metastore: String,
+    },
+    /// The folder that a copy goes to has another key of secrets.
+    #[error("{} is another key than that of the store that is copied: use a new data folder", .0.display())]
+    OtherSealingKey(PathBuf),
+    /// The metastore was brought to the format of a newer version of the host.
+    #[error(
+        "the metastore {metastore} has format {found}, and this host reads up to {known}: use a newer host"
+    )]
+    NewerMetastore {
+        /// Where it is.
+        metastore: String,
+        /// Its format, by the newest migration.
+        found: i64,
+        /// The highest that this host reads.
+        known: i64,
+    },
+    /// The metastore could not be brought to this host's format.
+    #[error("cannot migrate the metastore {metastore}")]
+    Migrate {
+        /// Where it is.
+        metastore: String,
         /// Why it failed.
         #[source]
         source: sqlx::migrate::MigrateError,
@@ -94,6 +219,12 @@ pub enum StoreError {
     /// A key that was to be rotated has ended.
     #[error("key `{0}` has ended: make another one instead")]
     KeyEnded(KeyId),
+    /// A text has a character that not every metastore can keep.
+    #[error("U+0000 cannot be part of a text that is stored: leave it out")]
+    InvalidText {
+        /// The input.
+        field: &'static str,
+    },
     /// The tenant has as many keys as it may have.
     #[error("the tenant has {max} keys, which is the most: revoke one first")]
     TooManyKeys {
@@ -250,8 +381,21 @@ impl StoreError {
     /// What a caller's program can tell.
     pub fn code(&self) -> Code {
         match self {
+            Self::NoAnswer(_) | Self::MetastoreTaken { .. } => Code::StorageUnavailable,
             Self::Io { .. }
             | Self::Database(_)
+            | Self::Unreachable { .. }
+            | Self::MetastoreRefuses { .. }
+            | Self::NoMetastore { .. }
+            | Self::MayNotCreateTables { .. }
+            | Self::UnfitMetastore { .. }
+            | Self::OtherMetastore { .. }
+            | Self::OlderMetastore { .. }
+            | Self::NothingToCopy { .. }
+            | Self::TargetNotEmpty { .. }
+            | Self::OtherSealingKey(_)
+            | Self::InvalidMetastoreUrl { .. }
+            | Self::NewerMetastore { .. }
             | Self::Migrate { .. }
             | Self::InUse(_)
             | Self::Version { .. }
@@ -263,6 +407,7 @@ impl StoreError {
             | Self::NoRevision(..)
             | Self::NoArtifact { .. }
             | Self::NoSecret(..) => Code::NotFound,
+            Self::InvalidText { .. } => Code::InvalidInput,
             Self::SecretNotSet { .. } => Code::InvalidManifest,
             Self::QuotaExceeded { .. } => Code::QuotaExceeded,
             Self::TenantNameTaken { .. }
@@ -295,6 +440,7 @@ impl StoreError {
             Self::NoTenant(_) | Self::TenantNameTaken { .. } | Self::TenantHasFunctions { .. } => {
                 Some("tenant")
             }
+            Self::InvalidText { field } => Some(field),
             Self::NoKey(_) | Self::KeyEnded(_) => Some("key"),
             Self::NoFunction(_) => Some("function"),
             Self::NoRevision(..) => Some("revision"),
@@ -307,9 +453,39 @@ impl StoreError {
     }
 }
 
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if may_pass(&error) { Self::NoAnswer(error) } else { Self::Database(error) }
+    }
+}
+
+/// Whether the same statement may succeed later, although nobody mends anything: a connection is lost, or the
+/// database takes none at the moment, or took too long.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
+            true
+        }
+        // Codes of PostgreSQL's manual, appendix A; those of SQLite are numbers that are none of these.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            let code = code.as_ref();
+            // Of the connection, and of an operator who stops the server.
+            let of_the_server = code.starts_with("08") || code.starts_with("57P");
+            // Cancelled, a lock not had in time, idle for too long, too many connections, and a primary that
+            // has become a standby.
+            of_the_server || ["57014", "55P03", "25P03", "53300", "25006"].contains(&code)
+        }),
+        _ => false,
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = error.code();
+        if code == Code::StorageUnavailable {
+            tracing::error!(error = &error as &dyn std::error::Error, "the store is not available");
+            return Self::new(code, "the host cannot reach its metastore at the moment: try again");
+        }
         if code == Code::Internal {
             // Logged here and nowhere else, since the reason goes no further: it names paths and
             // tables, which are no client's.

@@ -3,7 +3,8 @@
 //! ```text
 //! LOCK                                held by the one host that has the folder open
 //! VERSION                             the format of everything here
-//! metastore.sqlite3                   with its -wal and -shm
+//! metastore.sqlite3                   with its -wal and -shm, unless the metastore is elsewhere
+//! METASTORE                           which metastore names the blobs here (`belonging.rs`)
 //! operator-key                        the key with which the operator begins (control writes it)
 //! secret.key                          what the secrets in the metastore are encrypted with
 //! artifacts/sha256/<2 hex>/<64 hex>   blobs
@@ -52,14 +53,17 @@ impl DataFolder {
             create_folder(&private)?;
             keep_private(&private)?;
         }
-        folder.create_metastore()?;
         Ok(folder)
     }
 
     /// Makes the metastore's file, empty, because SQLite would let others read it. The files that
     /// SQLite makes beside it get its mode.
-    fn create_metastore(&self) -> Result<(), StoreError> {
-        let file = self.metastore();
+    pub(crate) fn create_metastore(&self) -> Result<(), StoreError> {
+        Self::create_metastore_in(&self.root)
+    }
+
+    pub(crate) fn create_metastore_in(root: &Path) -> Result<(), StoreError> {
+        let file = metastore_in(root);
         OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -68,7 +72,7 @@ impl DataFolder {
             .open(&file)
             .map_err(StoreError::io("open", &file))?;
         for suffix in ["", "-wal", "-shm"] {
-            keep_private(&self.root.join(format!("{METASTORE}{suffix}")))?;
+            keep_private(&root.join(format!("{METASTORE}{suffix}")))?;
         }
         Ok(())
     }
@@ -78,7 +82,7 @@ impl DataFolder {
     }
 
     pub(crate) fn metastore(&self) -> PathBuf {
-        self.root.join(METASTORE)
+        metastore_in(&self.root)
     }
 
     pub(crate) fn sealing_key(&self) -> PathBuf {
@@ -90,8 +94,7 @@ impl DataFolder {
     }
 
     pub(crate) fn blob(&self, digest: Digest) -> PathBuf {
-        let hex = digest.to_hex();
-        self.blobs().join(&hex[..2]).join(hex)
+        blob_in(&self.root, digest)
     }
 
     pub(crate) fn uploads(&self) -> PathBuf {
@@ -102,6 +105,17 @@ impl DataFolder {
     pub(crate) fn part(&self, tenant: &TenantName, digest: Digest) -> PathBuf {
         self.uploads().join(tenant.as_str()).join(format!("{}.part", digest.to_hex()))
     }
+}
+
+/// Where the metastore is in a data folder.
+pub(crate) fn metastore_in(root: &Path) -> PathBuf {
+    root.join(METASTORE)
+}
+
+/// Where a blob is in a data folder.
+pub(crate) fn blob_in(root: &Path, digest: Digest) -> PathBuf {
+    let hex = digest.to_hex();
+    root.join("artifacts/sha256").join(&hex[..2]).join(hex)
 }
 
 fn lock(root: &Path) -> Result<File, StoreError> {

@@ -8,8 +8,10 @@
 
 mod api_key;
 mod artifact;
+mod belonging;
 mod chain;
 mod change;
+mod copy;
 mod database;
 mod error;
 pub mod failpoints;
@@ -31,6 +33,8 @@ mod usage;
 pub use api_key::{ApiKey, NewApiKey, StoredKey};
 pub use artifact::Artifact;
 pub use change::{Actor, ChainBreak, ChainHead, Change};
+pub use copy::{Copied, CopyProgress, Source, copy};
+pub use database::MetastoreUrl;
 pub use error::StoreError;
 pub use function::{Function, Route};
 pub use garbage::Collected;
@@ -39,7 +43,7 @@ pub use precondition::Precondition;
 pub use request::{REQUEST_RETENTION, Request};
 pub use revision::{NewRevision, Revision};
 pub use secret::Secret;
-pub use store::Store;
+pub use store::{Store, StoreConfig};
 pub use tenant::{Tenant, TenantSetting};
 pub use upload::{UploadRange, UploadState};
 pub use usage::{UsageCursor, UsageHour, UsageQuery, UsageSum, hour_of, hour_start};

@@ -1,6 +1,7 @@
 //! The store itself: how it is opened, what of a killed predecessor it cleans up, how it is closed.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,38 @@ use crate::database::Database;
 use crate::folder::{DataFolder, sync_parent};
 use crate::seal::SealingKey;
 use crate::upload::Claims;
-use crate::{Collected, StoreError};
+use crate::{Collected, MetastoreUrl, StoreError};
 
 /// How long an upload that nobody continues is kept over restarts.
 const UPLOAD_GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// What one host remembers, in one data folder.
+/// Where a host's data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The one folder of everything that is not elsewhere.
+    pub data_dir: PathBuf,
+    /// The database with the metastore; `None`: a file of SQLite in the data folder.
+    pub metastore_url: Option<MetastoreUrl>,
+}
+
+impl StoreConfig {
+    /// Everything in one folder.
+    pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), metastore_url: None }
+    }
+}
+
+/// Where the metastore is.
+impl fmt::Display for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.metastore_url {
+            Some(url) => url.fmt(f),
+            None => write!(f, "in {}", self.data_dir.display()),
+        }
+    }
+}
+
+/// What one host remembers, in one data folder and perhaps a database.
 pub struct Store {
     pub(crate) database: Database,
     pub(crate) folder: DataFolder,
@@ -33,13 +60,23 @@ impl Store {
     /// removes what a killed host left behind: blobs without a row and uploads of over a day ago.
     ///
     /// # Errors
-    /// If another process has the folder open, a newer host wrote it, or it cannot be read.
-    pub async fn open(data_dir: &Path) -> Result<Arc<Self>, StoreError> {
-        let root = data_dir.to_owned();
-        let folder = blocking(move || DataFolder::open(&root)).await?;
+    /// If another process has the folder or the metastore open, a newer host wrote it, or it cannot be read.
+    pub async fn open(config: &StoreConfig) -> Result<Arc<Self>, StoreError> {
+        let StoreConfig { data_dir, metastore_url } = config.clone();
+        let is_embedded = metastore_url.is_none();
+        let folder = blocking(move || {
+            let folder = DataFolder::open(&data_dir)?;
+            if is_embedded {
+                folder.create_metastore()?;
+            }
+            Ok(folder)
+        })
+        .await?;
         let metastore = folder.metastore();
-        let database = Database::open(&metastore).await?;
-        blocking(move || sync_parent(&metastore)).await?;
+        let database = Database::open(&metastore, metastore_url.as_ref()).await?;
+        if is_embedded {
+            blocking(move || sync_parent(&metastore)).await?;
+        }
         let key_file = folder.sealing_key();
         let (sealing_key, key_was_there) = blocking(move || SealingKey::read_or_make(&key_file)).await?;
         let (claims, blob_gate) = (Claims::default(), Mutex::default());
@@ -49,6 +86,8 @@ impl Store {
         }
         store.chain_old_changes().await?;
         store.ensure_default_tenant().await?;
+        // Before anything is removed because no row names it.
+        store.check_belonging(config).await?;
         let mut left_behind = Collected::default();
         store.sweep_uploads(UPLOAD_GRACE, &mut left_behind).await?;
         store.sweep_blobs(&mut left_behind).await?;

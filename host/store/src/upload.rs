@@ -127,7 +127,7 @@ impl Store {
         let quotas = crate::tenant::get(&mut tx, tenant).await?.quotas;
         let Some(limit) = quotas.artifact_bytes else { return Ok(()) };
         let stored: Option<i64> =
-            sqlx::query_scalar("SELECT SUM(size_bytes) FROM artifacts WHERE tenant = $1")
+            sqlx::query_scalar("SELECT CAST(SUM(size_bytes) AS BIGINT) FROM artifacts WHERE tenant = $1")
                 .bind(tenant.as_str())
                 .fetch_one(&mut *tx)
                 .await?;

@@ -166,11 +166,11 @@ impl Store {
         let per_row = if *hours_per_row == 0 { (to_hour - from_hour).max(1) } else { *hours_per_row };
         let origin = if *hours_per_row == 0 { *from_hour } else { 0 };
         let rows = sqlx::query(
-            "SELECT row_hour, row_function, row_revision, SUM(invocations) AS invocations,
-                 SUM(failed) AS failed, SUM(cold) AS cold, SUM(not_billed) AS not_billed,
-                 SUM(duration_ms) AS duration_ms, SUM(memory_mib_ms) AS memory_mib_ms, SUM(cpu_us) AS cpu_us,
-                 SUM(inference_cpu_us) AS inference_cpu_us, SUM(request_bytes) AS request_bytes,
-                 SUM(response_bytes) AS response_bytes
+            "SELECT row_hour, row_function, row_revision, CAST(SUM(invocations) AS BIGINT) AS invocations,
+                 CAST(SUM(failed) AS BIGINT) AS failed, CAST(SUM(cold) AS BIGINT) AS cold, CAST(SUM(not_billed) AS BIGINT) AS not_billed,
+                 CAST(SUM(duration_ms) AS BIGINT) AS duration_ms, CAST(SUM(memory_mib_ms) AS BIGINT) AS memory_mib_ms, CAST(SUM(cpu_us) AS BIGINT) AS cpu_us,
+                 CAST(SUM(inference_cpu_us) AS BIGINT) AS inference_cpu_us, CAST(SUM(request_bytes) AS BIGINT) AS request_bytes,
+                 CAST(SUM(response_bytes) AS BIGINT) AS response_bytes
              FROM (SELECT (hour - $1) / $2 * $2 + $1 AS row_hour,
                        CASE WHEN $3 THEN function END AS row_function,
                        CASE WHEN $4 THEN revision END AS row_revision, usage_hours.*
@@ -199,11 +199,11 @@ impl Store {
     /// If the metastore fails.
     pub async fn usage_since(&self, from_hour: i64) -> Result<Vec<(TenantName, Usage)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT tenant, SUM(invocations) AS invocations, SUM(failed) AS failed, SUM(cold) AS cold,
-                 SUM(not_billed) AS not_billed, SUM(duration_ms) AS duration_ms,
-                 SUM(memory_mib_ms) AS memory_mib_ms, SUM(cpu_us) AS cpu_us,
-                 SUM(inference_cpu_us) AS inference_cpu_us, SUM(request_bytes) AS request_bytes,
-                 SUM(response_bytes) AS response_bytes
+            "SELECT tenant, CAST(SUM(invocations) AS BIGINT) AS invocations, CAST(SUM(failed) AS BIGINT) AS failed, CAST(SUM(cold) AS BIGINT) AS cold,
+                 CAST(SUM(not_billed) AS BIGINT) AS not_billed, CAST(SUM(duration_ms) AS BIGINT) AS duration_ms,
+                 CAST(SUM(memory_mib_ms) AS BIGINT) AS memory_mib_ms, CAST(SUM(cpu_us) AS BIGINT) AS cpu_us,
+                 CAST(SUM(inference_cpu_us) AS BIGINT) AS inference_cpu_us, CAST(SUM(request_bytes) AS BIGINT) AS request_bytes,
+                 CAST(SUM(response_bytes) AS BIGINT) AS response_bytes
              FROM usage_hours WHERE hour >= $1 GROUP BY tenant",
         )
         .bind(from_hour)

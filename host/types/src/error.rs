@@ -82,6 +82,8 @@ codes! {
     Overloaded => "overloaded",
     /// The host is shutting down.
     ShuttingDown => "shutting_down",
+    /// The host cannot reach where it stores its data; the same request may succeed after `Retry-After`.
+    StorageUnavailable => "storage_unavailable",
     /// The handler trapped: it panicked or did what WebAssembly forbids.
     HandlerTrap => "handler_trap",
     /// The handler recursed deeper than its stack.

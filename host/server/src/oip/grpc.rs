@@ -26,6 +26,7 @@ pub(crate) fn status(problem: &Problem) -> Status {
         Code::NotActive
         | Code::Overloaded
         | Code::ShuttingDown
+        | Code::StorageUnavailable
         | Code::WorkerLost
         | Code::BackendUnavailable => Status::unavailable(text),
         Code::QuotaExceeded | Code::RequestTooLarge | Code::ResponseTooLarge => {

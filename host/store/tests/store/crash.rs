@@ -12,34 +12,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modelet_store::failpoints::{FAILPOINTS, arm};
-use modelet_store::{Actor, ApiKey, NewApiKey, Store, UploadState, UsageCursor, UsageHour, UsageQuery};
+use modelet_store::{
+    Actor, ApiKey, NewApiKey, Page, Precondition, Store, UploadState, UsageCursor, UsageHour, UsageQuery,
+};
 use modelet_types::{Digest, RevisionNumber, Role, SecretName, SecretValue, TenantName, Usage};
 use tempfile::TempDir;
 
-use crate::support::{append, deploy, files, function, open, range, split, sqlite, tenant, upload};
+use crate::support::{
+    append, config, database, deploy, files, function, open_at, range, split, sqlite, tenant, upload,
+};
 
 const FOLDER: &str = "MODELET_CRASH_FOLDER";
 const FAILPOINT: &str = "MODELET_CRASH_FAILPOINT";
 const ROUND: &str = "MODELET_CRASH_ROUND";
+/// Empty: the metastore is in the folder.
+const METASTORE_URL: &str = "MODELET_CRASH_METASTORE_URL";
 /// The process is killed in its first round of work, or in its second, when there is something to lose.
 const ROUNDS: u64 = 2;
 const SIGKILL: i32 = 9;
 
 #[tokio::test]
 async fn a_kill_at_any_failpoint_loses_nothing_and_leaves_nothing_half() {
+    kill_at_every_failpoint(|| None).await;
+}
+
+#[tokio::test]
+async fn nor_does_a_kill_with_a_metastore_on_postgres() {
+    kill_at_every_failpoint(|| Some(database())).await;
+}
+
+async fn kill_at_every_failpoint(metastore_url: impl Fn() -> Option<String>) {
     for round in 1..=ROUNDS {
         for failpoint in FAILPOINTS {
             let folder = TempDir::new().unwrap();
+            let metastore_url = metastore_url();
             let status = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "crash::life_of_a_host", "--ignored"])
                 .env(FOLDER, folder.path())
                 .env(FAILPOINT, format!("{failpoint}=kill"))
                 .env(ROUND, round.to_string())
+                .env(METASTORE_URL, metastore_url.as_deref().unwrap_or_default())
                 .stdout(Stdio::null())
                 .status()
                 .unwrap();
             assert_eq!(status.signal(), Some(SIGKILL), "{failpoint} was not passed in round {round}");
-            check(folder.path(), round, failpoint).await;
+            check(folder.path(), metastore_url, round, failpoint).await;
         }
     }
 }
@@ -86,7 +103,8 @@ async fn life_of_a_host() {
     let mut acknowledged = std::fs::File::create(folder.join("acknowledged")).unwrap();
     let mut acknowledge = |line: String| writeln!(acknowledged, "{line}").unwrap();
     let owner = tenant("a");
-    let store = open(&folder.join("data")).await;
+    let metastore_url = std::env::var(METASTORE_URL).ok().filter(|url| !url.is_empty());
+    let store = open_at(&config(folder, metastore_url)).await;
     for round in 1..=ROUNDS {
         if round == killed_in {
             arm(&std::env::var(FAILPOINT).unwrap()).unwrap();
@@ -102,7 +120,7 @@ async fn life_of_a_host() {
         acknowledge(format!("traffic {number}"));
         deploy(&store, &owner, "f", digest, false).await.unwrap();
         let moved = split(&[(number.0 + 1, 1)]);
-        store.set_traffic(&Actor::LOCAL, &owner, &function("f"), moved).await.unwrap();
+        store.set_traffic(&Actor::LOCAL, &owner, &function("f"), moved, &Precondition::NONE).await.unwrap();
         acknowledge(format!("revision {}", number.0 + 1));
         acknowledge(format!("traffic {}", number.0 + 1));
 
@@ -131,7 +149,7 @@ async fn life_of_a_host() {
 
         let unused = upload(&store, &owner, format!("unused {round}").as_bytes()).await;
         deploy(&store, &owner, "gone", unused, true).await.unwrap();
-        store.delete_function(&Actor::LOCAL, &owner, &function("gone")).await.unwrap();
+        store.delete_function(&Actor::LOCAL, &owner, &function("gone"), &Precondition::NONE).await.unwrap();
         acknowledge(format!("deleted {round}"));
         store.collect_garbage(Duration::ZERO).await.unwrap();
         acknowledge(format!("collected {round}"));
@@ -147,7 +165,7 @@ fn component(round: u64) -> Vec<u8> {
 }
 
 /// Opens what the killed process left, and looks for what is lost, half or left over.
-async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
+async fn check(folder: &Path, metastore_url: Option<String>, killed_in: u64, failpoint: &str) {
     let case = &format!("{failpoint} in round {killed_in}");
     let owner = tenant("a");
     let text = std::fs::read_to_string(folder.join("acknowledged")).unwrap();
@@ -158,7 +176,7 @@ async fn check(folder: &Path, killed_in: u64, failpoint: &str) {
     }
     let of = |what: &str| acknowledged.get(what).cloned().unwrap_or_default();
 
-    let store = open(&folder.join("data")).await;
+    let store = open_at(&config(folder, metastore_url)).await;
     for round in of("part") {
         let state = store.upload_offset(&owner, Digest::of(&component(round))).await.unwrap();
         let arrived = match state {
@@ -244,7 +262,7 @@ async fn check_whole(store: &Arc<Store>, owner: &TenantName, case: &str) {
     }
     for route in store.all_routes().await.unwrap() {
         assert_eq!(route.revisions.len(), route.function.traffic.shares().len(), "{case}");
-        for revision in store.revisions(owner, &route.function.name).await.unwrap() {
+        for revision in store.revisions(owner, &route.function.name, &Page::whole()).await.unwrap() {
             let artifact = store.artifact(owner, revision.spec.component.unwrap()).await.unwrap();
             assert!(artifact.is_some(), "{case}: revision {} has no component", revision.number);
         }

@@ -7,27 +7,16 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use modelet_store::{Actor, Store, StoreError, UploadState};
+use modelet_store::{Actor, Page, Store, StoreConfig, StoreError, UploadState};
 use modelet_types::{Code, Digest, Problem, SecretValue};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
-use crate::support::{append, deploy, deploy_new, files, function, open, range, tenant, upload};
-
-/// An error and its sources, as an operator reads it.
-fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
-}
+use crate::support::{append, chain, deploy, deploy_new, files, function, open, range, tenant, upload};
 
 async fn refusal(folder: &TempDir) -> StoreError {
-    Store::open(folder.path()).await.map(drop).unwrap_err()
+    Store::open(&StoreConfig::embedded(folder.path())).await.map(drop).unwrap_err()
 }
 
 #[tokio::test]

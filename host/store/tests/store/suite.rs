@@ -3,5 +3,7 @@
 pub mod artifacts;
 pub mod functions;
 pub mod garbage;
+pub mod records;
+pub mod requests;
 pub mod secrets;
 pub mod traffic;

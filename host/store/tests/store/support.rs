@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream;
-use modelet_store::{Actor, NewRevision, Revision, Store, StoreError, UploadRange, UploadState};
+use modelet_store::{
+    Actor, MetastoreUrl, NewRevision, Revision, Store, StoreConfig, StoreError, UploadRange, UploadState,
+};
+use modelet_test_postgres::Server;
 use modelet_types::{Digest, FunctionName, RevisionNumber, RevisionSpec, TenantName, TrafficSplit, Trust};
 use serde_json::json;
 use tempfile::TempDir;
@@ -15,17 +18,43 @@ pub const MAX_BYTES: u64 = 64 << 20;
 
 pub struct Fixture {
     pub store: Arc<Store>,
+    pub config: StoreConfig,
     _folder: TempDir,
 }
 
-pub async fn sqlite() -> Fixture {
-    let folder = TempDir::new().unwrap();
-    Fixture { store: open(&folder.path().join("data")).await, _folder: folder }
+impl Fixture {
+    async fn new(metastore_url: Option<String>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = config(folder.path(), metastore_url);
+        Self { store: open_at(&config).await, config, _folder: folder }
+    }
 }
 
-/// Opens a store that has the tenants of these tests.
+pub async fn sqlite() -> Fixture {
+    Fixture::new(None).await
+}
+
+pub async fn postgres() -> Fixture {
+    Fixture::new(Some(database())).await
+}
+
+/// The URL of an empty database on the server that these tests share.
+pub fn database() -> String {
+    Server::shared().database().unwrap()
+}
+
+pub fn config(folder: &Path, metastore_url: Option<String>) -> StoreConfig {
+    StoreConfig { data_dir: folder.join("data"), metastore_url: metastore_url.map(MetastoreUrl::new) }
+}
+
+/// Opens an embedded store that has the tenants of these tests.
 pub async fn open(folder: &Path) -> Arc<Store> {
-    let store = Store::open(folder).await.unwrap();
+    open_at(&StoreConfig::embedded(folder)).await
+}
+
+/// The same, wherever it is.
+pub async fn open_at(config: &StoreConfig) -> Arc<Store> {
+    let store = Store::open(config).await.unwrap();
     for name in ["a", "b", "c"] {
         match store.create_tenant(&Actor::LOCAL, &tenant(name), Trust::Untrusted).await {
             Ok(_) | Err(StoreError::TenantNameTaken { .. }) => {}
@@ -33,6 +62,17 @@ pub async fn open(folder: &Path) -> Arc<Store> {
         }
     }
     store
+}
+
+/// An error and its sources, as an operator reads it.
+pub fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// The id of the change that made a tenant of these tests.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use modelet_server::Config;
+use modelet_store::MetastoreUrl;
 
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
@@ -18,6 +19,9 @@ pub struct Settings {
     /// Folder of everything that the host keeps [default: ./modelet-data].
     #[arg(long, env = "MODELET_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Database with the metastore, such as postgres://modelet@db.example/modelet [default: a file in the data folder].
+    #[arg(long, env = "MODELET_METASTORE_URL", hide_env_values = true, value_name = "URL")]
+    metastore_url: Option<String>,
     /// Address to listen on; port 0 is any free one [default: 127.0.0.1:8421].
     #[arg(long, env = "MODELET_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -54,9 +58,19 @@ pub fn load(file: Option<&Path>, settings: Settings) -> anyhow::Result<Config> {
             parse(path, &text).map_err(Error::from)?
         }
     };
-    let Settings { data_dir, listen, allowed_hosts, allow_unauthenticated, onnxruntime, shutdown_grace_ms } =
-        settings;
+    let Settings {
+        data_dir,
+        metastore_url,
+        listen,
+        allowed_hosts,
+        allow_unauthenticated,
+        onnxruntime,
+        shutdown_grace_ms,
+    } = settings;
     config.data_dir = data_dir.unwrap_or(config.data_dir);
+    // A variable may be set to nothing.
+    let metastore_url = metastore_url.filter(|url| !url.is_empty()).map(MetastoreUrl::new);
+    config.metastore_url = metastore_url.or(config.metastore_url);
     config.listen = listen.unwrap_or(config.listen);
     // A variable may be set to nothing.
     let allowed_hosts: Vec<String> = allowed_hosts.into_iter().filter(|name| !name.is_empty()).collect();

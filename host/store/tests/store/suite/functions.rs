@@ -114,7 +114,10 @@ pub async fn an_active_revision_cannot_be_deleted(store: &Arc<Store>) {
     for _ in 0..2 {
         deploy_new(store, &owner, "f", false).await;
     }
-    store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(1, 9), (2, 1)]), &Precondition::NONE).await.unwrap();
+    store
+        .set_traffic(&Actor::LOCAL, &owner, &name, split(&[(1, 9), (2, 1)]), &Precondition::NONE)
+        .await
+        .unwrap();
     let delete =
         async |number| store.delete_revision(&Actor::LOCAL, &owner, &name, RevisionNumber(number)).await;
     let error = delete(2).await.unwrap_err();
@@ -138,7 +141,9 @@ pub async fn tenants_do_not_see_each_others_functions(store: &Arc<Store>) {
     let not_found = |error: StoreError| assert_eq!(error.code(), Code::NotFound);
     not_found(store.revisions(&b, &name, &Page::whole()).await.unwrap_err());
     not_found(store.rollback(&Actor::LOCAL, &b, &name, &Precondition::NONE).await.unwrap_err());
-    not_found(store.set_traffic(&Actor::LOCAL, &b, &name, split(&[(1, 1)]), &Precondition::NONE).await.unwrap_err());
+    not_found(
+        store.set_traffic(&Actor::LOCAL, &b, &name, split(&[(1, 1)]), &Precondition::NONE).await.unwrap_err(),
+    );
     not_found(store.delete_revision(&Actor::LOCAL, &b, &name, number).await.unwrap_err());
     not_found(store.delete_function(&Actor::LOCAL, &b, &name, &Precondition::NONE).await.unwrap_err());
     // The same name is another function, which counts for itself.
@@ -152,7 +157,10 @@ pub async fn routes_name_the_active_revisions(store: &Arc<Store>) {
     for _ in 0..3 {
         deploy_new(store, &a, "f", false).await;
     }
-    store.set_traffic(&Actor::LOCAL, &a, &function("f"), split(&[(3, 1), (1, 9)]), &Precondition::NONE).await.unwrap();
+    store
+        .set_traffic(&Actor::LOCAL, &a, &function("f"), split(&[(3, 1), (1, 9)]), &Precondition::NONE)
+        .await
+        .unwrap();
     deploy_new(store, &b, "idle", false).await;
     deploy_new(store, &b, "g", true).await;
     let routes: Vec<_> = store

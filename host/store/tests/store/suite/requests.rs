@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use modelet_store::{Actor, NewRevision, Page, Precondition, Request, Revision, Store, StoreError, TenantSetting};
+use modelet_store::{
+    Actor, NewRevision, Page, Precondition, Request, Revision, Store, StoreError, TenantSetting,
+};
 use modelet_types::{Digest, FunctionName, Quotas, TenantName};
 use serde_json::json;
 
@@ -35,7 +37,10 @@ pub async fn a_request_is_done_once(store: &Arc<Store>) {
     let made: Vec<_> = join_all(tries).await;
     assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
     for error in made.into_iter().filter_map(Result::err) {
-        assert!(matches!(&error, StoreError::Repeated { subject } if subject == "functions/f/revisions/1"), "{error}");
+        assert!(
+            matches!(&error, StoreError::Repeated { subject } if subject == "functions/f/revisions/1"),
+            "{error}"
+        );
     }
     let error = store.check_request(&a, &actor).await.unwrap_err();
     assert!(matches!(error, StoreError::Repeated { .. }), "{error}");
@@ -44,10 +49,8 @@ pub async fn a_request_is_done_once(store: &Arc<Store>) {
 
     // Other keys, other people and other tenants have requests of their own.
     deploy_as(store, &asking("other key", "what"), &a, "f", component).await.unwrap();
-    let somebody = Actor::host("test").with_request(Some(Request {
-        key: Digest::of(b"key"),
-        fingerprint: Digest::of(b"what"),
-    }));
+    let somebody = Actor::host("test")
+        .with_request(Some(Request { key: Digest::of(b"key"), fingerprint: Digest::of(b"what") }));
     deploy_as(store, &somebody, &a, "f", component).await.unwrap();
     deploy_as(store, &actor, &b, "f", component).await.unwrap();
     assert_eq!(store.revisions(&a, &function("f"), &Page::whole()).await.unwrap().len(), 3);
@@ -55,7 +58,8 @@ pub async fn a_request_is_done_once(store: &Arc<Store>) {
 
 pub async fn a_request_that_failed_can_be_mended(store: &Arc<Store>) {
     let owner = tenant("a");
-    let error = deploy_as(store, &asking("key", "first"), &owner, "f", Digest::of(b"nothing")).await.unwrap_err();
+    let error =
+        deploy_as(store, &asking("key", "first"), &owner, "f", Digest::of(b"nothing")).await.unwrap_err();
     assert!(matches!(error, StoreError::NoArtifact { .. }), "{error}");
     let component = upload(store, &owner, b"x").await;
     deploy_as(store, &asking("key", "second"), &owner, "f", component).await.unwrap();
@@ -103,7 +107,15 @@ pub async fn long_lists_come_in_pages(store: &Arc<Store>) {
     assert_eq!(page(Some(&all[3]), 2).await, Vec::<String>::new());
     let revisions = async |after: Option<u64>| {
         let page = Page { after: after.map(modelet_types::RevisionNumber), limit: 1 };
-        store.revisions(&owner, &function("a"), &page).await.unwrap().first().map(|revision| revision.number.0)
+        store
+            .revisions(&owner, &function("a"), &page)
+            .await
+            .unwrap()
+            .first()
+            .map(|revision| revision.number.0)
     };
-    assert_eq!([revisions(None).await, revisions(Some(2)).await, revisions(Some(1)).await], [Some(2), Some(1), None]);
+    assert_eq!(
+        [revisions(None).await, revisions(Some(2)).await, revisions(Some(1)).await],
+        [Some(2), Some(1), None]
+    );
 }

@@ -88,7 +88,15 @@ pub async fn a_revision_needs_its_secrets(store: &Arc<Store>) {
     let second = needing(store, &owner, "f", &[], true).await.unwrap();
     let delete = async || store.delete_secret(&Actor::LOCAL, &owner, &function("f"), &name("key")).await;
     let activate = async |number| {
-        store.set_traffic(&Actor::LOCAL, &owner, &function("f"), TrafficSplit::all_to(number), &Precondition::NONE).await
+        store
+            .set_traffic(
+                &Actor::LOCAL,
+                &owner,
+                &function("f"),
+                TrafficSplit::all_to(number),
+                &Precondition::NONE,
+            )
+            .await
     };
     activate(first.number).await.unwrap();
     assert_eq!(delete().await.unwrap_err().code(), Code::Conflict);
@@ -108,7 +116,8 @@ pub async fn a_deleted_functions_secrets_are_gone(store: &Arc<Store>) {
     set(store, &owner, "f", "key", "x").await.unwrap();
     let before = store.function(&owner, &function("f")).await.unwrap().unwrap();
     needing(store, &owner, "f", &["key"], true).await.unwrap();
-    let deleted = store.delete_function(&Actor::LOCAL, &owner, &function("f"), &Precondition::NONE).await.unwrap();
+    let deleted =
+        store.delete_function(&Actor::LOCAL, &owner, &function("f"), &Precondition::NONE).await.unwrap();
     assert_eq!(deleted.id, before.id, "it is the function's for as long as it lives");
     set(store, &owner, "f", "other", "y").await.unwrap();
     assert_eq!(get(store, &owner, "f", "key").await, None);

@@ -11,7 +11,8 @@ pub async fn a_split_needs_existing_revisions(store: &Arc<Store>) {
     let owner = tenant("a");
     let name = function("f");
     deploy_new(store, &owner, "f", true).await;
-    let set = async |shares| store.set_traffic(&Actor::LOCAL, &owner, &name, shares, &Precondition::NONE).await;
+    let set =
+        async |shares| store.set_traffic(&Actor::LOCAL, &owner, &name, shares, &Precondition::NONE).await;
     let error = set(split(&[(1, 1), (2, 1)])).await.unwrap_err();
     assert!(matches!(error, StoreError::NoRevision(_, RevisionNumber(2))), "{error:?}");
     let present = store.function(&owner, &name).await.unwrap().unwrap();
@@ -54,7 +55,8 @@ pub async fn the_same_split_changes_nothing(store: &Arc<Store>) {
     deploy_new(store, &owner, "f", true).await;
     deploy_new(store, &owner, "f", true).await;
     let before = store.function(&owner, &name).await.unwrap().unwrap();
-    let again = store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(2, 1)]), &Precondition::NONE).await.unwrap();
+    let again =
+        store.set_traffic(&Actor::LOCAL, &owner, &name, split(&[(2, 1)]), &Precondition::NONE).await.unwrap();
     assert_eq!(again, before);
     let back = store.rollback(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap();
     assert_eq!(back.traffic, split(&[(1, 1)]));

@@ -1,0 +1,95 @@
+//! `modelet store`: copies a store to another one, whichever databases they are on. What `backup` and
+//! `restore` share with it stands here.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use modelet_store::{Copied, CopyProgress, MetastoreUrl, Source, StoreConfig};
+
+use crate::output::{GREEN, Output};
+use crate::progress::{Progress, Step};
+
+const EXAMPLES: &str = "\
+Examples:
+  modelet store copy --from /var/lib/modelet --to /var/lib/modelet \\
+      --to-metastore-url postgres://modelet@db.example/modelet
+  modelet store copy --from /var/lib/modelet --to /srv/modelet \\
+      --from-metastore-url postgres://modelet@db.example/modelet
+
+No host may run on either. The target has to be empty, and the source is left as it is. In the same folder, the
+metastore alone is copied. `PGPASSWORD` and the file that `PGPASSFILE` names keep passwords from the command line.";
+
+/// Move what a host keeps to another folder or database.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Copy everything to a new place, such as from the data folder's SQLite to PostgreSQL, or back.
+    Copy {
+        /// The data folder that is copied.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The database with its metastore [default: a file in the folder].
+        #[arg(long, value_name = "URL")]
+        from_metastore_url: Option<String>,
+        /// The data folder of the copy; it may be the same.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// The database for its metastore [default: a file in the folder].
+        #[arg(long, value_name = "URL")]
+        to_metastore_url: Option<String>,
+    },
+}
+
+/// Copies.
+///
+/// # Errors
+/// If the source is not there or in use, the target is not empty, or either fails.
+pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
+    let Action::Copy { from, from_metastore_url, to, to_metastore_url } = arguments.action;
+    let from = place(from, from_metastore_url);
+    let to = place(to, to_metastore_url);
+    copy(&from, &to, Source::Stopped, output)
+}
+
+/// The store of a folder and perhaps a database.
+pub(super) fn place(data_dir: PathBuf, metastore_url: Option<String>) -> StoreConfig {
+    // A variable may be set to nothing.
+    let metastore_url = metastore_url.filter(|url| !url.is_empty()).map(MetastoreUrl::new);
+    StoreConfig { data_dir, metastore_url }
+}
+
+/// Copies, shows how far it is, and says what was copied.
+pub(super) fn copy(
+    from: &StoreConfig,
+    to: &StoreConfig,
+    source: Source,
+    output: Output,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the event loop")?;
+    let progress = Progress::new(output);
+    let mut artifacts: Option<Step> = None;
+    let copied = runtime.block_on(modelet_store::copy(from, to, source, |done| {
+        if let CopyProgress::Artifacts { bytes, total_bytes } = done {
+            let step = artifacts.get_or_insert_with(|| progress.transfer("artifacts", total_bytes));
+            step.position()(bytes);
+        }
+    }))?;
+    drop(artifacts);
+    output.answer(&copied, || {
+        let Copied { rows, artifacts, artifact_bytes, missing } = copied;
+        let lost = match missing {
+            0 => String::new(),
+            _ => format!("{missing} artifacts that no revision needs were not there any more\n"),
+        };
+        format!("{GREEN}copied{GREEN:#} {rows} rows and {artifacts} artifacts ({artifact_bytes} bytes) to {to}\n{lost}")
+    })?;
+    Ok(())
+}
