@@ -8,7 +8,7 @@ use std::error::Error;
 
 use jiff::Timestamp;
 use modelet_observe::{Ledger, LedgerConfig, Outcome, UsageRecord};
-use modelet_types::{Code, InvocationId, RevisionNumber};
+use modelet_types::{Code, FunctionName, InvocationId, RevisionNumber, TenantName};
 use serde_json::json;
 
 const FUNCTIONS: u64 = 5;
@@ -25,9 +25,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (records, tenants): (u64, u64) = (records.parse()?, tenants.parse()?);
     let start: Timestamp = format!("{first_day}T00:00:00Z").parse()?;
     let ledger = Ledger::open(folder, LedgerConfig::default())?;
-    let names = (0..tenants).map(|number| format!("t{number}").parse()).collect::<Result<Vec<_>, _>>()?;
-    let functions =
-        (0..FUNCTIONS).map(|number| format!("f{number}").parse()).collect::<Result<Vec<_>, _>>()?;
+    let names =
+        (0..tenants).map(|number| format!("t{number}").parse()).collect::<Result<Vec<TenantName>, _>>()?;
+    let functions = (0..FUNCTIONS)
+        .map(|number| format!("f{number}").parse())
+        .collect::<Result<Vec<FunctionName>, _>>()?;
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     let [mut invocations, mut failed, mut not_billed, mut duration_ms, mut cpu_us, mut request_bytes] =
         [0_u64; 6];
