@@ -14,7 +14,7 @@ use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::{MetricsConfig, ModelRun, SessionState};
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_runtime::{Runtime, RuntimeConfig};
-use modelet_store::Store;
+use modelet_store::{ArtifactsConfig, BucketConfig, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -24,6 +24,7 @@ use crate::config::{Authentication, CompileSettings, Config, Confinement, Invali
 use crate::context::{Context, Parts};
 use crate::controllers::host::HostBody;
 use crate::functions::ToController;
+use crate::model_files::FromStore;
 use crate::publisher::ToRuntime;
 use crate::tls::{Certificate, CertificateError};
 use crate::{awake, descriptors, listener, machine, routes, status};
@@ -121,7 +122,11 @@ impl Host {
             (Some(certificate), Some(key)) => Some(Certificate::read(certificate.clone(), key.clone())?),
             _ => None,
         };
-        let store = Store::open(&config.data_dir).await?;
+        let artifacts = ArtifactsConfig {
+            bucket: config.artifacts_url.clone().map(BucketConfig::from_env),
+            cache_bytes: config.artifact_cache_bytes,
+        };
+        let store = Store::open_with(&config.data_dir, artifacts).await?;
         let ledger_dir = config.data_dir.join("ledger");
         let ledger_config = LedgerConfig { durability: config.ledger.durability, ..LedgerConfig::default() };
         let ledger = Ledger::open(ledger_dir, ledger_config)?;
@@ -147,6 +152,7 @@ impl Host {
             wake_timeout: config.wake_timeout(),
             body_idle_timeout: config.body_idle_timeout(),
             request_body_budget_bytes: RuntimeConfig::DEFAULT_REQUEST_BODY_BUDGET_BYTES,
+            model_files: Arc::new(FromStore(store.clone())),
             functions: functions.clone(),
             awake: awake::budget(&config, connections.max_connections),
             status_of: status::number_of,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::change::{self, Action, States};
 use crate::database::{Connection, Row, Tx, now, parsed, signed, time, unsigned};
-use crate::{Actor, Store, StoreError};
+use crate::{Actor, CopiedBlob, HeldBlob, Store, StoreError};
 
 /// A blob that a tenant has uploaded whole.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,7 +21,8 @@ pub struct Artifact {
     pub size_bytes: u64,
     /// When this tenant first uploaded it.
     pub created_at: Timestamp,
-    /// Where its bytes are. Read-only: other tenants may have the same file.
+    /// Where its bytes are, as long as [`Store::hold`] keeps them there. Read-only: other tenants may have the
+    /// same file.
     #[serde(skip)]
     pub path: PathBuf,
 }
@@ -71,6 +72,21 @@ impl Store {
         rows.iter().map(|row| self.read_artifact(row)).collect()
     }
 
+    /// Has the bytes of an artifact on this host's disk until what this gives is dropped. They come from the
+    /// bucket if they are only there, once for all who ask.
+    ///
+    /// # Errors
+    /// - [`StoreError::BlobLost`], [`StoreError::BlobDamaged`]: they must be uploaded again.
+    /// - [`StoreError::Bucket`]: it does not answer.
+    pub async fn hold(&self, artifact: &Artifact) -> Result<HeldBlob, StoreError> {
+        self.blobs.hold(artifact.digest, artifact.size_bytes).await
+    }
+
+    /// As [`Self::hold`], if the bytes are here. Asks neither the metastore nor the bucket.
+    pub fn hold_present(&self, digest: Digest) -> Option<HeldBlob> {
+        self.blobs.hold_present(digest)
+    }
+
     /// The digests of all artifacts, whoever has them: for the host's own upkeep, and never for a
     /// tenant's eyes.
     ///
@@ -82,13 +98,35 @@ impl Store {
         rows.iter().map(|row| parsed(row, "digest")).collect()
     }
 
+    /// The digests and lengths of all artifacts, whoever has them.
+    pub(crate) async fn blob_sizes(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT digest, size_bytes FROM artifacts ORDER BY digest")
+            .fetch_all(self.database.reader())
+            .await?;
+        rows.iter().map(|row| Ok((parsed(row, "digest")?, unsigned(row, "size_bytes")?))).collect()
+    }
+
+    /// Copies the bytes of all artifacts to where another store keeps its own, each checked on its way: before
+    /// the rows that name them. What is there already is passed over, so that a copy that was broken off can be
+    /// done again.
+    ///
+    /// # Errors
+    /// [`StoreError::BlobLost`] and [`StoreError::BlobDamaged`], or if either place fails.
+    pub async fn copy_artifacts(
+        &self,
+        target: &Self,
+        progress: impl Fn(CopiedBlob),
+    ) -> Result<(), StoreError> {
+        self.blobs.copy_to(&target.blobs, &self.blob_sizes().await?, progress).await
+    }
+
     pub(crate) fn read_artifact(&self, row: &Row) -> Result<Artifact, StoreError> {
         let digest = parsed(row, "digest")?;
         Ok(Artifact {
             digest,
             size_bytes: unsigned(row, "size_bytes")?,
             created_at: time(row, "created_at")?,
-            path: self.folder.blob(digest),
+            path: self.blobs.path(digest),
         })
     }
 

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::blobs::{ArtifactsConfig, Blobs};
 use crate::database::Database;
 use crate::folder::{DataFolder, sync_parent};
 use crate::seal::SealingKey;
@@ -22,10 +22,7 @@ pub struct Store {
     pub(crate) folder: DataFolder,
     pub(crate) sealing_key: SealingKey,
     pub(crate) claims: Claims,
-    /// Held from a blob's renaming until its row is committed, and while a blob without a row is
-    /// removed: otherwise a collection could take a blob that is about to get its row. Always
-    /// taken before a transaction is begun.
-    pub(crate) blob_gate: Mutex<()>,
+    pub(crate) blobs: Blobs,
 }
 
 impl Store {
@@ -35,6 +32,16 @@ impl Store {
     /// # Errors
     /// If another process has the folder open, a newer host wrote it, or it cannot be read.
     pub async fn open(data_dir: &Path) -> Result<Arc<Self>, StoreError> {
+        Self::open_with(data_dir, ArtifactsConfig::default()).await
+    }
+
+    /// As [`Self::open`], with artifacts in a bucket if the configuration names one. What the folder has of
+    /// them and the bucket has not is sent there first.
+    ///
+    /// # Errors
+    /// Also if the bucket cannot be used, or is another store's. One that only does not answer is waited for no
+    /// longer if everything was in it before: functions whose artifacts are here then run without it.
+    pub async fn open_with(data_dir: &Path, artifacts: ArtifactsConfig) -> Result<Arc<Self>, StoreError> {
         let root = data_dir.to_owned();
         let folder = blocking(move || DataFolder::open(&root)).await?;
         let metastore = folder.metastore();
@@ -42,8 +49,9 @@ impl Store {
         blocking(move || sync_parent(&metastore)).await?;
         let key_file = folder.sealing_key();
         let (sealing_key, key_was_there) = blocking(move || SealingKey::read_or_make(&key_file)).await?;
-        let (claims, blob_gate) = (Claims::default(), Mutex::default());
-        let store = Self { database, folder, sealing_key, claims, blob_gate };
+        let blobs = Blobs::open(folder.root(), artifacts).await?;
+        blobs.clear_incoming().await?;
+        let store = Self { database, folder, sealing_key, claims: Claims::default(), blobs };
         if !key_was_there {
             store.warn_of_lost_key().await?;
         }
@@ -51,7 +59,9 @@ impl Store {
         store.ensure_default_tenant().await?;
         let mut left_behind = Collected::default();
         store.sweep_uploads(UPLOAD_GRACE, &mut left_behind).await?;
-        store.sweep_blobs(&mut left_behind).await?;
+        if store.reach_bucket().await? {
+            store.sweep_blobs(&mut left_behind).await?;
+        }
         if left_behind != Collected::default() {
             tracing::info!(
                 blobs = left_behind.blobs,

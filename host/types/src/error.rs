@@ -100,6 +100,8 @@ codes! {
     WorkerLost => "worker_lost",
     /// The inference backend that the manifest asks for is not on this host.
     BackendUnavailable => "backend_unavailable",
+    /// The host cannot reach what it stores, such as its bucket; the same request may succeed after `Retry-After`.
+    StorageUnavailable => "storage_unavailable",
     /// The caller left before the answer.
     Cancelled => "cancelled",
     /// The host itself failed; the invocation's id finds the reason in its log.

@@ -27,6 +27,7 @@ pub(crate) fn status(problem: &Problem) -> Status {
         | Code::Overloaded
         | Code::ShuttingDown
         | Code::WorkerLost
+        | Code::StorageUnavailable
         | Code::BackendUnavailable => Status::unavailable(text),
         Code::QuotaExceeded | Code::RequestTooLarge | Code::ResponseTooLarge => {
             Status::resource_exhausted(text)

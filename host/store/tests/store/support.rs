@@ -6,33 +6,50 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream;
-use modelet_store::{Actor, NewRevision, Revision, Store, StoreError, UploadRange, UploadState};
+use modelet_store::{
+    Actor, ArtifactsConfig, NewRevision, Revision, Store, StoreError, UploadRange, UploadState,
+};
 use modelet_types::{Digest, FunctionName, RevisionNumber, RevisionSpec, TenantName, TrafficSplit, Trust};
 use serde_json::json;
 use tempfile::TempDir;
+
+use crate::s3::S3Server;
 
 pub const MAX_BYTES: u64 = 64 << 20;
 
 pub struct Fixture {
     pub store: Arc<Store>,
     _folder: TempDir,
+    _server: Option<S3Server>,
 }
 
 pub async fn sqlite() -> Fixture {
     let folder = TempDir::new().unwrap();
-    Fixture { store: open(&folder.path().join("data")).await, _folder: folder }
+    Fixture { store: open(&folder.path().join("data")).await, _folder: folder, _server: None }
+}
+
+/// A store with its artifacts in a bucket.
+pub async fn bucket() -> Fixture {
+    let (folder, server) = (TempDir::new().unwrap(), S3Server::start());
+    let store = open_with(&folder.path().join("data"), server.config("data")).await.unwrap();
+    Fixture { store, _folder: folder, _server: Some(server) }
 }
 
 /// Opens a store that has the tenants of these tests.
 pub async fn open(folder: &Path) -> Arc<Store> {
-    let store = Store::open(folder).await.unwrap();
+    open_with(folder, ArtifactsConfig::default()).await.unwrap()
+}
+
+/// As [`open`], with artifacts elsewhere.
+pub async fn open_with(folder: &Path, artifacts: ArtifactsConfig) -> Result<Arc<Store>, StoreError> {
+    let store = Store::open_with(folder, artifacts).await?;
     for name in ["a", "b", "c"] {
         match store.create_tenant(&Actor::LOCAL, &tenant(name), Trust::Untrusted).await {
             Ok(_) | Err(StoreError::TenantNameTaken { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
-    store
+    Ok(store)
 }
 
 /// The id of the change that made a tenant of these tests.
