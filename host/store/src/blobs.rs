@@ -24,7 +24,7 @@ use crate::folder::write_durably;
 use crate::store::blocking;
 
 pub use bucket::BucketConfig;
-pub(crate) use bucket::{Bucket, Owner};
+pub(crate) use bucket::{Bucket, Failure, Owner};
 use cache::{Cache, Hold};
 pub use copy::CopiedBlob;
 pub(crate) use gates::Gate;
@@ -259,6 +259,11 @@ async fn fetch(
     digest: Digest,
     len: u64,
 ) -> Result<(), StoreError> {
+    // It may have come between the look at the folder and this.
+    let path = places.blob(digest);
+    if blocking(move || file::length(&path)).await? == Some(len) {
+        return Ok(());
+    }
     let bytes = bucket.get(digest).await?.map_err(Bucket::failed("read", digest));
     if let Err(error) = file::receive(bytes, digest, len, &places.incoming, &places.blob(digest)).await {
         if matches!(error, StoreError::BlobDamaged { .. }) {

@@ -3,7 +3,7 @@
 
 use modelet_types::{Digest, TenantName};
 
-use crate::blobs::{Bucket, Owner};
+use crate::blobs::{Bucket, Failure, Owner};
 use crate::{Store, StoreError};
 
 impl Store {
@@ -66,12 +66,9 @@ impl Store {
 /// Whether the error may go away by itself.
 fn is_outage(error: &StoreError) -> bool {
     match error {
-        StoreError::BucketRefused { source, .. } | StoreError::Bucket { source, .. } => !matches!(
-            **source,
-            object_store::Error::NotFound { .. }
-                | object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. }
-        ),
+        StoreError::BucketRefused { source, .. } | StoreError::Bucket { source, .. } => {
+            Failure::of(source) == Failure::Away
+        }
         _ => false,
     }
 }

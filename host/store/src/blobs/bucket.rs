@@ -63,6 +63,40 @@ pub(crate) enum Owner {
     This,
 }
 
+/// What is wrong with a bucket that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// There is none.
+    NoBucket,
+    /// It is not for these credentials.
+    Denied,
+    /// Anything that may be over by itself.
+    Away,
+}
+
+impl Failure {
+    /// What an error says of the bucket itself.
+    pub(crate) fn of(error: &object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => return Self::NoBucket,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                return Self::Denied;
+            }
+            _ => {}
+        }
+        // Of a list that fails the library has no more than the text, with the codes of S3 in it.
+        let text = error.to_string();
+        let has = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
+        if has(&["<Code>NoSuchBucket</Code>"]) {
+            Self::NoBucket
+        } else if has(&["status code: 401", "status code: 403"]) {
+            Self::Denied
+        } else {
+            Self::Away
+        }
+    }
+}
+
 impl Bucket {
     pub(super) fn new(config: &BucketConfig) -> Result<Self, StoreError> {
         let (store, prefix) = connect::store(config)?;
@@ -99,15 +133,15 @@ impl Bucket {
     }
 
     fn refused(&self, source: object_store::Error) -> StoreError {
-        let hint = match &source {
-            object_store::Error::NotFound { .. } => {
+        let hint = match Failure::of(&source) {
+            Failure::NoBucket => {
                 "there is no such bucket: make it, or correct `artifacts_url` or AWS_ENDPOINT_URL"
             }
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            Failure::Denied => {
                 "access is denied: these credentials must be allowed to list the bucket, and to get, put and \
                  delete objects under the prefix"
             }
-            _ => self.hint,
+            Failure::Away => self.hint,
         };
         StoreError::BucketRefused { url: self.url.clone(), hint, source: Box::new(source) }
     }
@@ -118,7 +152,7 @@ impl Bucket {
     /// [`StoreError::BucketRefused`], which says what helps, and [`StoreError::BucketInUse`].
     pub(crate) async fn check(&self, store_id: &str) -> Result<Owner, StoreError> {
         let refused = |source| self.refused(source);
-        // First, because only this tells a bucket that is not there from an object that is not.
+        // First, because this alone is missing only where there is no bucket.
         self.store.list(Some(&self.at("sha256"))).next().await.transpose().map_err(refused)?;
         let probe = self.at("PROBE");
         self.store.put(&probe, PutPayload::from_static(b"probe\n")).await.map_err(refused)?;

@@ -183,7 +183,11 @@ mod tests {
 
     fn let_go(cache: &Cache) -> Vec<Digest> {
         let removed = RefCell::new(Vec::new());
-        cache.shrink(Ok, |digest| Ok(removed.borrow_mut().push(digest))).unwrap();
+        let remove = |digest| {
+            removed.borrow_mut().push(digest);
+            Ok(())
+        };
+        cache.shrink(Ok, remove).unwrap();
         removed.into_inner()
     }
 
