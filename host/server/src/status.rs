@@ -31,8 +31,8 @@ pub(crate) fn of(code: Code) -> StatusCode {
         Code::NotActive
         | Code::Overloaded
         | Code::ShuttingDown
-        | Code::WorkerLost
         | Code::StorageUnavailable
+        | Code::WorkerLost
         | Code::BackendUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::HandlerTrap
         | Code::HandlerStackOverflow
@@ -50,7 +50,7 @@ pub(crate) fn of(code: Code) -> StatusCode {
 /// Whether the same request may succeed a second later: what is overloaded now is usually free then; what
 /// does not exist never is.
 pub(crate) fn may_retry(code: Code) -> bool {
-    matches!(code, Code::Overloaded | Code::ShuttingDown | Code::WorkerLost | Code::StorageUnavailable)
+    matches!(code, Code::Overloaded | Code::ShuttingDown | Code::StorageUnavailable | Code::WorkerLost)
 }
 
 /// The status number of `code`, for usage records.

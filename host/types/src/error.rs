@@ -78,6 +78,8 @@ codes! {
     Overloaded => "overloaded",
     /// The host is shutting down.
     ShuttingDown => "shutting_down",
+    /// The host cannot reach where it stores its data; the same request may succeed after `Retry-After`.
+    StorageUnavailable => "storage_unavailable",
     /// The handler trapped: it panicked or did what WebAssembly forbids.
     HandlerTrap => "handler_trap",
     /// The handler recursed deeper than its stack.
@@ -100,8 +102,6 @@ codes! {
     WorkerLost => "worker_lost",
     /// The inference backend that the manifest asks for is not on this host.
     BackendUnavailable => "backend_unavailable",
-    /// The host cannot reach what it stores, such as its bucket; the same request may succeed after `Retry-After`.
-    StorageUnavailable => "storage_unavailable",
     /// The caller left before the answer.
     Cancelled => "cancelled",
     /// The host itself failed; the invocation's id finds the reason in its log.

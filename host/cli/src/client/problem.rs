@@ -155,7 +155,7 @@ impl HostProblem {
             Code::BackendUnavailable => {
                 "use `backend = \"auto\"`, or start the host with `--onnxruntime FILE`"
             }
-            Code::Overloaded | Code::ShuttingDown | Code::WorkerLost | Code::StorageUnavailable => {
+            Code::Overloaded | Code::ShuttingDown | Code::StorageUnavailable | Code::WorkerLost => {
                 let seconds = self.retry_after.as_deref().unwrap_or("a few");
                 return Some(format!("try again in {seconds} s"));
             }

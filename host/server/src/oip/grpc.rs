@@ -26,8 +26,8 @@ pub(crate) fn status(problem: &Problem) -> Status {
         Code::NotActive
         | Code::Overloaded
         | Code::ShuttingDown
-        | Code::WorkerLost
         | Code::StorageUnavailable
+        | Code::WorkerLost
         | Code::BackendUnavailable => Status::unavailable(text),
         Code::QuotaExceeded | Code::RequestTooLarge | Code::ResponseTooLarge => {
             Status::resource_exhausted(text)
