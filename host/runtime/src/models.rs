@@ -16,9 +16,9 @@ use modelet_observe::metrics::ModelMetrics;
 use modelet_types::manifest::Scale;
 use modelet_types::{Code, FunctionName, ModelName, Signature, TenantName, Tensor};
 
-use crate::{ModelFiles, RuntimeConfig};
 use crate::revision::ModelRow;
 use crate::timing::Timing;
+use crate::{ModelFiles, RuntimeConfig};
 
 /// The models of a revision by the names in its manifest.
 pub(crate) struct RevisionModels {
