@@ -190,7 +190,8 @@ impl Control {
             return Ok(kind);
         }
         let began = Instant::now();
-        let kind = self.config.engine.compile(&component.digest, &component.path, turn).await?;
+        let file = self.store().hold(component).await?;
+        let kind = self.config.engine.compile(&component.digest, file.path(), turn).await?;
         self.config.metrics.host().compilation.observe(began.elapsed());
         Ok(kind)
     }
@@ -207,8 +208,8 @@ impl Control {
             let began = Instant::now();
             progress(DeployEvent::CheckingModel { model: name.clone() });
             let field = format!("models.{name}");
-            let model =
-                self.config.inference.check(tenant, &artifact.path, &spec.models[&name], &field).await?;
+            let file = self.store().hold(&artifact).await?;
+            let model = self.config.inference.check(tenant, file.path(), &spec.models[&name], &field).await?;
             progress(DeployEvent::CheckedModel {
                 model: name.clone(),
                 backend: model.backend.as_str(),

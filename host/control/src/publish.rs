@@ -1,10 +1,9 @@
 //! From what the store says to what the data plane reads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use futures::future::BoxFuture;
-use modelet_store::{Function, Revision, Route};
+use modelet_store::{Artifact, Function, Revision, Route};
 use modelet_types::plan::Plan;
 use modelet_types::{Code, Digest, FunctionName, Problem, Quotas, Secrets, TenantName, Usage};
 
@@ -49,8 +48,8 @@ pub struct PublishedRevision {
     pub revision: Revision,
     /// What was found out about it.
     pub details: RevisionDetails,
-    /// Where the artifacts that it names are.
-    pub paths: BTreeMap<Digest, PathBuf>,
+    /// The models' artifacts that it names. Their bytes may have to be fetched.
+    pub artifacts: BTreeMap<Digest, Artifact>,
     /// The secrets that it names.
     pub secrets: Secrets,
 }
@@ -150,13 +149,13 @@ impl Control {
         revision: Revision,
     ) -> Result<PublishedRevision, Problem> {
         let details = details_of(&revision)?;
-        let mut paths = BTreeMap::new();
+        let mut artifacts = BTreeMap::new();
         for model in revision.spec.models.values() {
             let artifact = self.artifact(tenant, model.artifact, "models").await?;
-            paths.insert(model.artifact, artifact.path);
+            artifacts.insert(model.artifact, artifact);
         }
         let secrets = self.store().secret_values(tenant, function, &revision.spec.secrets).await?;
-        Ok(PublishedRevision { revision, details, paths, secrets })
+        Ok(PublishedRevision { revision, details, artifacts, secrets })
     }
 }
 

@@ -42,6 +42,9 @@ pub enum InferenceError {
         /// What became of it.
         reason: String,
     },
+    /// Whoever keeps the model's file does not have it, or cannot give it now.
+    #[error("{0}")]
+    File(Problem),
     /// The deadline passed before the answer.
     #[error("the deadline passed before the model answered")]
     DeadlineExceeded,
@@ -75,6 +78,7 @@ impl InferenceError {
             Self::BackendUnavailable { .. } => Code::BackendUnavailable,
             Self::Overloaded { .. } | Self::NoMemory { .. } => Code::Overloaded,
             Self::WorkerLost { .. } => Code::WorkerLost,
+            Self::File(problem) => problem.code,
             Self::DeadlineExceeded => Code::WallTimeExceeded,
             Self::Cancelled => Code::Cancelled,
             Self::Backend { .. } => Code::BackendFailed,

@@ -10,14 +10,15 @@ use futures::future::BoxFuture;
 use modelet_engine::{InferError, Inferred, Model, Models};
 use modelet_inference::{
     BackendId, Inference, InferenceError, ModelSource, Pin, RunOutput, RunRequest, Session, SessionKey,
+    SessionState,
 };
 use modelet_observe::metrics::ModelMetrics;
 use modelet_types::manifest::Scale;
-use modelet_types::{FunctionName, ModelName, Signature, TenantName, Tensor};
+use modelet_types::{Code, FunctionName, ModelName, Signature, TenantName, Tensor};
 
-use crate::RuntimeConfig;
 use crate::revision::ModelRow;
 use crate::timing::Timing;
+use crate::{ModelFiles, RuntimeConfig};
 
 /// The models of a revision by the names in its manifest.
 pub(crate) struct RevisionModels {
@@ -32,6 +33,7 @@ pub(crate) struct Binding {
     name: ModelName,
     key: SessionKey,
     source: ModelSource,
+    files: Arc<dyn ModelFiles>,
     signature: Signature,
     metrics: Arc<ModelMetrics>,
     /// The session that was used last, so that a warm call looks nothing up.
@@ -54,8 +56,8 @@ impl RevisionModels {
             let key =
                 SessionKey { tenant: tenant.clone(), model, backend, threads, batching, response_cache };
             let source = ModelSource { path, idle_timeout, memory_bytes, warm_up };
-            let session = ArcSwapWeak::default();
-            (name.clone(), Arc::new(Binding { name, key, source, signature, metrics, session }))
+            let (files, session) = (config.model_files.clone(), ArcSwapWeak::default());
+            (name.clone(), Arc::new(Binding { name, key, source, files, signature, metrics, session }))
         };
         let models = rows.into_iter().map(bind).collect();
         Self { inference: config.inference.clone(), models, pins: Mutex::default() }
@@ -164,6 +166,14 @@ impl Binding {
         if let Some(session) = self.session.load().upgrade().filter(|session| session.is_current()) {
             return Ok(session);
         }
+        // Only a load reads the file, which may have to be fetched for it, and must stay until it is open.
+        let _file = match inference.state(&self.key) {
+            SessionState::Ready { .. } => None,
+            SessionState::Cold | SessionState::Loading => {
+                let held = self.files.hold(&self.key.tenant, self.key.model).await;
+                Some(held.map_err(InferenceError::File)?)
+            }
+        };
         let session = inference.session(&self.key, &self.source).await?;
         self.session.store(Arc::downgrade(&session));
         Ok(session)
@@ -237,11 +247,15 @@ fn infer_error(error: InferenceError) -> InferError {
         InferenceError::Overloaded { .. }
         | InferenceError::NoMemory { .. }
         | InferenceError::WorkerLost { .. } => InferError::Overloaded(error.to_string()),
+        InferenceError::File(ref problem) if problem.code == Code::StorageUnavailable => {
+            InferError::Overloaded(error.to_string())
+        }
         InferenceError::DeadlineExceeded => InferError::DeadlineExceeded,
         InferenceError::Cancelled => InferError::Cancelled,
         InferenceError::InvalidModel(_)
         | InferenceError::BackendUnavailable { .. }
         | InferenceError::Backend { .. }
+        | InferenceError::File(_)
         | InferenceError::Host { .. } => InferError::Backend(error.to_string()),
     }
 }

@@ -15,6 +15,7 @@ use modelet_types::{Code, Quotas, TenantName, Usage};
 use crate::budget::BodyBudget;
 use crate::functions::FunctionCalls;
 use crate::gate::{Gate, InUse};
+use crate::model_files::ModelFiles;
 use crate::routing::RoutingTable;
 use crate::sweep::{AwakeBudget, Residents, Sweeper};
 
@@ -39,6 +40,8 @@ pub struct RuntimeConfig {
     /// Bytes of the requests' bodies that are gathered at one time, of all functions together. A
     /// body holds its part until its handler has answered; without any left, calls are refused.
     pub request_body_budget_bytes: u64,
+    /// Has the files of models.
+    pub model_files: Arc<dyn ModelFiles>,
     /// Answers the calls that handlers make of other functions.
     pub functions: Arc<dyn FunctionCalls>,
     /// How much may be awake at one time.

@@ -12,13 +12,13 @@ use modelet_observe::function_log::FunctionLogsConfig;
 use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::MetricsConfig;
 use modelet_observe::{FunctionLogs, Ledger, Metrics, Position, UsageRecord};
-use modelet_types::{Digest, FunctionName, RevisionNumber, Secrets, TenantName, TrafficSplit};
+use modelet_types::{Digest, FunctionName, Problem, RevisionNumber, Secrets, TenantName, TrafficSplit};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::functions::{FunctionCalls, Origin};
 use crate::revision::Revision;
-use crate::{AwakeBudget, RevisionRow, RouteRow, Runtime, RuntimeConfig};
+use crate::{AwakeBudget, HeldFile, ModelFiles, RevisionRow, RouteRow, Runtime, RuntimeConfig};
 
 /// A running data plane, and the folder that goes with it.
 pub(crate) struct TestRuntime {
@@ -44,6 +44,7 @@ impl TestRuntime {
             wake_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
             request_body_budget_bytes: 1 << 20,
+            model_files: Arc::new(NoFiles),
             functions: Arc::new(NoFunctions),
             awake: AwakeBudget { revisions: 10, code_bytes: 1 << 20 },
             status_of: |_| 500,
@@ -92,6 +93,15 @@ impl FunctionCalls for NoFunctions {
         _: http::Request<Frames>,
     ) -> BoxFuture<'static, http::Response<Frames>> {
         unreachable!("no handler runs")
+    }
+}
+
+/// These tests have no models.
+struct NoFiles;
+
+impl ModelFiles for NoFiles {
+    fn hold(&self, _: &TenantName, _: Digest) -> BoxFuture<'static, Result<HeldFile, Problem>> {
+        unreachable!("no model is loaded")
     }
 }
 

@@ -52,6 +52,10 @@ pub struct Config {
     pub max_awake_code_bytes: u64,
     /// The largest artifact that may be uploaded.
     pub max_artifact_bytes: u64,
+    /// The bucket that artifacts are kept in, `s3://BUCKET/PREFIX`; not set: the data folder.
+    pub artifacts_url: Option<String>,
+    /// The most bytes of the bucket's artifacts that the data folder keeps as well; 0 is all that were used here.
+    pub artifact_cache_bytes: u64,
     /// The longest that a caller waits for a cold function to wake.
     pub wake_timeout_ms: u64,
     /// The longest that a client may take to send a request's headers, and that a connection stays
@@ -252,6 +256,8 @@ impl Default for Config {
             max_awake_revisions: 0,
             max_awake_code_bytes: 0,
             max_artifact_bytes: MAX_ARTIFACT_BYTES,
+            artifacts_url: None,
+            artifact_cache_bytes: 0,
             wake_timeout_ms: 60_000,
             header_timeout_ms: 10_000,
             body_idle_timeout_ms: 30_000,

@@ -14,7 +14,7 @@ use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::{MetricsConfig, ModelRun, SessionState};
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_runtime::{Runtime, RuntimeConfig};
-use modelet_store::{Store, StoreConfig};
+use modelet_store::{ArtifactsConfig, BucketConfig, Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -24,6 +24,7 @@ use crate::config::{Authentication, CompileSettings, Config, Confinement, Invali
 use crate::context::{Context, Shared};
 use crate::controllers::host::HostBody;
 use crate::functions::ToController;
+use crate::model_files::FromStore;
 use crate::publisher::ToRuntime;
 use crate::tls::{Certificate, CertificateError};
 use crate::{awake, descriptors, listener, machine, routes, status};
@@ -121,8 +122,14 @@ impl Host {
             (Some(certificate), Some(key)) => Some(Certificate::read(certificate.clone(), key.clone())?),
             _ => None,
         };
-        let store_config =
-            StoreConfig { data_dir: config.data_dir.clone(), metastore_url: config.metastore_url.clone() };
+        let store_config = StoreConfig {
+            data_dir: config.data_dir.clone(),
+            metastore_url: config.metastore_url.clone(),
+            artifacts: ArtifactsConfig {
+                bucket: config.artifacts_url.clone().map(BucketConfig::from_env),
+                cache_bytes: config.artifact_cache_bytes,
+            },
+        };
         let store = Store::open(&store_config).await?;
         let ledger_dir = config.data_dir.join("ledger");
         let ledger_config = LedgerConfig { durability: config.ledger.durability, ..LedgerConfig::default() };
@@ -149,6 +156,7 @@ impl Host {
             wake_timeout: config.wake_timeout(),
             body_idle_timeout: config.body_idle_timeout(),
             request_body_budget_bytes: RuntimeConfig::DEFAULT_REQUEST_BODY_BUDGET_BYTES,
+            model_files: Arc::new(FromStore(store.clone())),
             functions: functions.clone(),
             awake: awake::budget(&config, connections.max_connections),
             status_of: status::number_of,

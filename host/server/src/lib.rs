@@ -19,6 +19,7 @@ mod host;
 mod listener;
 mod machine;
 mod middleware;
+mod model_files;
 mod oip;
 mod problem;
 mod publisher;

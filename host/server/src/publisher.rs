@@ -49,21 +49,20 @@ impl Publisher for ToRuntime {
 }
 
 fn revision_row(published: PublishedRevision) -> RevisionRow {
-    let PublishedRevision { revision, details, paths, secrets } = published;
+    let PublishedRevision { revision, details, artifacts, secrets } = published;
     let models = details.models.into_iter().filter_map(|(name, checked)| {
         let spec = revision.spec.models.get(&name)?;
-        let path = paths.get(&spec.artifact)?.clone();
-        let file_bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+        let artifact = artifacts.get(&spec.artifact)?;
         let row = ModelRow {
             artifact: spec.artifact,
-            path,
+            path: artifact.path.clone(),
             backend: checked.backend,
             threads: spec.threads,
             batching: spec.batching.clone(),
             response_cache: spec.response_cache.clone(),
             signature: checked.signature,
             // Deployed before it was measured: at least the file.
-            memory_bytes: checked.memory_bytes.unwrap_or(file_bytes),
+            memory_bytes: checked.memory_bytes.unwrap_or(artifact.size_bytes),
             warm_up: if spec.warm_up { spec.golden.as_slice().into() } else { Arc::default() },
         };
         Some((name, row))

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::change::{self, Action, States};
 use crate::database::{Connection, Row, Tx, now, parsed, signed, time, unsigned};
-use crate::{Actor, Store, StoreError};
+use crate::{Actor, HeldBlob, Store, StoreError};
 
 /// A blob that a tenant has uploaded whole.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,7 +21,8 @@ pub struct Artifact {
     pub size_bytes: u64,
     /// When this tenant first uploaded it.
     pub created_at: Timestamp,
-    /// Where its bytes are. Read-only: other tenants may have the same file.
+    /// Where its bytes are, as long as [`Store::hold`] keeps them there. Read-only: other tenants may have the
+    /// same file.
     #[serde(skip)]
     pub path: PathBuf,
 }
@@ -71,6 +72,21 @@ impl Store {
         rows.iter().map(|row| self.read_artifact(row)).collect()
     }
 
+    /// Has the bytes of an artifact on this host's disk until what this gives is dropped. They come from the
+    /// bucket if they are only there, once for all who ask.
+    ///
+    /// # Errors
+    /// - [`StoreError::BlobLost`], [`StoreError::BlobDamaged`]: they must be uploaded again.
+    /// - [`StoreError::Bucket`]: it does not answer.
+    pub async fn hold(&self, artifact: &Artifact) -> Result<HeldBlob, StoreError> {
+        self.blobs.hold(artifact.digest, artifact.size_bytes).await
+    }
+
+    /// As [`Self::hold`], if the bytes are here. Asks neither the metastore nor the bucket.
+    pub fn hold_present(&self, digest: Digest) -> Option<HeldBlob> {
+        self.blobs.hold_present(digest)
+    }
+
     /// The digests of all artifacts, whoever has them: for the host's own upkeep, and never for a
     /// tenant's eyes.
     ///
@@ -88,7 +104,7 @@ impl Store {
             digest,
             size_bytes: unsigned(row, "size_bytes")?,
             created_at: time(row, "created_at")?,
-            path: self.folder.blob(digest),
+            path: self.blobs.path(digest),
         })
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::belonging;
+use crate::blobs::{Blobs, Owner};
 use crate::database::{self, Database};
 use crate::folder::{DataFolder, metastore_in};
 use crate::store::blocking;
@@ -63,15 +64,15 @@ pub struct Copied {
 /// folder. Logs, compiled code and uploads that have not arrived whole stay behind.
 ///
 /// Both may be on the same data folder: then the metastore alone is copied, and what the folder has stays
-/// for the new one. What functions keep is of one moment for each function by itself.
+/// for the new one, with artifacts where they are. What functions keep is of one moment for each function by itself.
 ///
 /// # Errors
 /// - [`StoreError::InUse`], [`StoreError::MetastoreTaken`]: a host has the target, or the source of
 ///   [`Source::Stopped`].
 /// - [`StoreError::NothingToCopy`], [`StoreError::TargetNotEmpty`].
 /// - [`StoreError::OlderMetastore`]: a live source has to be opened by this version of the host first.
-/// - [`StoreError::Damaged`]: the bytes of an artifact are not those that its digest names, or are lost
-///   although a revision needs them.
+/// - [`StoreError::BlobDamaged`], [`StoreError::BlobLost`]: the bytes of an artifact are not those that its
+///   digest names, or are lost although a revision needs them.
 /// - If a metastore or the file system fails.
 pub async fn copy(
     from: &StoreConfig,
@@ -187,7 +188,19 @@ async fn copy_into(
     blocking(move || belonging::check_and_note(&root, belonging, &config, in_place)).await?;
     let mut copied = Copied::default();
     if !in_place {
-        files::copy_artifacts(&mut reader, from_dir, target.root, &mut copied, progress).await?;
+        let source = Blobs::open(from_dir, from.artifacts.clone()).await?;
+        let blobs = Blobs::open(target.root, target.config.artifacts.clone()).await?;
+        let bucket = blobs.bucket().cloned();
+        if let Some(bucket) = &bucket {
+            let owner = belonging.first_change.to_hex();
+            if bucket.check(&owner).await? == Owner::Nobody {
+                bucket.claim(&owner).await?;
+            }
+        }
+        files::copy_artifacts(&mut reader, &source, &blobs, &mut copied, progress).await?;
+        if let Some(bucket) = bucket {
+            blobs.mark(bucket.url().to_owned()).await?;
+        }
         files::copy_others(from_dir, target.root).await?;
     }
     copied.rows = tables::copy_rows(&mut reader, &target.database, progress).await?;

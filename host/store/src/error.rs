@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use modelet_types::quota::Reached;
@@ -171,6 +172,78 @@ pub enum StoreError {
         /// The highest that this host reads.
         known: u32,
     },
+    /// The setting that names a bucket makes no sense.
+    #[error("artifacts_url: {0}")]
+    BucketUrl(String),
+    /// The bucket cannot be used, as was found out at the start.
+    #[error("cannot use {url} (artifacts_url): {hint}")]
+    BucketRefused {
+        /// The bucket and the prefix.
+        url: String,
+        /// What helps.
+        hint: &'static str,
+        /// What the bucket said.
+        #[source]
+        source: Box<object_store::Error>,
+    },
+    /// The prefix belongs to another store.
+    #[error(
+        "{url} (artifacts_url) has the artifacts of another host's store: give this one a prefix of its own, or,          if that store is gone for good, empty the prefix"
+    )]
+    BucketInUse {
+        /// The bucket and the prefix.
+        url: String,
+    },
+    /// The artifacts are in a bucket that the configuration does not name.
+    #[error(
+        "the artifacts of this data folder are in {url}: set `artifacts_url` to it; if they have been copied          back into the folder, remove {}", file.display()
+    )]
+    ArtifactsElsewhere {
+        /// The bucket and the prefix.
+        url: String,
+        /// The file that says so.
+        file: PathBuf,
+    },
+    /// A bucket that is new to this data folder has not what the metastore names.
+    #[error(
+        "{lost} artifacts are neither in {url} (artifacts_url) nor in the data folder: copy them there first, or          name the bucket that has them; to go on without them, write that URL into {}", file.display()
+    )]
+    ArtifactsMissing {
+        /// The bucket and the prefix.
+        url: String,
+        /// How many.
+        lost: usize,
+        /// The file that names the bucket.
+        file: PathBuf,
+    },
+    /// The bucket failed.
+    #[error("the bucket failed to {action} {object}")]
+    Bucket {
+        /// What was tried, such as `read`.
+        action: &'static str,
+        /// On what.
+        object: String,
+        /// What the bucket said.
+        #[source]
+        source: Box<object_store::Error>,
+    },
+    /// A blob is stored again while its removal, of which the bucket's answer was lost, may yet come.
+    #[error("artifact {0} is still being removed from the bucket: upload it in a minute")]
+    RemovalUnderWay(Digest),
+    /// The bytes of an artifact are nowhere.
+    #[error("the bytes of artifact {0} are lost: upload it again")]
+    BlobLost(Digest),
+    /// The bytes of an artifact were changed by somebody else.
+    #[error("artifact {digest} is damaged in the bucket, which has {found}: upload it again")]
+    BlobDamaged {
+        /// The artifact.
+        digest: Digest,
+        /// What is there in its place.
+        found: String,
+    },
+    /// What a fetch failed with, told to all who waited for it.
+    #[error(transparent)]
+    Fetch(Arc<StoreError>),
     /// Something stored cannot be read back.
     #[error("{what} is damaged")]
     Damaged {
@@ -399,13 +472,22 @@ impl StoreError {
             | Self::Migrate { .. }
             | Self::InUse(_)
             | Self::Version { .. }
+            | Self::BucketUrl(_)
+            | Self::BucketRefused { .. }
+            | Self::BucketInUse { .. }
+            | Self::ArtifactsElsewhere { .. }
+            | Self::ArtifactsMissing { .. }
             | Self::Damaged { .. } => Code::Internal,
+            Self::Bucket { .. } | Self::RemovalUnderWay(_) => Code::StorageUnavailable,
+            Self::Fetch(error) => error.code(),
             Self::ShuttingDown => Code::ShuttingDown,
             Self::NoTenant(_)
             | Self::NoKey(_)
             | Self::NoFunction(_)
             | Self::NoRevision(..)
             | Self::NoArtifact { .. }
+            | Self::BlobLost(_)
+            | Self::BlobDamaged { .. }
             | Self::NoSecret(..) => Code::NotFound,
             Self::InvalidText { .. } => Code::InvalidInput,
             Self::SecretNotSet { .. } => Code::InvalidManifest,
@@ -491,6 +573,10 @@ impl From<StoreError> for Problem {
             // tables, which are no client's.
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
             return Self::new(code, "the host could not read or write its data");
+        }
+        if code == Code::StorageUnavailable {
+            tracing::error!(error = &error as &dyn std::error::Error, "storage is unavailable");
+            return Self::new(code, "the host cannot reach its storage now: try again later");
         }
         let problem = match error {
             // Nothing frees it by itself but the collection of what is not used, which takes a day.

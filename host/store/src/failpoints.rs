@@ -55,6 +55,16 @@ pub const FAILPOINTS: &[&str] = &[
     "store::garbage::removed",
 ];
 
+/// The steps that are there beside these where artifacts are in a bucket.
+pub const BUCKET_FAILPOINTS: &[&str] = &[
+    // One part of several of a blob is in the bucket, where nothing is to be seen of it yet.
+    "store::bucket::part",
+    // The whole part is also an object in the bucket.
+    "store::bucket::put",
+    // The object is removed, the file in the cache is there.
+    "store::bucket::removed",
+];
+
 /// Arms the steps that `spec` names, such as `store::upload::renamed=kill`.
 ///
 /// # Errors
@@ -64,8 +74,9 @@ pub fn arm(spec: &str) -> Result<(), String> {
     for entry in spec.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (name, action) =
             entry.split_once('=').ok_or_else(|| format!("`{entry}` is not `failpoint=action`"))?;
-        if !FAILPOINTS.contains(&name) {
-            return Err(format!("there is no failpoint `{name}`; there are: {}", FAILPOINTS.join(", ")));
+        if !FAILPOINTS.contains(&name) && !BUCKET_FAILPOINTS.contains(&name) {
+            let names = [FAILPOINTS, BUCKET_FAILPOINTS].concat();
+            return Err(format!("there is no failpoint `{name}`; there are: {}", names.join(", ")));
         }
         match action {
             "kill" => fail::cfg_callback(name, kill_self)?,

@@ -7,7 +7,9 @@
 //! METASTORE                           which metastore names the blobs here (`belonging.rs`)
 //! operator-key                        the key with which the operator begins (control writes it)
 //! secret.key                          what the secrets in the metastore are encrypted with
-//! artifacts/sha256/<2 hex>/<64 hex>   blobs
+//! artifacts/sha256/<2 hex>/<64 hex>   blobs; with a bucket, those of them that were used here
+//! artifacts/incoming                  blobs that have not come whole from the bucket
+//! artifacts/BUCKET                    the bucket that all blobs are in, if they are in one
 //! uploads/<tenant>/<64 hex>.part      blobs that have not arrived whole
 //! ```
 //!
@@ -49,7 +51,9 @@ impl DataFolder {
         let lock = lock(&root)?;
         check_version(&root)?;
         let folder = Self { root, _lock: lock };
-        for private in [folder.root.join("artifacts"), folder.blobs(), folder.uploads()] {
+        let artifacts = folder.root.join("artifacts");
+        let blobs = ["sha256", "incoming"].map(|name| artifacts.join(name));
+        for private in [artifacts].into_iter().chain(blobs).chain([folder.uploads()]) {
             create_folder(&private)?;
             keep_private(&private)?;
         }
@@ -89,14 +93,6 @@ impl DataFolder {
         self.root.join("secret.key")
     }
 
-    pub(crate) fn blobs(&self) -> PathBuf {
-        self.root.join("artifacts/sha256")
-    }
-
-    pub(crate) fn blob(&self, digest: Digest) -> PathBuf {
-        blob_in(&self.root, digest)
-    }
-
     pub(crate) fn uploads(&self) -> PathBuf {
         self.root.join("uploads")
     }
@@ -110,12 +106,6 @@ impl DataFolder {
 /// Where the metastore is in a data folder.
 pub(crate) fn metastore_in(root: &Path) -> PathBuf {
     root.join(METASTORE)
-}
-
-/// Where a blob is in a data folder.
-pub(crate) fn blob_in(root: &Path, digest: Digest) -> PathBuf {
-    let hex = digest.to_hex();
-    root.join("artifacts/sha256").join(&hex[..2]).join(hex)
 }
 
 fn lock(root: &Path) -> Result<File, StoreError> {
@@ -152,17 +142,18 @@ fn check_version(root: &Path) -> Result<(), StoreError> {
             }
             Ok(())
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => write_version(&path),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => write_durably(&path, &format!("{VERSION}\n")),
         Err(e) => Err(StoreError::io("read", &path)(e)),
     }
 }
 
-fn write_version(path: &Path) -> Result<(), StoreError> {
+/// Writes a small file, durably.
+pub(crate) fn write_durably(path: &Path, text: &str) -> Result<(), StoreError> {
     // Renamed into place, so that a host killed here leaves no empty file that no host can read.
     let new = path.with_extension("new");
     let write = || {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        writeln!(file, "{VERSION}")?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)
     };

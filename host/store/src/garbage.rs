@@ -85,18 +85,17 @@ impl Store {
 
     /// Removes blobs that no row names.
     pub(crate) async fn sweep_blobs(&self, collected: &mut Collected) -> Result<(), StoreError> {
-        let folder = self.folder.blobs();
-        let blobs = blocking(move || stored_blobs(&folder)).await?;
+        let blobs = self.blobs.list().await?;
         let named = self.digests().await?;
-        for (digest, path) in blobs.into_iter().filter(|(digest, _)| !named.contains(digest)) {
-            let _gate = self.blob_gate.lock().await;
+        for digest in blobs.into_iter().filter(|digest| !named.contains(digest)) {
+            let _gate = self.blobs.enter(digest).await;
             // It may have been uploaded between the look at the table and the gate.
             let row = sqlx::query("SELECT 1 FROM artifacts WHERE digest = $1")
                 .bind(digest.to_string())
                 .fetch_optional(self.database.reader())
                 .await?;
             if row.is_none() {
-                collected.bytes += blocking(move || remove(&path)).await?;
+                collected.bytes += self.blobs.remove(digest).await?;
                 collected.blobs += 1;
                 fail::fail_point!("store::garbage::removed");
             }
@@ -131,19 +130,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-/// Every blob in the folder; files that are named otherwise are not ours.
-fn stored_blobs(folder: &Path) -> Result<Vec<(Digest, PathBuf)>, StoreError> {
-    let mut blobs = Vec::new();
-    for shelf in subfolders(folder)? {
-        for entry in entries(&shelf.path())? {
-            if let Some(digest) = entry.file_name().to_str().and_then(Digest::from_hex) {
-                blobs.push((digest, entry.path()));
-            }
-        }
-    }
-    Ok(blobs)
 }
 
 /// Every upload that has not arrived whole.

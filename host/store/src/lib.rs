@@ -1,5 +1,5 @@
 //! What a host remembers: tenants, keys, functions, revisions, secrets, usage and changes in SQL (the metastore), and the
-//! bytes of artifacts in a folder, by digest.
+//! bytes of artifacts by digest, in a folder or in an S3-compatible bucket.
 //!
 //! Two invariants hold whenever the process dies: what was acknowledged is there after a restart,
 //! and a row never names bytes that are not there (blob before row; on removal, row before blob).
@@ -9,6 +9,8 @@
 mod api_key;
 mod artifact;
 mod belonging;
+mod blobs;
+mod bucket;
 mod chain;
 mod change;
 mod copy;
@@ -32,6 +34,7 @@ mod usage;
 
 pub use api_key::{ApiKey, NewApiKey, StoredKey};
 pub use artifact::Artifact;
+pub use blobs::{ArtifactsConfig, BucketConfig, HeldBlob};
 pub use change::{Actor, ChainBreak, ChainHead, Change};
 pub use copy::{Copied, CopyProgress, Source, copy};
 pub use database::MetastoreUrl;

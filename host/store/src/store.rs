@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::blobs::{ArtifactsConfig, Blobs};
 use crate::database::Database;
 use crate::folder::{DataFolder, sync_parent};
 use crate::seal::SealingKey;
@@ -18,18 +18,20 @@ use crate::{Collected, MetastoreUrl, StoreError};
 const UPLOAD_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a host's data is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// The one folder of everything that is not elsewhere.
     pub data_dir: PathBuf,
     /// The database with the metastore; `None`: a file of SQLite in the data folder.
     pub metastore_url: Option<MetastoreUrl>,
+    /// Where the bytes of artifacts are.
+    pub artifacts: ArtifactsConfig,
 }
 
 impl StoreConfig {
     /// Everything in one folder.
     pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), metastore_url: None }
+        Self { data_dir: data_dir.into(), metastore_url: None, artifacts: ArtifactsConfig::default() }
     }
 }
 
@@ -49,20 +51,20 @@ pub struct Store {
     pub(crate) folder: DataFolder,
     pub(crate) sealing_key: SealingKey,
     pub(crate) claims: Claims,
-    /// Held from a blob's renaming until its row is committed, and while a blob without a row is
-    /// removed: otherwise a collection could take a blob that is about to get its row. Always
-    /// taken before a transaction is begun.
-    pub(crate) blob_gate: Mutex<()>,
+    pub(crate) blobs: Blobs,
 }
 
 impl Store {
     /// Opens the data folder, making it if it is missing, brings it to this host's format and
     /// removes what a killed host left behind: blobs without a row and uploads of over a day ago.
+    /// What the folder has of artifacts and their bucket has not is sent there first.
     ///
     /// # Errors
-    /// If another process has the folder or the metastore open, a newer host wrote it, or it cannot be read.
+    /// If another process has the folder or the metastore open, a newer host wrote it, or it cannot be read. Also if
+    /// the bucket cannot be used, or is another store's. One that only does not answer is waited for no longer if
+    /// everything was in it before: functions whose artifacts are here then run without it.
     pub async fn open(config: &StoreConfig) -> Result<Arc<Self>, StoreError> {
-        let StoreConfig { data_dir, metastore_url } = config.clone();
+        let StoreConfig { data_dir, metastore_url, artifacts } = config.clone();
         let is_embedded = metastore_url.is_none();
         let folder = blocking(move || {
             let folder = DataFolder::open(&data_dir)?;
@@ -79,8 +81,9 @@ impl Store {
         }
         let key_file = folder.sealing_key();
         let (sealing_key, key_was_there) = blocking(move || SealingKey::read_or_make(&key_file)).await?;
-        let (claims, blob_gate) = (Claims::default(), Mutex::default());
-        let store = Self { database, folder, sealing_key, claims, blob_gate };
+        let blobs = Blobs::open(folder.root(), artifacts).await?;
+        blobs.clear_incoming().await?;
+        let store = Self { database, folder, sealing_key, claims: Claims::default(), blobs };
         if !key_was_there {
             store.warn_of_lost_key().await?;
         }
@@ -90,7 +93,9 @@ impl Store {
         store.check_belonging(config).await?;
         let mut left_behind = Collected::default();
         store.sweep_uploads(UPLOAD_GRACE, &mut left_behind).await?;
-        store.sweep_blobs(&mut left_behind).await?;
+        if store.reach_bucket().await? {
+            store.sweep_blobs(&mut left_behind).await?;
+        }
         if left_behind != Collected::default() {
             tracing::info!(
                 blobs = left_behind.blobs,

@@ -1,7 +1,8 @@
 //! Uploads: bytes that arrive, perhaps over several requests, until they are an artifact.
 //!
 //! The order is what makes a kill harmless: the part is written and synced, its digest is checked,
-//! it is renamed to its place as a blob, the folder is synced, and only then the row is committed.
+//! it is sent to the bucket if there is one, it is renamed to its place as a blob, the folder is synced, and
+//! only then the row is committed.
 
 mod part;
 
@@ -84,6 +85,7 @@ impl Store {
     /// - [`StoreError::WrongOffset`]: says where the upload stands.
     /// - [`StoreError::DigestMismatch`]: all came, and it is something else. It is discarded.
     /// - [`StoreError::Interrupted`]: `bytes` failed.
+    /// - [`StoreError::Bucket`]: all came, and the bucket does not take it. It is kept, as after a kill.
     pub async fn append_upload(
         self: &Arc<Self>,
         actor: &Actor,
@@ -145,8 +147,7 @@ impl Store {
     /// cut off, by a damaged disk or a backup that left them out, they can be uploaded again.
     async fn complete(&self, tenant: &TenantName, digest: Digest) -> Result<Option<u64>, StoreError> {
         let Some(size_bytes) = self.touch_artifact(tenant, digest).await? else { return Ok(None) };
-        let path = self.folder.blob(digest);
-        if blocking(move || part::length(&path)).await? == Some(size_bytes) {
+        if self.blobs.is_whole(digest, size_bytes).await? {
             return Ok(Some(size_bytes));
         }
         tracing::warn!(%tenant, %digest, "the bytes of an artifact are lost and must be uploaded again");
@@ -161,12 +162,13 @@ impl Store {
         part: Part,
     ) -> Result<UploadState, StoreError> {
         let part = blocking(move || part.verify(digest)).await?;
-        let path = self.folder.blob(digest);
-        let artifact = Artifact { digest, size_bytes: part.len(), created_at: now(), path };
+        let (path, size_bytes) = (self.blobs.path(digest), part.len());
+        let artifact = Artifact { digest, size_bytes, created_at: now(), path };
         let blob = artifact.path.clone();
-        let _gate = self.blob_gate.lock().await;
+        let _gate = self.blobs.enter(digest).await;
+        self.blobs.send(digest, part.path(), size_bytes).await?;
         let _claim = blocking(move || part.publish(&blob)).await?;
-        let size_bytes = artifact.size_bytes;
+        self.blobs.keep(digest, size_bytes).await?;
         self.record_artifact(&actor, &tenant, artifact).await?;
         Ok(UploadState::Complete { size_bytes })
     }

@@ -23,12 +23,8 @@ pub struct Arguments {
     /// The new folder.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// The host's data folder.
-    #[arg(long, env = "MODELET_DATA_DIR", default_value = "modelet-data", value_name = "DIR")]
-    data_dir: PathBuf,
-    /// The database with its metastore [default: a file in the folder].
-    #[arg(long, env = "MODELET_METASTORE_URL", hide_env_values = true, value_name = "URL")]
-    metastore_url: Option<String>,
+    #[command(flatten)]
+    place: store::Place,
 }
 
 /// Copies.
@@ -36,6 +32,6 @@ pub struct Arguments {
 /// # Errors
 /// If there is no host's data, the new folder has a metastore, or either fails.
 pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
-    let from = store::place(arguments.data_dir, arguments.metastore_url);
+    let from = arguments.place.store();
     store::copy(&from, &StoreConfig::embedded(arguments.to), Source::Live, output)
 }

@@ -22,12 +22,8 @@ pub struct Arguments {
     /// The backup.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// The data folder.
-    #[arg(long, env = "MODELET_DATA_DIR", default_value = "modelet-data", value_name = "DIR")]
-    data_dir: PathBuf,
-    /// The database for the metastore [default: a file in the folder].
-    #[arg(long, env = "MODELET_METASTORE_URL", hide_env_values = true, value_name = "URL")]
-    metastore_url: Option<String>,
+    #[command(flatten)]
+    place: store::Place,
 }
 
 /// Copies.
@@ -35,6 +31,6 @@ pub struct Arguments {
 /// # Errors
 /// If there is no backup, the place is not empty, or either fails.
 pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
-    let to = store::place(arguments.data_dir, arguments.metastore_url);
+    let to = arguments.place.store();
     store::copy(&StoreConfig::embedded(arguments.from), &to, Source::Stopped, output)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use modelet_store::{Copied, CopyProgress, MetastoreUrl, Source, StoreConfig};
+use modelet_store::{ArtifactsConfig, BucketConfig, Copied, CopyProgress, MetastoreUrl, Source, StoreConfig};
 
 use crate::output::{GREEN, Output};
 use crate::progress::{Progress, Step};
@@ -18,7 +18,7 @@ Examples:
       --from-metastore-url postgres://modelet@db.example/modelet
 
 No host may run on either. The target has to be empty, and the source is left as it is. In the same folder, the
-metastore alone is copied. `PGPASSWORD` and the file that `PGPASSFILE` names keep passwords from the command line.";
+metastore alone is copied. A bucket is reached by the `AWS_` variables, as by the host. `PGPASSWORD` and the file that `PGPASSFILE` names keep passwords from the command line.";
 
 /// Move what a host keeps to another folder or database.
 #[derive(Debug, Args)]
@@ -38,12 +38,18 @@ enum Action {
         /// The database with its metastore [default: a file in the folder].
         #[arg(long, value_name = "URL")]
         from_metastore_url: Option<String>,
+        /// The bucket with its artifacts [default: in the folder].
+        #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+        from_artifacts_url: Option<String>,
         /// The data folder of the copy; it may be the same.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
         /// The database for its metastore [default: a file in the folder].
         #[arg(long, value_name = "URL")]
         to_metastore_url: Option<String>,
+        /// The bucket for its artifacts [default: in the folder].
+        #[arg(long, value_name = "s3://BUCKET/PREFIX")]
+        to_artifacts_url: Option<String>,
     },
 }
 
@@ -52,17 +58,43 @@ enum Action {
 /// # Errors
 /// If the source is not there or in use, the target is not empty, or either fails.
 pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
-    let Action::Copy { from, from_metastore_url, to, to_metastore_url } = arguments.action;
-    let from = place(from, from_metastore_url);
-    let to = place(to, to_metastore_url);
+    let Action::Copy { from, from_metastore_url, from_artifacts_url, to, to_metastore_url, to_artifacts_url } =
+        arguments.action;
+    let from = place(from, from_metastore_url, from_artifacts_url);
+    let to = place(to, to_metastore_url, to_artifacts_url);
     copy(&from, &to, Source::Stopped, output)
 }
 
-/// The store of a folder and perhaps a database.
-pub(super) fn place(data_dir: PathBuf, metastore_url: Option<String>) -> StoreConfig {
+/// Where a host's data is, as the host itself is told.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// The host's data folder.
+    #[arg(long, env = "MODELET_DATA_DIR", default_value = "modelet-data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The database with the metastore [default: a file in the folder].
+    #[arg(long, env = "MODELET_METASTORE_URL", hide_env_values = true, value_name = "URL")]
+    metastore_url: Option<String>,
+    /// The bucket with the artifacts [default: in the folder].
+    #[arg(long, env = "MODELET_ARTIFACTS_URL", value_name = "s3://BUCKET/PREFIX")]
+    artifacts_url: Option<String>,
+}
+
+impl Place {
+    pub(super) fn store(self) -> StoreConfig {
+        place(self.data_dir, self.metastore_url, self.artifacts_url)
+    }
+}
+
+/// The store of a folder, and perhaps a database and a bucket.
+fn place(data_dir: PathBuf, metastore_url: Option<String>, artifacts_url: Option<String>) -> StoreConfig {
     // A variable may be set to nothing.
-    let metastore_url = metastore_url.filter(|url| !url.is_empty()).map(MetastoreUrl::new);
-    StoreConfig { data_dir, metastore_url }
+    let is_set = |url: &String| !url.is_empty();
+    let bucket = artifacts_url.filter(is_set).map(BucketConfig::from_env);
+    StoreConfig {
+        data_dir,
+        metastore_url: metastore_url.filter(is_set).map(MetastoreUrl::new),
+        artifacts: ArtifactsConfig { bucket, ..ArtifactsConfig::default() },
+    }
 }
 
 /// Copies, shows how far it is, and says what was copied.

@@ -19,7 +19,13 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the invocation is billed: not if the host was at fault.
     pub fn is_billed(self) -> bool {
-        let hosts_fault = [Code::Internal, Code::Overloaded, Code::ShuttingDown, Code::BackendUnavailable];
+        let hosts_fault = [
+            Code::Internal,
+            Code::Overloaded,
+            Code::ShuttingDown,
+            Code::BackendUnavailable,
+            Code::StorageUnavailable,
+        ];
         match self {
             Self::Ok => true,
             Self::Failed(code) => !hosts_fault.contains(&code),

@@ -1,19 +1,19 @@
 //! The files of a data folder that a copy brings along.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use modelet_types::Digest;
-use modelet_types::digest::Digester;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::{Copied, CopyProgress};
 use crate::StoreError;
+use crate::blobs::Blobs;
 use crate::database::{Connection, parsed, sqlite_options, unsigned};
-use crate::folder::{blob_in, create_folder, sync_parent};
+use crate::folder::{create_folder, sync_parent};
 use crate::store::blocking;
 
 const HEADS: &str = "audit-heads.jsonl";
@@ -24,18 +24,16 @@ const KEY_VALUE: &str = "key-value";
 /// Locks are of the process that holds them.
 const LEDGER_LOCK: &str = "lock";
 
-const BUFFER_BYTES: usize = 1 << 20;
-
 /// Copies the heads of the record of changes, if they are in the folder. Blocks.
 pub(super) fn copy_heads(from: &Path, to: &Path) -> Result<(), StoreError> {
-    copy_file(&from.join(HEADS), &to.join(HEADS)).map(drop)
+    copy_file(&from.join(HEADS), &to.join(HEADS))
 }
 
 /// Copies the bytes of every artifact that has a row, each checked against its digest.
 pub(super) async fn copy_artifacts(
     snapshot: &mut Connection,
-    from: &Path,
-    to: &Path,
+    from: &Blobs,
+    to: &Blobs,
     copied: &mut Copied,
     progress: &mut (impl FnMut(CopyProgress) + Send),
 ) -> Result<(), StoreError> {
@@ -53,17 +51,13 @@ pub(super) async fn copy_artifacts(
     }
     let total_bytes = sizes.iter().map(|(_, size, _)| size).sum();
     for (digest, size, is_needed) in sizes {
-        let (source, target) = (blob_in(from, digest), blob_in(to, digest));
-        if blocking(move || copy_blob(&source, &target, digest)).await? {
-            copied.artifacts += 1;
-            copied.artifact_bytes += size;
-        } else if is_needed {
-            let what = format!("artifact {digest}");
-            return Err(StoreError::damaged(what)(
-                "its bytes are lost, and a revision needs them".to_owned(),
-            ));
-        } else {
-            copied.missing += 1;
+        match from.copy_to(to, digest, size).await {
+            Ok(()) => {
+                copied.artifacts += 1;
+                copied.artifact_bytes += size;
+            }
+            Err(StoreError::BlobLost(_)) if !is_needed => copied.missing += 1,
+            Err(error) => return Err(error),
         }
         progress(CopyProgress::Artifacts { bytes: copied.artifact_bytes, total_bytes });
     }
@@ -103,7 +97,7 @@ fn copy_key(from: &Path, to: &Path) -> Result<(), StoreError> {
     if fs::read(to).as_ref().is_ok_and(differs) {
         return Err(StoreError::OtherSealingKey(to.to_owned()));
     }
-    copy_file(from, to).map(drop)
+    copy_file(from, to)
 }
 
 /// Copies a file of SQLite that somebody may be writing to. One that is gone meanwhile is left out.
@@ -137,30 +131,11 @@ async fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     .await
 }
 
-/// Copies a blob, unless it is there, and says whether it is. Blocks.
-fn copy_blob(from: &Path, to: &Path, digest: Digest) -> Result<bool, StoreError> {
-    let there = File::open(to).and_then(|mut file| Digest::of_reader(&mut file));
-    if there.is_ok_and(|there| there == digest) {
-        return Ok(true);
-    }
-    let actual = match copy_file(from, to)? {
-        Some(actual) => actual,
-        None => return Ok(false),
-    };
-    if actual != digest {
-        fs::remove_file(to).map_err(StoreError::io("remove", to))?;
-        let detail = format!("its bytes have digest {actual}");
-        return Err(StoreError::damaged(format!("artifact {digest}"))(detail));
-    }
-    Ok(true)
-}
-
-/// Copies a file that is there, durably and for this user alone, and gives the digest of what it copied.
-/// Blocks.
-fn copy_file(from: &Path, to: &Path) -> Result<Option<Digest>, StoreError> {
+/// Copies a file that is there, durably and for this user alone. Blocks.
+fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
     let mut source = match File::open(from) {
         Ok(source) => source,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StoreError::io("open", from)(error)),
     };
     if let Some(folder) = to.parent() {
@@ -170,24 +145,12 @@ fn copy_file(from: &Path, to: &Path) -> Result<Option<Digest>, StoreError> {
     let new = to.with_extension("copy");
     let mut write = || {
         let mut target = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        let mut digester = Digester::default();
-        let mut buffer = vec![0; BUFFER_BYTES];
-        loop {
-            match source.read(&mut buffer)? {
-                0 => break,
-                count => {
-                    digester.update(&buffer[..count]);
-                    target.write_all(&buffer[..count])?;
-                }
-            }
-        }
+        io::copy(&mut source, &mut target)?;
         target.sync_all()?;
-        fs::rename(&new, to)?;
-        Ok(digester.finish())
+        fs::rename(&new, to)
     };
-    let digest = write().map_err(StoreError::io("write", to))?;
-    sync_parent(to)?;
-    Ok(Some(digest))
+    write().map_err(StoreError::io("write", to))?;
+    sync_parent(to)
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {

@@ -76,6 +76,10 @@ impl Part {
         self.len
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds bytes at the end.
     pub(super) fn write(mut self, chunks: &[Bytes]) -> Result<Self, StoreError> {
         for chunk in chunks {
@@ -140,7 +144,7 @@ pub(super) fn bytes_beside(part: &Path) -> Result<u64, StoreError> {
     Ok(lengths.fold(0, u64::saturating_add))
 }
 
-/// How long a part or a blob is, if it is there.
+/// How long a part is, if it is there.
 pub(super) fn length(path: &Path) -> Result<Option<u64>, StoreError> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),

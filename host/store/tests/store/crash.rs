@@ -6,18 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_store::failpoints::{FAILPOINTS, arm};
+use modelet_store::failpoints::{BUCKET_FAILPOINTS, FAILPOINTS, arm};
 use modelet_store::{
-    Actor, ApiKey, NewApiKey, Page, Precondition, Store, UploadState, UsageCursor, UsageHour, UsageQuery,
+    Actor, ApiKey, NewApiKey, Page, Precondition, Store, StoreConfig, UploadState, UsageCursor, UsageHour,
+    UsageQuery,
 };
 use modelet_types::{Digest, RevisionNumber, Role, SecretName, SecretValue, TenantName, Usage};
 use tempfile::TempDir;
 
+use crate::s3::{self, S3Server};
 use crate::support::{
     append, config, database, deploy, files, function, open_at, range, split, sqlite, tenant, upload,
 };
@@ -25,8 +27,11 @@ use crate::support::{
 const FOLDER: &str = "MODELET_CRASH_FOLDER";
 const FAILPOINT: &str = "MODELET_CRASH_FAILPOINT";
 const ROUND: &str = "MODELET_CRASH_ROUND";
-/// Empty: the metastore is in the folder.
+/// The database with the metastore, if it is not in the folder.
 const METASTORE_URL: &str = "MODELET_CRASH_METASTORE_URL";
+/// The address of the server with the bucket for artifacts, if that is where they are.
+const ENDPOINT: &str = "MODELET_CRASH_ENDPOINT";
+const PREFIX: &str = "crash";
 /// The process is killed in its first round of work, or in its second, when there is something to lose.
 const ROUNDS: u64 = 2;
 const SIGKILL: i32 = 9;
@@ -44,21 +49,48 @@ async fn nor_does_a_kill_with_a_metastore_on_postgres() {
 async fn kill_at_every_failpoint(metastore_url: impl Fn() -> Option<String>) {
     for round in 1..=ROUNDS {
         for failpoint in FAILPOINTS {
-            let folder = TempDir::new().unwrap();
-            let metastore_url = metastore_url();
-            let status = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "crash::life_of_a_host", "--ignored"])
-                .env(FOLDER, folder.path())
-                .env(FAILPOINT, format!("{failpoint}=kill"))
-                .env(ROUND, round.to_string())
-                .env(METASTORE_URL, metastore_url.as_deref().unwrap_or_default())
-                .stdout(Stdio::null())
-                .status()
-                .unwrap();
-            assert_eq!(status.signal(), Some(SIGKILL), "{failpoint} was not passed in round {round}");
-            check(folder.path(), metastore_url, round, failpoint).await;
+            kill_and_check(round, failpoint, metastore_url(), None).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_failpoint_loses_nothing_that_is_in_a_bucket() {
+    for round in 1..=ROUNDS {
+        for failpoint in FAILPOINTS.iter().chain(BUCKET_FAILPOINTS) {
+            let server = S3Server::start();
+            kill_and_check(round, failpoint, None, Some(&server)).await;
+        }
+    }
+}
+
+async fn kill_and_check(
+    round: u64,
+    failpoint: &str,
+    metastore_url: Option<String>,
+    server: Option<&S3Server>,
+) {
+    let folder = TempDir::new().unwrap();
+    let endpoint = server.map(S3Server::endpoint);
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::life_of_a_host", "--ignored"])
+        .env(FOLDER, folder.path())
+        .env(FAILPOINT, format!("{failpoint}=kill"))
+        .env(ROUND, round.to_string())
+        .envs(metastore_url.as_ref().map(|url| (METASTORE_URL, url)))
+        .envs(endpoint.as_ref().map(|endpoint| (ENDPOINT, endpoint)))
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(SIGKILL), "{failpoint} was not passed in round {round}");
+    let config = place(folder.path(), metastore_url, endpoint.as_deref());
+    check(&config, folder.path(), round, failpoint, server).await;
+}
+
+/// Where the store under test is.
+fn place(folder: &Path, metastore_url: Option<String>, endpoint: Option<&str>) -> StoreConfig {
+    let artifacts = endpoint.map(|endpoint| s3::config(endpoint, PREFIX)).unwrap_or_default();
+    StoreConfig { artifacts, ..config(folder, metastore_url) }
 }
 
 #[test]
@@ -103,13 +135,15 @@ async fn life_of_a_host() {
     let mut acknowledged = std::fs::File::create(folder.join("acknowledged")).unwrap();
     let mut acknowledge = |line: String| writeln!(acknowledged, "{line}").unwrap();
     let owner = tenant("a");
-    let metastore_url = std::env::var(METASTORE_URL).ok().filter(|url| !url.is_empty());
-    let store = open_at(&config(folder, metastore_url)).await;
+    let store =
+        open_at(&place(folder, std::env::var(METASTORE_URL).ok(), std::env::var(ENDPOINT).ok().as_deref()))
+            .await;
+    let failpoint = std::env::var(FAILPOINT).unwrap();
     for round in 1..=ROUNDS {
         if round == killed_in {
-            arm(&std::env::var(FAILPOINT).unwrap()).unwrap();
+            arm(&failpoint).unwrap();
         }
-        let bytes = component(round);
+        let bytes = component(round, &failpoint);
         let digest = Digest::of(&bytes);
         append(&store, &owner, digest, range(0, bytes.len()), &bytes[..1000]).await.unwrap();
         acknowledge(format!("part {round}"));
@@ -160,12 +194,20 @@ fn secret(round: u64) -> SecretName {
     format!("secret-{round}").parse().unwrap()
 }
 
-fn component(round: u64) -> Vec<u8> {
-    format!("component {round} ").repeat(500).into_bytes()
+/// As long as it must be for the failpoint to be passed.
+fn component(round: u64, failpoint: &str) -> Vec<u8> {
+    let times = if failpoint.contains("bucket::part") { 1_000_000 } else { 500 };
+    format!("component {round} ").repeat(times).into_bytes()
 }
 
 /// Opens what the killed process left, and looks for what is lost, half or left over.
-async fn check(folder: &Path, metastore_url: Option<String>, killed_in: u64, failpoint: &str) {
+async fn check(
+    config: &StoreConfig,
+    folder: &Path,
+    killed_in: u64,
+    failpoint: &str,
+    server: Option<&S3Server>,
+) {
     let case = &format!("{failpoint} in round {killed_in}");
     let owner = tenant("a");
     let text = std::fs::read_to_string(folder.join("acknowledged")).unwrap();
@@ -176,9 +218,10 @@ async fn check(folder: &Path, metastore_url: Option<String>, killed_in: u64, fai
     }
     let of = |what: &str| acknowledged.get(what).cloned().unwrap_or_default();
 
-    let store = open_at(&config(folder, metastore_url)).await;
+    let store = open_at(config).await;
     for round in of("part") {
-        let state = store.upload_offset(&owner, Digest::of(&component(round))).await.unwrap();
+        let digest = Digest::of(&component(round, failpoint));
+        let state = store.upload_offset(&owner, digest).await.unwrap();
         let arrived = match state {
             UploadState::Complete { size_bytes } => size_bytes,
             UploadState::Partial { offset } => offset,
@@ -188,7 +231,7 @@ async fn check(folder: &Path, metastore_url: Option<String>, killed_in: u64, fai
         assert!(arrived >= 1000 || restarted, "{case}: part {round} has {arrived} bytes");
     }
     for round in of("artifact") {
-        let artifact = store.artifact(&owner, Digest::of(&component(round))).await.unwrap();
+        let artifact = store.artifact(&owner, Digest::of(&component(round, failpoint))).await.unwrap();
         assert!(artifact.is_some(), "{case}: artifact {round} is lost");
     }
     let deployed = store.function(&owner, &function("f")).await.unwrap();
@@ -232,15 +275,25 @@ async fn check(folder: &Path, metastore_url: Option<String>, killed_in: u64, fai
     if of("deleted").contains(&killed_in) {
         assert_eq!(store.function(&owner, &function("gone")).await.unwrap(), None, "{case}");
     }
-    check_whole(&store, &owner, case).await;
+    check_whole(&store, &owner, server, case).await;
 
     store.collect_garbage(Duration::ZERO).await.unwrap();
     let kept: BTreeSet<_> =
         store.artifacts(&owner).await.unwrap().into_iter().map(|artifact| artifact.path).collect();
-    let stored: BTreeSet<_> = files(&folder.join("data/artifacts")).into_iter().collect();
+    let stored: BTreeSet<_> = files(&folder.join("data/artifacts/sha256")).into_iter().collect();
     assert_eq!(stored, kept, "{case}: blobs and rows differ after a collection");
-    assert!(files(&folder.join("data/uploads")).is_empty(), "{case}");
-    check_whole(&store, &owner, case).await;
+    if let Some(server) = server {
+        let names = |paths: &BTreeSet<PathBuf>| -> BTreeSet<_> {
+            paths.iter().map(|path| path.file_name().unwrap().to_owned()).collect()
+        };
+        let objects = server.objects(PREFIX).join("sha256");
+        let objects = if objects.exists() { files(&objects).into_iter().collect() } else { BTreeSet::new() };
+        assert_eq!(names(&objects), names(&kept), "{case}: objects and rows differ after a collection");
+    }
+    for folder in ["data/uploads", "data/artifacts/incoming"].map(|name| folder.join(name)) {
+        assert!(files(&folder).is_empty(), "{case}");
+    }
+    check_whole(&store, &owner, server, case).await;
 
     let next = upload(&store, &owner, b"next").await;
     let number = deploy(&store, &owner, "f", next, true).await.unwrap().number.0;
@@ -254,9 +307,13 @@ fn leaves_a_blob(failpoint: &str) -> bool {
 
 /// Everything that is visible is there in full: bytes of artifacts, artifacts of revisions,
 /// revisions of splits, and a record of changes without gaps.
-async fn check_whole(store: &Arc<Store>, owner: &TenantName, case: &str) {
+async fn check_whole(store: &Arc<Store>, owner: &TenantName, server: Option<&S3Server>, case: &str) {
     for artifact in store.artifacts(owner).await.unwrap() {
-        let bytes = std::fs::read(&artifact.path).unwrap();
+        if let Some(server) = server {
+            let object = std::fs::read(server.object(PREFIX, artifact.digest)).unwrap();
+            assert_eq!(Digest::of(&object), artifact.digest, "{case}");
+        }
+        let bytes = std::fs::read(store.hold(&artifact).await.unwrap().path()).unwrap();
         assert_eq!(Digest::of(&bytes), artifact.digest, "{case}");
         assert_eq!(bytes.len() as u64, artifact.size_bytes, "{case}");
     }

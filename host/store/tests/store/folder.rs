@@ -120,6 +120,25 @@ async fn a_start_removes_what_a_killed_host_left() {
 }
 
 #[tokio::test]
+async fn an_artifact_is_held_where_it_is_and_not_if_it_is_lost() {
+    let folder = TempDir::new().unwrap();
+    let owner = tenant("a");
+    let store = open(folder.path()).await;
+    let digest = upload(&store, &owner, b"model").await;
+    let artifact = store.artifact(&owner, digest).await.unwrap().unwrap();
+    assert_eq!(store.hold(&artifact).await.unwrap().path(), artifact.path);
+    assert_eq!(store.hold_present(digest).unwrap().path(), artifact.path);
+    fs::remove_file(&artifact.path).unwrap();
+    assert!(store.hold_present(digest).is_none());
+    let error = store.hold(&artifact).await.unwrap_err();
+    assert!(matches!(error, StoreError::BlobLost(d) if d == digest), "{error:?}");
+    assert_eq!(
+        Problem::from(error).detail,
+        format!("the bytes of artifact {digest} are lost: upload it again")
+    );
+}
+
+#[tokio::test]
 async fn a_full_disk_is_an_error_that_names_no_path_to_the_client() {
     let folder = TempDir::new().unwrap();
     let owner = tenant("a");

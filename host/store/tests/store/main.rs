@@ -4,11 +4,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bucket;
 mod copy;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod folder;
 mod postgres;
+mod s3;
 mod suite;
 mod support;
 
@@ -99,3 +101,33 @@ macro_rules! conformance {
 
 conformance!(sqlite, crate::support::sqlite);
 conformance!(over_postgres, crate::support::postgres);
+
+// What knows of artifacts, with these in a bucket. One whose bytes are lost there has tests of its own.
+tests!(sqlite_and_bucket, crate::support::bucket, [
+    artifacts {
+        an_upload_becomes_an_artifact,
+        an_upload_resumes_where_it_stopped,
+        an_upload_survives_a_broken_stream,
+        a_stalled_upload_is_not_one_that_was_left,
+        a_wrong_digest_is_refused_and_discarded,
+        a_wrong_offset_is_answered_with_the_right_one,
+        an_upload_over_the_limit_is_refused_unread,
+        more_bytes_than_announced_are_refused,
+        one_request_at_a_time_uploads,
+        a_caller_that_leaves_frees_the_upload,
+        an_empty_artifact_is_an_artifact,
+        tenants_do_not_see_each_others_artifacts,
+    }
+    functions {
+        a_revision_needs_artifacts_of_its_tenant,
+        concurrent_deploys_get_distinct_numbers,
+    }
+    garbage {
+        what_a_revision_names_is_kept,
+        what_nothing_names_is_collected_after_its_grace,
+        a_shared_blob_goes_with_its_last_tenant,
+        an_unfinished_upload_is_collected_after_its_grace,
+        a_collected_artifact_can_be_uploaded_again,
+        a_collection_leaves_uploads_beside_it_whole,
+    }
+]);

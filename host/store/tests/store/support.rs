@@ -7,12 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream;
 use modelet_store::{
-    Actor, MetastoreUrl, NewRevision, Revision, Store, StoreConfig, StoreError, UploadRange, UploadState,
+    Actor, ArtifactsConfig, MetastoreUrl, NewRevision, Revision, Store, StoreConfig, StoreError, UploadRange,
+    UploadState,
 };
 use modelet_test_postgres::Server;
 use modelet_types::{Digest, FunctionName, RevisionNumber, RevisionSpec, TenantName, TrafficSplit, Trust};
 use serde_json::json;
 use tempfile::TempDir;
+
+use crate::s3::S3Server;
 
 pub const MAX_BYTES: u64 = 64 << 20;
 
@@ -20,22 +23,29 @@ pub struct Fixture {
     pub store: Arc<Store>,
     pub config: StoreConfig,
     _folder: TempDir,
+    _server: Option<S3Server>,
 }
 
 impl Fixture {
-    async fn new(metastore_url: Option<String>) -> Self {
+    async fn new(metastore_url: Option<String>, server: Option<S3Server>) -> Self {
         let folder = TempDir::new().unwrap();
-        let config = config(folder.path(), metastore_url);
-        Self { store: open_at(&config).await, config, _folder: folder }
+        let artifacts = server.as_ref().map(|server| server.config("data")).unwrap_or_default();
+        let config = StoreConfig { artifacts, ..config(folder.path(), metastore_url) };
+        Self { store: open_at(&config).await, config, _folder: folder, _server: server }
     }
 }
 
 pub async fn sqlite() -> Fixture {
-    Fixture::new(None).await
+    Fixture::new(None, None).await
 }
 
 pub async fn postgres() -> Fixture {
-    Fixture::new(Some(database())).await
+    Fixture::new(Some(database()), None).await
+}
+
+/// A store with its artifacts in a bucket.
+pub async fn bucket() -> Fixture {
+    Fixture::new(None, Some(S3Server::start())).await
 }
 
 /// The URL of an empty database on the server that these tests share.
@@ -44,7 +54,8 @@ pub fn database() -> String {
 }
 
 pub fn config(folder: &Path, metastore_url: Option<String>) -> StoreConfig {
-    StoreConfig { data_dir: folder.join("data"), metastore_url: metastore_url.map(MetastoreUrl::new) }
+    let metastore_url = metastore_url.map(MetastoreUrl::new);
+    StoreConfig { metastore_url, ..StoreConfig::embedded(folder.join("data")) }
 }
 
 /// Opens an embedded store that has the tenants of these tests.
@@ -52,16 +63,25 @@ pub async fn open(folder: &Path) -> Arc<Store> {
     open_at(&StoreConfig::embedded(folder)).await
 }
 
-/// The same, wherever it is.
+/// As [`open`], with artifacts elsewhere.
+pub async fn open_with(folder: &Path, artifacts: ArtifactsConfig) -> Result<Arc<Store>, StoreError> {
+    try_open(&StoreConfig { artifacts, ..StoreConfig::embedded(folder) }).await
+}
+
+/// As [`open`], wherever it is.
 pub async fn open_at(config: &StoreConfig) -> Arc<Store> {
-    let store = Store::open(config).await.unwrap();
+    try_open(config).await.unwrap()
+}
+
+async fn try_open(config: &StoreConfig) -> Result<Arc<Store>, StoreError> {
+    let store = Store::open(config).await?;
     for name in ["a", "b", "c"] {
         match store.create_tenant(&Actor::LOCAL, &tenant(name), Trust::Untrusted).await {
             Ok(_) | Err(StoreError::TenantNameTaken { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
-    store
+    Ok(store)
 }
 
 /// An error and its sources, as an operator reads it.

@@ -22,6 +22,9 @@ pub struct Settings {
     /// Database with the metastore, such as postgres://modelet@db.example/modelet [default: a file in the data folder].
     #[arg(long, env = "MODELET_METASTORE_URL", hide_env_values = true, value_name = "URL")]
     metastore_url: Option<String>,
+    /// Bucket with the artifacts, such as s3://acme-models/host-1 [default: the data folder].
+    #[arg(long, env = "MODELET_ARTIFACTS_URL", value_name = "URL")]
+    artifacts_url: Option<String>,
     /// Address to listen on; port 0 is any free one [default: 127.0.0.1:8421].
     #[arg(long, env = "MODELET_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -61,6 +64,7 @@ pub fn load(file: Option<&Path>, settings: Settings) -> anyhow::Result<Config> {
     let Settings {
         data_dir,
         metastore_url,
+        artifacts_url,
         listen,
         allowed_hosts,
         allow_unauthenticated,
@@ -71,6 +75,7 @@ pub fn load(file: Option<&Path>, settings: Settings) -> anyhow::Result<Config> {
     // A variable may be set to nothing.
     let metastore_url = metastore_url.filter(|url| !url.is_empty()).map(MetastoreUrl::new);
     config.metastore_url = metastore_url.or(config.metastore_url);
+    config.artifacts_url = artifacts_url.filter(|url| !url.is_empty()).or(config.artifacts_url);
     config.listen = listen.unwrap_or(config.listen);
     // A variable may be set to nothing.
     let allowed_hosts: Vec<String> = allowed_hosts.into_iter().filter(|name| !name.is_empty()).collect();
