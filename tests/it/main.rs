@@ -37,3 +37,4 @@ mod surface;
 mod tenants;
 mod tls;
 mod usage;
+mod worker_processes;
