@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use modelet_inference::{BackendId, InferenceConfig, InferenceError, RunRequest, Session};
+use modelet_inference::{BackendId, InferenceConfig, InferenceError, RunRequest, Session, Unanswered};
 use modelet_types::Tensor;
 use tokio::task::JoinHandle;
 
@@ -16,12 +16,19 @@ fn service(workers: usize) -> TestService {
     with(InferenceConfig { workers, worker: marked(512 << 20), ..config() })
 }
 
-/// A run that goes on for ever, in a backend that cannot stop it.
-fn endless(session: &Arc<Session>, time: Duration) -> JoinHandle<Result<(), InferenceError>> {
+/// A run that goes on for ever, in a backend that may not be able to stop it; once it computes.
+async fn endless(session: &Arc<Session>, time: Duration) -> JoinHandle<Result<(), InferenceError>> {
+    let unanswered = Arc::new(Unanswered::default());
     let given = [("times", tensor(&[], &[i64::from(i32::MAX)]))];
-    let request = RunRequest { deadline: Instant::now() + time, ..request(&given) };
+    let request = RunRequest {
+        deadline: Instant::now() + time,
+        unanswered: Some(Arc::clone(&unanswered)),
+        ..request(&given)
+    };
     let session = Arc::clone(session);
-    tokio::spawn(async move { session.run(request).await.map(drop) })
+    let run = tokio::spawn(async move { session.run(request).await.map(drop) });
+    until("it computes", || unanswered.cpu_time() > Duration::from_millis(1)).await;
+    run
 }
 
 async fn leave(service: &TestService, run: JoinHandle<Result<(), InferenceError>>) {
@@ -57,8 +64,7 @@ async fn a_run_that_was_left_costs_the_tenants_others_nothing_until_its_deadline
     let other = service.session(BackendId::Onnxruntime, &models::affine()).await;
     let before = processes(&service.worker);
     let deadline = Instant::now() + Duration::from_secs(4);
-    let left = endless(&looping, Duration::from_secs(4));
-    until("it runs", || service.inference.stats().workers_busy == 1).await;
+    let left = endless(&looping, Duration::from_secs(4)).await;
     leave(&service, left).await;
     while Instant::now() + Duration::from_millis(500) < deadline {
         is_well(&other).await;
@@ -81,8 +87,7 @@ async fn a_run_that_was_left_and_is_in_the_way_ends_with_a_process_that_nobody_n
     let other = service.session(BackendId::Onnxruntime, &models::affine()).await;
     for _ in 0..2 {
         is_loaded_again(&looping, &[("times", tensor(&[], &[1_i64]))]).await;
-        let left = endless(&looping, Duration::from_secs(60));
-        until("it runs", || service.inference.stats().workers_busy == 1).await;
+        let left = endless(&looping, Duration::from_secs(60)).await;
         let begin = Instant::now();
         leave(&service, left).await;
         is_well_again(&other).await;
@@ -97,8 +102,7 @@ async fn a_run_that_was_left_and_is_in_the_way_ends_with_a_process_that_nobody_n
 async fn a_run_that_was_left_does_not_go_on_for_as_long_as_it_might() {
     let service = service(2);
     let looping = service.session(BackendId::Rten, &models::long_loop()).await;
-    let left = endless(&looping, Duration::from_secs(3600));
-    until("it runs", || service.inference.stats().workers_busy == 1).await;
+    let left = endless(&looping, Duration::from_secs(3600)).await;
     let begin = Instant::now();
     leave(&service, left).await;
     until("it is ended", || service.inference.stats().abandoned == 0).await;
@@ -112,11 +116,9 @@ async fn a_run_that_somebody_waits_for_is_not_ended_for_one_that_was_left() {
     let looping = service.session(BackendId::Rten, &models::long_loop()).await;
     let beside = service.session(BackendId::Onnxruntime, &models::long_loop()).await;
     let other = service.session(BackendId::Onnxruntime, &models::affine()).await;
-    let left = endless(&looping, Duration::from_secs(60));
-    until("it runs", || service.inference.stats().workers_busy == 1).await;
+    let left = endless(&looping, Duration::from_secs(60)).await;
     // It can be stopped, and so ends at its deadline; its caller stays.
-    let stays = endless(&beside, Duration::from_secs(3));
-    until("both run", || service.inference.stats().workers_busy == 2).await;
+    let stays = endless(&beside, Duration::from_secs(3)).await;
     leave(&service, left).await;
     let waits = tokio::spawn(async move { is_well_again(&other).await });
     assert_eq!(stays.await.unwrap(), Err(InferenceError::DeadlineExceeded), "it is not lost");
