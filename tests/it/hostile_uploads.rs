@@ -177,6 +177,7 @@ async fn a_manifest_with_a_mistake_names_the_entry() {
         ("limits", json!({ "memory_bytes": 1 }), "limits.memory_bytes"),
         ("limits", json!({ "cpu_time_ms": "long" }), "limits.cpu_time_ms"),
         ("concurrency", json!({ "limit": 0 }), "concurrency.limit"),
+        ("concurrency", json!({ "priority": "urgent" }), "concurrency.priority"),
         ("models", json!({ "m": { "artifact": "sha256:12" } }), "models.m.artifact"),
         ("scale", json!({ "session_idle_timeout_ms": -1 }), "scale.session_idle_timeout_ms"),
         ("request_body", json!("carrier pigeon"), "request_body"),

@@ -38,3 +38,4 @@ mod surface;
 mod tenants;
 mod tls;
 mod usage;
+mod worker_processes;

@@ -114,6 +114,11 @@ async fn functions_and_artifacts_are_bounded() {
     let wrong = json!({ "spend_per_month": "-1" });
     let path = "/api/v1/tenants/acme/quotas";
     host.put(path, &wrong).await.problem(400, "invalid_input", Some("spend_per_month"));
+    let wrong = json!({ "cpu_weight": 101 });
+    host.put(path, &wrong).await.problem(400, "invalid_input", Some("cpu_weight"));
+    host.put(path, &json!({ "cpu_weight": 3 })).await.expect(200);
+    let quotas = owner.get("/api/v1/quotas").await.expect(200).json();
+    assert_eq!(quotas["quotas"], json!({ "cpu_weight": 3 }), "{quotas}");
     host.put(path, &json!({ "speed": 1 })).await.problem(400, "invalid_input", Some("speed"));
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use modelet_types::manifest::Reuse;
-use modelet_types::{Code as ErrorCode, Problem};
+use modelet_types::{Code as ErrorCode, Problem, TenantName};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -117,6 +117,12 @@ impl Engine {
     /// Instances that live now.
     pub fn running_instances(&self) -> usize {
         (self.0.max_instances as usize).saturating_sub(self.0.instances.available_permits())
+    }
+
+    /// Sets how much of the threads for long computing a tenant gets while others want them too, as it stands
+    /// to theirs; 1 is the weight of one of which nothing was said.
+    pub fn set_weight(&self, tenant: &TenantName, weight: u32) {
+        self.0.scheduler.set_weight(tenant, weight);
     }
 
     /// Ends the instances that wait for an invocation, and says whether there was one.

@@ -3,7 +3,7 @@
 //! Most calls end within their first slice of processor time and run where they are: on the threads
 //! that serve connections, without a hand-over. A handler that has used its slice goes on apart, on
 //! threads of lower priority, so that no amount of computing keeps a connection or a short call
-//! waiting. There, tenants take turns by the processor time that they have had ([`turns`]). The calls
+//! waiting. There, tenants take turns by the processor time that they have had and their weights ([`turns`]). The calls
 //! of a handler that has just computed for long begin there ([`Pace`]): many first slices of one
 //! handler would keep others waiting as well as one long call.
 
@@ -62,6 +62,11 @@ impl Scheduler {
             })
             .build()?;
         Ok(Self { apart: Some(apart), turns: Turns::new(threads) })
+    }
+
+    /// Sets a tenant's part of long computing, as it stands to those of others.
+    pub(crate) fn set_weight(&self, tenant: &TenantName, weight: u32) {
+        self.turns.set_weight(tenant, weight);
     }
 
     /// Runs `work` of a handler for a tenant, measuring it. Dropping the future ends the work: at once, or

@@ -8,7 +8,7 @@
 //! - A model that takes too much memory, or crashes its backend, ends its tenant's process. The runs in it
 //!   fail with `WorkerLost`; those that wait, and all that follow, run in the next process (`home.rs`).
 //! - A run that does not stop at its deadline is stopped by ending the process (`call.rs`). So no run keeps
-//!   a thread of the host for longer than that.
+//!   a thread of the host for longer than that. One whose caller has left may go on until then.
 //! - A model is tried at deploy in a process of its own, which ends with the check. What it does there costs
 //!   the functions that run nothing.
 //! - A process that is taken over reaches no file, no network and no other process, has nothing of another
@@ -16,7 +16,8 @@
 //!   checked against the kernel's clock (`meter.rs`). What it answers is checked before it is used
 //!   (`wire.rs`, `tensors.rs`, `memory.rs`).
 //!
-//! A process has one tenant's models, lives while one of them is loaded, and a moment longer.
+//! A process has one tenant's models, lives while one of them is loaded, and a moment longer. There is a bound on
+//! how many there are: beyond it, the one that nobody has wanted the longest goes for the next.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,15 +30,17 @@ use modelet_types::TenantName;
 
 use crate::backend::BackendStatus;
 use crate::pool::Pool;
+use crate::residency::Residency;
 use crate::{Control, InferenceError};
 use home::Home;
 use inside::Orders;
 pub use inside::model_worker_if_asked;
-use keeper::Keeper;
+use keeper::{Keeper, NotStarted};
+use process::{Process, Why};
 pub(crate) use session::ApartBackend;
 #[cfg(any(test, fuzzing))]
 pub(crate) use wire::check as check_answer;
-use worker::Worker;
+use worker::{InTheWay, Worker};
 
 mod broke;
 mod call;
@@ -53,11 +56,23 @@ mod tensors;
 mod wire;
 mod worker;
 
+/// How long a tenant waits for a process while there are as many as there may be.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether there is room, which nothing tells.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long nobody has wanted anything of a process that is ended for another tenant's: long enough that one that
+/// was just started is not ended before its first load.
+const UNWANTED: Duration = Duration::from_millis(200);
+
 /// The processes that have models of tenants that are not trusted.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     /// The program, whose `main` begins with [`model_worker_if_asked`].
     pub program: PathBuf,
+    /// The most of them at one time, those that try a model included; beside these there is a spare one.
+    pub processes: usize,
     /// Memory that each may write to.
     pub memory_bytes: u64,
     /// Whether no model runs in a process that cannot be confined in full.
@@ -71,6 +86,7 @@ impl Default for WorkerConfig {
         Self {
             // The file that this process was started from, also when another one has its name by now.
             program: PathBuf::from("/proc/self/exe"),
+            processes: 64,
             memory_bytes: 2 << 30,
             require_confinement: false,
             idle_timeout: Duration::from_secs(10),
@@ -85,6 +101,9 @@ pub(crate) struct Apart {
     homes: DashMap<TenantName, Arc<Home>>,
     keeper: OnceLock<Keeper>,
     ended: Arc<AtomicU64>,
+    /// Where runs wait for threads.
+    runs: Weak<Pool>,
+    residency: Arc<Residency>,
 }
 
 impl Apart {
@@ -92,7 +111,12 @@ impl Apart {
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn new(config: &WorkerConfig, onnxruntime: Option<PathBuf>) -> Result<Arc<Self>, InferenceError> {
+    pub fn new(
+        config: &WorkerConfig,
+        onnxruntime: Option<PathBuf>,
+        runs: &Arc<Pool>,
+        residency: &Arc<Residency>,
+    ) -> Result<Arc<Self>, InferenceError> {
         let orders = Orders { parent: std::process::id(), memory_bytes: config.memory_bytes, onnxruntime };
         let apart = Arc::new(Self {
             config: config.clone(),
@@ -100,6 +124,8 @@ impl Apart {
             homes: DashMap::new(),
             keeper: OnceLock::new(),
             ended: Arc::default(),
+            runs: Arc::downgrade(runs),
+            residency: Arc::clone(residency),
         });
         let kept = Arc::downgrade(&apart);
         let tick = move || {
@@ -154,7 +180,8 @@ impl Apart {
     /// # Errors
     /// If it does not become ready, or is not confined as is required.
     pub fn check(&self) -> Result<Layers, InferenceError> {
-        self.start(&TenantName::default_tenant(), false).map(|worker| worker.layers())
+        let tenant = TenantName::default_tenant();
+        self.start(&tenant, false, Box::new(|| true)).map(|worker| worker.layers())
     }
 
     /// How many tenants have a process, and how many processes have ended that were needed still.
@@ -164,25 +191,73 @@ impl Apart {
     }
 
     /// Starts a process for a tenant, and keeps a spare one for the next from then on.
-    fn start_worker(&self, tenant: &TenantName) -> Result<Worker, InferenceError> {
-        self.start(tenant, true)
+    fn start_worker(&self, tenant: &TenantName, is_trial: bool) -> Result<Worker, InferenceError> {
+        let (runs, name) = (Weak::clone(&self.runs), tenant.clone());
+        let is_in_the_way: InTheWay = match is_trial {
+            // It has one thing to do, and nothing to lose.
+            true => Box::new(|| true),
+            false => Box::new(move || runs.upgrade().is_some_and(|runs| runs.lacks_threads(&name))),
+        };
+        self.start(tenant, true, is_in_the_way)
     }
 
-    fn start(&self, tenant: &TenantName, keeps_spare: bool) -> Result<Worker, InferenceError> {
+    fn start(
+        &self,
+        tenant: &TenantName,
+        keeps_spare: bool,
+        is_in_the_way: InTheWay,
+    ) -> Result<Worker, InferenceError> {
         let failed = |reason: String| {
             tracing::error!(program = %self.config.program.display(), reason, "cannot start a worker process");
             let reason = "the host's log has the reason".into();
             InferenceError::Host { context: "starting a worker process for models", reason }
         };
         let keeper = self.keeper.get().ok_or_else(|| failed("there is no keeper".into()))?;
-        let started = keeper.take(keeps_spare).map_err(|error| failed(error.to_string()))?;
-        started.process.give_to(tenant);
-        Worker::of(started, self.orders.memory_bytes, self.config.require_confinement)
+        let give_up = Instant::now() + PATIENCE;
+        let started = loop {
+            match keeper.take(tenant, keeps_spare) {
+                Ok(started) => break started,
+                Err(NotStarted::Failed(error)) => return Err(failed(error.to_string())),
+                Err(NotStarted::Full) => match self.end_unwanted() {
+                    Some(ended) => _ = ended.ends_within(PATIENCE),
+                    None if Instant::now() > give_up => {
+                        return Err(InferenceError::NoProcess { most: self.config.processes });
+                    }
+                    None => std::thread::sleep(LOOK),
+                },
+            }
+        };
+        Worker::of(started, self.orders.memory_bytes, self.config.require_confinement, is_in_the_way)
+    }
+
+    /// Ends the process that nobody has wanted the longest, so that another tenant can have one, with its
+    /// sessions: the next call loads what it needs as any cold one does. Not one with a model that stays.
+    fn end_unwanted(&self) -> Option<Arc<Process>> {
+        let now = Instant::now();
+        let mut unwanted: Vec<(Duration, Arc<Process>, Arc<Home>)> = self
+            .homes()
+            .into_iter()
+            .filter_map(|home| home.unwanted(now).map(|(time, process)| (time, process, home)))
+            .filter(|(time, ..)| *time >= UNWANTED)
+            .collect();
+        unwanted.sort_unstable_by_key(|(time, ..)| std::cmp::Reverse(*time));
+        let ends = |(_, process, home): &(Duration, Arc<Process>, Arc<Home>)| {
+            !self.residency.has_pinned(home.tenant()) && process.kill_unwanted(Why::Unneeded)
+        };
+        let (unwanted_for, process, home) = unwanted.into_iter().find(ends)?;
+        let (tenant, unwanted_ms) = (home.tenant(), unwanted_for.as_millis());
+        tracing::info!(%tenant, %unwanted_ms, "worker process ended for another tenant's");
+        drop(self.residency.remove_all_of(tenant));
+        Some(process)
+    }
+
+    /// Collected, so that whatever is dropped is dropped outside of the map's locks.
+    fn homes(&self) -> Vec<Arc<Home>> {
+        self.homes.iter().map(|home| Arc::clone(&home)).collect()
     }
 
     fn tidy(&self, now: Instant) {
-        // Collected, so that what is dropped is dropped outside of the map's locks.
-        let homes: Vec<Arc<Home>> = self.homes.iter().map(|home| Arc::clone(&home)).collect();
+        let homes = self.homes();
         homes.iter().for_each(|home| home.tidy(now, self.config.idle_timeout));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use modelet_types::manifest::Batching;
+use modelet_types::manifest::{Batching, Priority};
 use modelet_types::{Code, Problem, Signature, Tensor};
 
 use crate::backend::BackendRun;
@@ -21,16 +21,24 @@ use crate::{Control, InferenceError};
 /// Bytes of filled up inputs that are always allowed.
 const FILLED_BYTES: u128 = 4 << 10;
 
-/// Where a run stands in the queue: what is due first comes first, then what came first.
-pub type Place = (Instant, u64);
+/// Where a run stands in the queue.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Among which it stands.
+    pub priority: Priority,
+    due: Due,
+}
 
-/// The runs of one session that wait.
+/// What is due first comes first, then what came first.
+type Due = (Instant, u64);
+
+/// The runs of one session that wait, by priority.
 #[derive(Default)]
 pub struct Queue(Mutex<Runs>);
 
 #[derive(Default)]
 struct Runs {
-    runs: BTreeMap<Place, QueuedRun>,
+    levels: [BTreeMap<Due, QueuedRun>; Priority::ALL.len()],
     rows: u64,
     next: u64,
 }
@@ -39,17 +47,23 @@ impl Queue {
     /// Adds a run. Says where it stands, and how many rows wait now.
     ///
     /// # Errors
-    /// `Overloaded` if `most` wait already.
-    pub fn push(&self, run: QueuedRun, most: usize) -> Result<(Place, u64), InferenceError> {
+    /// `Overloaded` if `most` of its priority wait already.
+    pub fn push(
+        &self,
+        run: QueuedRun,
+        priority: Priority,
+        most: usize,
+    ) -> Result<(Place, u64), InferenceError> {
         let mut waiting = self.lock();
-        if waiting.runs.len() >= most {
-            return Err(InferenceError::Overloaded { waiting: waiting.runs.len() });
+        let count = waiting.levels[priority as usize].len();
+        if count >= most {
+            return Err(InferenceError::Overloaded { waiting: count });
         }
-        let place = (run.control.deadline(), waiting.next);
+        let due = (run.control.deadline(), waiting.next);
         waiting.next += 1;
         waiting.rows += u64::from(run.rows);
-        waiting.runs.insert(place, run);
-        Ok((place, waiting.rows))
+        waiting.levels[priority as usize].insert(due, run);
+        Ok((Place { priority, due }, waiting.rows))
     }
 
     /// Takes a run out, if it is there still.
@@ -59,18 +73,23 @@ impl Queue {
 
     /// Whether a run waits still.
     pub fn contains(&self, place: Place) -> bool {
-        self.lock().runs.contains_key(&place)
+        self.lock().levels[place.priority as usize].contains_key(&place.due)
     }
 
-    /// Takes the first run, and with it those that fit together with it, as many as there may be.
-    pub fn take(&self, rule: Option<&Rule>) -> Vec<QueuedRun> {
+    /// Takes the first run of a priority, and with it those that fit together with it, as many as there may
+    /// be. Those of a lower priority are left: they would make it longer.
+    pub fn take(&self, priority: Priority, rule: Option<&Rule>) -> Vec<QueuedRun> {
         let mut waiting = self.lock();
-        let Some(first) = waiting.runs.first_key_value().map(|(place, _)| *place) else { return Vec::new() };
-        let Some(first) = waiting.remove(first) else { return Vec::new() };
+        let due = waiting.levels[priority as usize].first_key_value().map(|(due, _)| *due);
+        let first = due.and_then(|due| waiting.remove(Place { priority, due }));
+        let Some(first) = first else { return Vec::new() };
         let Some(rule) = rule else { return vec![first] };
         let mut size = rule.size_of(&first.plan, first.rows);
         let mut places = Vec::new();
-        for (place, run) in &waiting.runs {
+        let company = Priority::ALL.into_iter().filter(|other| *other <= priority);
+        for (priority, (due, run)) in
+            company.flat_map(|other| waiting.levels[other as usize].iter().map(move |run| (other, run)))
+        {
             if size.rows >= rule.max_rows {
                 break;
             }
@@ -78,7 +97,7 @@ impl Queue {
                 && let Some(larger) = rule.with(&size, &run.plan, run.rows)
             {
                 size = larger;
-                places.push(*place);
+                places.push(Place { priority, due: *due });
             }
         }
         std::iter::once(first).chain(places.into_iter().filter_map(|place| waiting.remove(place))).collect()
@@ -92,7 +111,7 @@ impl Queue {
 
 impl Runs {
     fn remove(&mut self, place: Place) -> Option<QueuedRun> {
-        let run = self.runs.remove(&place)?;
+        let run = self.levels[place.priority as usize].remove(&place.due)?;
         self.rows -= u64::from(run.rows);
         Some(run)
     }
@@ -246,11 +265,19 @@ pub fn rows(plan: &Plan) -> Option<u32> {
 
 /// What one of several pays of a run: as the bytes of its inputs are to those of all, before they were
 /// filled up.
+#[derive(Clone, Copy)]
 pub struct Share {
     /// Its own.
     pub of: usize,
     /// All together.
     pub in_all: usize,
+}
+
+impl Share {
+    /// Its part of a time.
+    fn part(self, time: Duration) -> Duration {
+        time.mul_f64(self.of as f64 / self.in_all.max(1) as f64)
+    }
 }
 
 /// The part of a run's outputs that belongs to some of its rows, with their share of its CPU time.
@@ -265,13 +292,14 @@ pub fn part(run: &BackendRun, range: Range<u32>, all: u32, share: Share) -> Resu
         .map(|output| output.rows(range.clone()).filter(|_| output.shape().first() == Some(&(all as usize))))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| format!("of {all} rows the model made another number"))?;
-    let cpu_time = run.cpu_time.mul_f64(share.of as f64 / share.in_all.max(1) as f64);
-    Ok(BackendRun { outputs, cpu_time })
+    Ok(BackendRun { outputs, cpu_time: share.part(run.cpu_time) })
 }
 
-/// Runs `work` under a control that stops it once everybody has stopped who waits for it.
+/// Runs `work` under a control that stops it once everybody has stopped who waits for it. Each is charged its
+/// share of what that uses.
 pub fn together<T>(
     controls: &[&Control],
+    shares: &[Share],
     work: impl FnOnce(&Control) -> Result<T, InferenceError>,
 ) -> Result<T, InferenceError> {
     let latest = controls.iter().map(|control| control.deadline()).max();
@@ -295,5 +323,10 @@ pub fn together<T>(
         control.on_stop(Arc::new(hook)).inspect_err(|_| leave(&shared, &left)).ok()
     });
     let _guards: Vec<_> = guards.collect();
+    let charges = controls.iter().zip(shares).map(|(control, share)| {
+        let (all, share) = (Arc::clone(&shared), *share);
+        control.cost().measure(move || share.part(all.cost().so_far()))
+    });
+    let _charges: Vec<_> = charges.collect();
     work(&shared)
 }

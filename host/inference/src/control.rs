@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::InferenceError;
+use crate::unanswered::Cost;
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
@@ -15,6 +16,7 @@ pub struct Control {
     deadline: Instant,
     max_output_bytes: u64,
     watched: bool,
+    cost: Cost,
     state: Mutex<State>,
 }
 
@@ -33,7 +35,13 @@ enum Stopped {
 impl Control {
     /// Control of one run, or of several one after another, that end by `deadline`.
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, max_output_bytes: u64::MAX, watched: true, state: Mutex::default() }
+        Self {
+            deadline,
+            max_output_bytes: u64::MAX,
+            watched: true,
+            cost: Cost::default(),
+            state: Mutex::default(),
+        }
     }
 
     /// The same for runs whose outputs are of no use if they are larger together.
@@ -57,6 +65,11 @@ impl Control {
     /// Whether anyone may stop the run before it ends by itself.
     pub fn is_watched(&self) -> bool {
         self.watched
+    }
+
+    /// CPU time of what runs under it.
+    pub(crate) fn cost(&self) -> &Cost {
+        &self.cost
     }
 
     /// When the answer is of no more use.

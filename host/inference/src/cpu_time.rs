@@ -1,7 +1,7 @@
 //! CPU time of runs, from the threads' own clocks, so that it is exact however busy the host is.
 #![expect(unsafe_code, reason = "the clock of another thread is reached through libc only")]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -33,13 +33,19 @@ impl ThreadClock {
     }
 
     /// CPU time of the thread so far; zero once it has ended.
-    fn read(self) -> Duration {
+    pub fn read(self) -> Duration {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is a place for the one value that is written. The clock of a thread that
         // has ended is refused with an error, and `time` stays zero.
         unsafe { libc::clock_gettime(self.0, &raw mut time) };
         to_duration(time.tv_sec, time.tv_nsec)
     }
+}
+
+/// What says on any thread how much the calling one has used since `begin`, while it goes on.
+pub fn since(begin: Duration) -> impl Fn() -> Duration + Send + Sync + use<> {
+    let clock = ThreadClock::of_this_thread();
+    move || clock.map_or(Duration::ZERO, |clock| clock.read().saturating_sub(begin))
 }
 
 /// The CPU clock of another process, all its threads together.
@@ -87,11 +93,18 @@ impl SharedMeter {
     }
 
     /// Begins to charge a run, until the [`Charge`] is dropped.
-    pub fn begin(&self) -> Charge<'_> {
+    pub fn begin(self: &Arc<Self>) -> Charge {
         let mut shares = self.shares();
         shares.settle();
         shares.active += 1;
-        Charge { meter: self, from: shares.per_run }
+        Charge { meter: Arc::clone(self), from: shares.per_run }
+    }
+
+    /// A run's part of what the threads used that has been charged `from` then on.
+    fn since(&self, from: Duration) -> Duration {
+        let mut shares = self.shares();
+        shares.settle();
+        shares.per_run.saturating_sub(from)
     }
 
     fn shares(&self) -> MutexGuard<'_, Shares> {
@@ -112,21 +125,25 @@ impl Shares {
 }
 
 /// A run that is being charged. Dropping it ends the charge.
-pub struct Charge<'a> {
-    meter: &'a SharedMeter,
+pub struct Charge {
+    meter: Arc<SharedMeter>,
     from: Duration,
 }
 
-impl Charge<'_> {
+impl Charge {
     /// This run's part of what the threads used.
     pub fn so_far(&self) -> Duration {
-        let mut shares = self.meter.shares();
-        shares.settle();
-        shares.per_run.saturating_sub(self.from)
+        self.meter.since(self.from)
+    }
+
+    /// What says the same on any thread, while the run goes on.
+    pub fn reader(&self) -> impl Fn() -> Duration + Send + Sync + use<> {
+        let (meter, from) = (Arc::clone(&self.meter), self.from);
+        move || meter.since(from)
     }
 }
 
-impl Drop for Charge<'_> {
+impl Drop for Charge {
     fn drop(&mut self) {
         let mut shares = self.meter.shares();
         shares.settle();
@@ -147,7 +164,7 @@ mod tests {
 
     #[test]
     fn overlapping_runs_share_what_was_used() {
-        let meter = SharedMeter::default();
+        let meter = Arc::new(SharedMeter::default());
         meter.add_this_thread();
         burn(Duration::from_millis(5));
         let began = of_this_thread();

@@ -33,6 +33,15 @@ pub enum InferenceError {
         /// What the model takes.
         wanted: u64,
     },
+    /// As many worker processes as there may be have runs or loads in them; the same load may succeed later.
+    #[error(
+        "all {most} worker processes for models are in use (`inference.worker_processes`); the same request may \
+         succeed later"
+    )]
+    NoProcess {
+        /// How many there may be.
+        most: usize,
+    },
     /// The worker process with the model ended before the answer, or has ended too often to be started now;
     /// the same run may succeed later.
     #[error(
@@ -76,7 +85,7 @@ impl InferenceError {
             Self::InvalidInput(_) => Code::InvalidInput,
             Self::InvalidModel(_) => Code::InvalidModel,
             Self::BackendUnavailable { .. } => Code::BackendUnavailable,
-            Self::Overloaded { .. } | Self::NoMemory { .. } => Code::Overloaded,
+            Self::Overloaded { .. } | Self::NoMemory { .. } | Self::NoProcess { .. } => Code::Overloaded,
             Self::WorkerLost { .. } => Code::WorkerLost,
             Self::File(problem) => problem.code,
             Self::DeadlineExceeded => Code::WallTimeExceeded,

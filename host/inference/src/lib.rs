@@ -29,6 +29,7 @@ mod room;
 mod service;
 mod session;
 mod stats;
+mod unanswered;
 
 pub use apart::{Layers, WorkerConfig, model_worker_if_asked};
 pub use backend::{BackendId, BackendStatus};
@@ -42,3 +43,4 @@ pub use response_cache::CacheStats;
 pub use service::{Inference, InferenceConfig};
 pub use session::{RunOutput, RunRequest, Session};
 pub use stats::Stats;
+pub use unanswered::Unanswered;

@@ -300,6 +300,11 @@ impl Residency {
         !self.pins.is_empty() && self.pins.contains(key)
     }
 
+    /// Whether a session of a tenant stays.
+    pub fn has_pinned(&self, tenant: &TenantName) -> bool {
+        self.pins.iter().any(|key| key.tenant == *tenant)
+    }
+
     /// How long it takes until the first session will have been idle for its timeout; `None` if there
     /// is none, or all are pinned. One that is in use or being loaded counts as asked for now.
     pub fn due(&self, now: Instant) -> Option<Duration> {

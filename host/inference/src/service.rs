@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use modelet_types::manifest::ModelSpec;
+use modelet_types::manifest::{ModelSpec, Priority};
 use modelet_types::{Code, Problem, TenantName, Trust};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -31,7 +31,7 @@ use crate::{Control, InferenceError, ModelFile, Session};
 pub struct InferenceConfig {
     /// Threads that run models.
     pub workers: usize,
-    /// Runs of one tenant that may wait for a worker; more are refused with `Overloaded`.
+    /// Runs of one tenant and priority that may wait for a worker; more are refused with `Overloaded`.
     pub queue: usize,
     /// The most threads for one run; a manifest that asks for more is refused.
     pub max_threads_per_session: usize,
@@ -90,9 +90,11 @@ impl Inference {
     /// If threads cannot be started, or the library that the configuration names cannot be loaded.
     pub fn start(config: InferenceConfig) -> Result<Arc<Self>, InferenceError> {
         let onnxruntime = OnnxRuntime::find(config.onnxruntime.as_deref())?;
-        let apart = Apart::new(&config.worker, onnxruntime.file().map(Path::to_owned))?;
-        let backends = Backends { rten: Rten::default(), onnxruntime, apart };
+        let pools = Pools::start(&config)?;
         let residency = Arc::new(Residency::new());
+        let file = onnxruntime.file().map(Path::to_owned);
+        let apart = Apart::new(&config.worker, file, &pools.of(false).runs, &residency)?;
+        let backends = Backends { rten: Rten::default(), onnxruntime, apart };
         let pinned = Pinned::within(config.memory_bytes, &residency);
         let room = Room::new(MemoryBudget::new(config.memory_bytes), Arc::clone(&residency));
         Ok(Arc::new(Self {
@@ -100,7 +102,7 @@ impl Inference {
             residency,
             room: Arc::new(room),
             pinned,
-            pools: Pools::start(&config)?,
+            pools,
             counters: Arc::default(),
             trust: DashMap::new(),
             config,
@@ -122,7 +124,11 @@ impl Inference {
         let backends = Arc::clone(&self.backends);
         // Nobody to send to is the start having been given up.
         let job = move || _ = sender.send(backends.apart.check());
-        let _ticket = self.pools.of(false).loads.submit(&TenantName::default_tenant(), Box::new(job))?;
+        let _ticket = self.pools.of(false).loads.submit(
+            &TenantName::default_tenant(),
+            Priority::Normal,
+            Box::new(job),
+        )?;
         receiver.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
@@ -136,9 +142,16 @@ impl Inference {
             && let Some(removed) = self.residency.remove_all_of(tenant)
         {
             // Freeing a model takes milliseconds. Where the queue is full, this thread does it after all.
-            let freed = self.pools.of(false).loads.submit(tenant, Box::new(move || drop(removed)));
+            let freed =
+                self.pools.of(false).loads.submit(tenant, Priority::Low, Box::new(move || drop(removed)));
             freed.into_iter().for_each(Ticket::detach);
         }
+    }
+
+    /// Says how much of the threads a tenant gets while others want them too, as it stands to theirs: a tenant of
+    /// weight 3 has three times the time of one of weight 1, which one is of which nothing was said.
+    pub fn set_weight(&self, tenant: &TenantName, weight: u32) {
+        self.pools.set_weight(tenant, weight);
     }
 
     /// Checks a model when it is deployed: chooses its backend, loads it, and runs its golden
@@ -191,7 +204,7 @@ impl Inference {
             }
         };
         let checks = &self.pools.of(is_trusted).loads;
-        let _ticket = checks.submit(tenant, Box::new(job)).map_err(Problem::from)?;
+        let _ticket = checks.submit(tenant, Priority::Normal, Box::new(job)).map_err(Problem::from)?;
         let _stop = StopOnDrop(&control);
         match tokio::time::timeout_at(deadline.into(), receiver).await {
             Ok(Ok(result)) => result,
@@ -246,7 +259,7 @@ impl Inference {
             match self.room.free(&wish) {
                 Some(memory) => {
                     let job = move || landing.land(loader.load(&source, &key, memory));
-                    loads.submit(&wish.tenant, Box::new(job)).map(Ticket::detach)
+                    loads.submit(&wish.tenant, Priority::Normal, Box::new(job)).map(Ticket::detach)
                 }
                 None => {
                     self.load_once_there_is_room(loader, source, landing, wish);
@@ -266,7 +279,7 @@ impl Inference {
                 let (sender, receiver) = oneshot::channel();
                 // Nobody to send to is the host shutting down.
                 let job = move || _ = sender.send(loader.load(&source, &key, memory));
-                loads.submit(&wish.tenant, Box::new(job))?.detach();
+                loads.submit(&wish.tenant, Priority::Normal, Box::new(job))?.detach();
                 receiver.await.unwrap_or_else(|_| Err(shutting_down()))
             };
             landing.land(load.await);

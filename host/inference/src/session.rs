@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use modelet_types::manifest::Priority;
 use modelet_types::{Signature, TenantName, Tensor};
 use tokio::sync::oneshot;
 
@@ -17,7 +18,8 @@ use crate::pool::{Pool, Ticket};
 use crate::response_cache::ResponseCache;
 use crate::room::Taken;
 use crate::stats::Counters;
-use crate::{CacheStats, Control, InferenceError};
+use crate::unanswered::Watched;
+use crate::{CacheStats, Control, InferenceError, Unanswered};
 
 pub(crate) mod plan;
 
@@ -35,6 +37,10 @@ pub struct RunRequest {
     /// What the outputs may be together. Those of a model that runs in another process are not taken from
     /// there if they are larger.
     pub max_output_bytes: u64,
+    /// How it stands to the tenant's other runs that wait.
+    pub priority: Priority,
+    /// Where its CPU time is added if it gives no answer.
+    pub unanswered: Option<Arc<Unanswered>>,
 }
 
 /// What a run gave.
@@ -77,7 +83,7 @@ pub(crate) struct Settings {
     pub tenant: TenantName,
     /// What goes together, if anything does.
     pub rule: Option<Rule>,
-    /// Runs that may wait.
+    /// Runs of one priority that may wait.
     pub queue: usize,
     pub counters: Arc<Counters>,
     /// Runs expected to be shorter than this are inline. Zero if none may be.
@@ -159,7 +165,8 @@ impl Session {
     /// `DeadlineExceeded`; or what the backend reports.
     pub async fn run(self: &Arc<Self>, request: RunRequest) -> Result<RunOutput, InferenceError> {
         let plan = Plan::new(&self.signature, &self.names, request.inputs, &request.outputs)?;
-        let bounds = Bounds { deadline: request.deadline, max_output_bytes: request.max_output_bytes };
+        let RunRequest { deadline, max_output_bytes, priority, unanswered, .. } = request;
+        let bounds = Bounds { deadline, max_output_bytes, priority, unanswered };
         let Some((cache, key)) =
             self.settings.cache.as_ref().and_then(|cache| Some((cache, cache.key(&plan)?)))
         else {
@@ -184,7 +191,10 @@ impl Session {
             && self.settings.is_trusted.load(Ordering::Relaxed)
             && self.pace.estimate(self.pace.shapes(&plan.inputs)).is_some_and(is_short)
         {
-            let run = self.run_here(&plan, &Control::unwatched(bounds.deadline))?;
+            let control = Control::unwatched(bounds.deadline);
+            let run = self.run_here(&plan, &control).inspect_err(|_| {
+                bounds.unanswered.iter().for_each(|unanswered| unanswered.add(control.cost().so_far()));
+            })?;
             self.settings.counters.inline_runs.fetch_add(1, Ordering::Relaxed);
             return Ok(RunOutput { inline: true, ..self.output(&plan.outputs, run, Duration::ZERO) });
         }
@@ -192,7 +202,7 @@ impl Session {
     }
 
     async fn run_on_pool(self: &Arc<Self>, plan: Plan, bounds: Bounds) -> Result<RunOutput, InferenceError> {
-        let Bounds { deadline, max_output_bytes } = bounds;
+        let Bounds { deadline, max_output_bytes, priority, unanswered } = bounds;
         let control = Arc::new(Control::new(deadline).with_max_output_bytes(max_output_bytes));
         control.check()?;
         let progress = Arc::new(AtomicU8::new(WAITING));
@@ -206,13 +216,19 @@ impl Session {
             submitted: Instant::now(),
             sender,
         };
-        let (place, rows_waiting) = self.queue.push(run, self.settings.queue).inspect_err(|_| {
+        let pushed = self.queue.push(run, priority, self.settings.queue);
+        let (place, rows_waiting) = pushed.inspect_err(|_| {
             self.settings.counters.overloaded.fetch_add(1, Ordering::Relaxed);
         })?;
+        let watched = unanswered.map(|unanswered| unanswered.watch(&control));
         let mut caller = Caller { session: self, place, ticket: None, control, progress };
         let served = self.served(&mut caller, rows_waiting, receiver);
         match tokio::time::timeout_at(deadline.into(), served).await {
-            Ok(result) => result,
+            Ok(Ok(output)) => {
+                watched.into_iter().for_each(Watched::answered);
+                Ok(output)
+            }
+            Ok(Err(error)) => Err(error),
             Err(_) => {
                 caller.control.expire();
                 Err(InferenceError::DeadlineExceeded)
@@ -251,16 +267,15 @@ impl Session {
     fn submit(self: &Arc<Self>, place: Place) -> Result<Ticket, InferenceError> {
         let session = Arc::clone(self);
         let Settings { pool, counters, tenant, .. } = &self.settings;
-        let ticket = pool.submit(tenant, Box::new(move || session.serve_until(place))).inspect_err(|_| {
-            counters.overloaded.fetch_add(1, Ordering::Relaxed);
-        })?;
-        Ok(ticket)
+        let ticket = pool.submit(tenant, place.priority, Box::new(move || session.serve_until(place)));
+        ticket.inspect_err(|_| _ = counters.overloaded.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Runs what is first; and if the run at `place` is not among it, again when it is this tenant's turn.
+    /// Runs what is first of its priority; and if the run at `place` is not among it, again when it is this
+    /// tenant's turn.
     fn serve_until(self: &Arc<Self>, place: Place) {
         while self.queue.contains(place) {
-            self.serve();
+            self.serve(place.priority);
             if !self.queue.contains(place) {
                 return;
             }
@@ -271,9 +286,9 @@ impl Session {
         }
     }
 
-    /// Runs the first that waits, and what goes together with it.
-    fn serve(&self) {
-        let batch = self.queue.take(self.settings.rule.as_ref());
+    /// Runs the first that waits of a priority, and what goes together with it.
+    fn serve(&self, priority: Priority) {
+        let batch = self.queue.take(priority, self.settings.rule.as_ref());
         let mut batch: Vec<QueuedRun> = batch.into_iter().filter_map(QueuedRun::begin).collect();
         if batch.len() > 1 {
             batch = self.serve_together(batch);
@@ -281,8 +296,13 @@ impl Session {
         for queued in batch {
             self.settings.counters.single_runs.fetch_add(1, Ordering::Relaxed);
             let queue_time = queued.submitted.elapsed();
+            // Its part of a run with others that failed.
+            let before = queued.control.cost().so_far();
             let result = self.run_here(&queued.plan, &queued.control);
-            let result = result.map(|run| self.output(&queued.plan.outputs, run, queue_time));
+            let result = result.map(|run| {
+                let run = BackendRun { cpu_time: run.cpu_time + before, ..run };
+                self.output(&queued.plan.outputs, run, queue_time)
+            });
             self.end(queued, result);
         }
     }
@@ -296,16 +316,17 @@ impl Session {
         };
         let queue_times: Vec<_> = batch.iter().map(|queued| queued.submitted.elapsed()).collect();
         let controls: Vec<&Control> = batch.iter().map(|queued| &*queued.control).collect();
-        let Ok(run) = batch::together(&controls, |control| self.run_here(&plan, control)) else {
+        let in_all = plans.iter().map(|plan| batch::bytes_of(plan)).sum();
+        let shares: Vec<Share> =
+            plans.iter().map(|plan| Share { of: batch::bytes_of(plan), in_all }).collect();
+        let Ok(run) = batch::together(&controls, &shares, |control| self.run_here(&plan, control)) else {
             return batch;
         };
         let all = batch.iter().map(|queued| queued.rows).sum();
-        let bytes = batch.iter().map(|queued| batch::bytes_of(&queued.plan)).sum();
         let mut first = 0;
-        let parts = batch.iter().map(|queued| {
+        let parts = batch.iter().zip(shares).map(|(queued, share)| {
             let range = first..first + queued.rows;
             first = range.end;
-            let share = Share { of: batch::bytes_of(&queued.plan), in_all: bytes };
             batch::part(&run, range, all, share)
         });
         let Ok(parts) = parts.collect::<Result<Vec<_>, _>>() else { return batch };
@@ -378,10 +399,11 @@ impl Session {
 }
 
 /// What a run is held to.
-#[derive(Clone, Copy)]
 struct Bounds {
     deadline: Instant,
     max_output_bytes: u64,
+    priority: Priority,
+    unanswered: Option<Arc<Unanswered>>,
 }
 
 const WAITING: u8 = 0;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use modelet_engine::Meter;
+use modelet_inference::Unanswered;
 use modelet_observe::metrics::RevisionMetrics;
 use modelet_observe::{Error as LedgerError, Ledger, Outcome, UsageOpened, UsageRecord};
 use modelet_types::{Code, InvocationId, Problem};
@@ -27,6 +28,8 @@ pub(crate) struct Account {
     started_at: Timestamp,
     began: Instant,
     pub(crate) meter: Arc<Meter>,
+    /// Of models that gave no answer, which is not in `meter`.
+    pub(crate) unanswered: Arc<Unanswered>,
     pub(crate) queue_time: Duration,
     pub(crate) wake_time: Option<Duration>,
     /// Of each stage, if the caller asked.
@@ -71,6 +74,7 @@ impl Account {
             started_at: Timestamp::now(),
             began: Instant::now(),
             meter: Arc::default(),
+            unanswered: Arc::default(),
             queue_time: Duration::ZERO,
             wake_time: None,
             timing: None,
@@ -141,7 +145,7 @@ impl Account {
             queue_time_us: micros(self.queue_time),
             wake_time_us: micros(self.wake_time.unwrap_or_default()),
             cpu_time_us: micros(self.meter.handler_cpu_time()),
-            inference_cpu_time_us: micros(self.meter.inference_cpu_time()),
+            inference_cpu_time_us: micros(self.meter.inference_cpu_time() + self.unanswered.cpu_time()),
             peak_memory_bytes: self.meter.memory_peak_bytes(),
             request_bytes: self.request_bytes.load(Relaxed),
             response_bytes: self.response_bytes.load(Relaxed),

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn admission(limit: u32, queue: u32) -> Admission {
-        Admission::new(Concurrency { limit, queue, queue_timeout_ms: 60_000 })
+        Admission::new(Concurrency { limit, queue, queue_timeout_ms: 60_000, ..Concurrency::default() })
     }
 
     #[tokio::test]

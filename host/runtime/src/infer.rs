@@ -205,8 +205,10 @@ impl Runtime {
         let patience = timeout.and_then(|timeout| began.checked_add(timeout));
         let deadline = patience.map_or(deadline, |end| deadline.min(end));
         let max_output_bytes = limits.tensor_bytes;
-        let request =
-            RunRequest { inputs: request.inputs, outputs: request.outputs, deadline, max_output_bytes };
+        let TensorRequest { inputs, outputs } = request;
+        let priority = revision.models.priority();
+        let unanswered = Some(account.unanswered.clone());
+        let request = RunRequest { inputs, outputs, deadline, max_output_bytes, priority, unanswered };
         let run = revision.models.run_only(request, account.timing.as_deref()).await?;
         // The host's copies of the request are gone by now.
         drop(memory);

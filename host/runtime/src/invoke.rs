@@ -22,6 +22,7 @@ use crate::body::Bounds;
 use crate::budget::Claim;
 use crate::functions::{InvocationFunctions, MAX_CALLS, Origin};
 use crate::log::InvocationLog;
+use crate::models::RunBounds;
 use crate::revision::Revision;
 use crate::routing::Routed;
 use crate::sweep::Added;
@@ -83,6 +84,11 @@ impl Runtime {
         let (depth, calls_left) = origin
             .map_or_else(|| (0, Arc::new(MAX_CALLS.into())), |origin| (origin.depth, origin.calls_left));
         let origin = Origin { tenant: revision.tenant.clone(), depth: depth + 1, deadline, calls_left };
+        let bounds = RunBounds {
+            deadline,
+            max_output_bytes: revision.limits.tensor_bytes,
+            unanswered: account.unanswered.clone(),
+        };
         let invocation = Invocation {
             id,
             tenant: revision.tenant.clone(),
@@ -98,7 +104,7 @@ impl Runtime {
             config: revision.config.clone(),
             outbound: revision.outbound.clone(),
             key_value: revision.key_value.clone().map(|kept| kept as Arc<dyn KeyValue>),
-            models: revision.models.until(deadline, revision.limits.tensor_bytes, account.timing.clone()),
+            models: revision.models.within(bounds, account.timing.clone()),
             functions: Arc::new(InvocationFunctions { calls: self.config.functions.clone(), origin }),
             log: Arc::new(InvocationLog::new(log, secrets.clone())),
             secrets,

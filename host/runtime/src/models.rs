@@ -10,10 +10,10 @@ use futures::future::BoxFuture;
 use modelet_engine::{InferError, Inferred, Model, Models};
 use modelet_inference::{
     BackendId, Inference, InferenceError, ModelSource, Pin, RunOutput, RunRequest, Session, SessionKey,
-    SessionState,
+    SessionState, Unanswered,
 };
 use modelet_observe::metrics::ModelMetrics;
-use modelet_types::manifest::Scale;
+use modelet_types::manifest::{Priority, Scale};
 use modelet_types::{Code, FunctionName, ModelName, Signature, TenantName, Tensor};
 
 use crate::revision::ModelRow;
@@ -24,6 +24,8 @@ use crate::{ModelFiles, RuntimeConfig};
 pub(crate) struct RevisionModels {
     inference: Arc<Inference>,
     models: BTreeMap<ModelName, Arc<Binding>>,
+    /// Of the function's runs.
+    priority: Priority,
     /// Keep the sessions in memory, if the manifest asks for that.
     pins: Mutex<Vec<Pin>>,
 }
@@ -47,6 +49,7 @@ impl RevisionModels {
         function: &FunctionName,
         rows: BTreeMap<ModelName, ModelRow>,
         scale: &Scale,
+        priority: Priority,
     ) -> Self {
         let idle_timeout = scale.session_idle_timeout();
         let bind = |(name, row): (ModelName, ModelRow)| {
@@ -60,7 +63,7 @@ impl RevisionModels {
             (name.clone(), Arc::new(Binding { name, key, source, files, signature, metrics, session }))
         };
         let models = rows.into_iter().map(bind).collect();
-        Self { inference: config.inference.clone(), models, pins: Mutex::default() }
+        Self { inference: config.inference.clone(), models, priority, pins: Mutex::default() }
     }
 
     /// Keeps the sessions in memory from when they are loaded until [`Self::unpin`]; says whether there is
@@ -77,6 +80,11 @@ impl RevisionModels {
     pub(crate) fn unpin(&self) {
         let pins = std::mem::take(&mut *self.pins.lock().unwrap_or_else(PoisonError::into_inner));
         drop(pins);
+    }
+
+    /// Of the function's runs, beside those of the tenant's others.
+    pub(crate) fn priority(&self) -> Priority {
+        self.priority
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&ModelName, &SessionKey)> {
@@ -129,14 +137,23 @@ impl RevisionModels {
     }
 
     /// What a handler is given for one invocation.
-    pub(crate) fn until(
+    pub(crate) fn within(
         self: &Arc<Self>,
-        deadline: Instant,
-        max_output_bytes: u64,
+        bounds: RunBounds,
         timing: Option<Arc<Timing>>,
     ) -> Arc<dyn Models> {
-        Arc::new(InvocationModels { models: self.clone(), deadline, max_output_bytes, timing })
+        Arc::new(InvocationModels { models: self.clone(), bounds, timing })
     }
+}
+
+/// What the runs of one invocation have in common.
+#[derive(Clone)]
+pub(crate) struct RunBounds {
+    pub(crate) deadline: Instant,
+    /// What the outputs of one run may be together.
+    pub(crate) max_output_bytes: u64,
+    /// Where the CPU time of runs is added that give no answer.
+    pub(crate) unanswered: Arc<Unanswered>,
 }
 
 impl Binding {
@@ -180,18 +197,15 @@ impl Binding {
     }
 }
 
-/// The models of a revision with the deadline of one invocation.
+/// The models of a revision with the bounds of one invocation.
 struct InvocationModels {
     models: Arc<RevisionModels>,
-    deadline: Instant,
-    /// What the outputs of one run may be together.
-    max_output_bytes: u64,
+    bounds: RunBounds,
     timing: Option<Arc<Timing>>,
 }
 
 impl Models for InvocationModels {
     fn load(&self, name: &str) -> BoxFuture<'static, Result<Arc<dyn Model>, InferError>> {
-        let (deadline, max_output_bytes) = (self.deadline, self.max_output_bytes);
         let Some(binding) = self.models.models.get(name).cloned() else {
             let names: Vec<String> = self.models.models.keys().map(|name| format!("`{name}`")).collect();
             let there = if names.is_empty() { "none".into() } else { names.join(", ") };
@@ -199,23 +213,24 @@ impl Models for InvocationModels {
             let detail = format!("this revision has no model `{shown}`; its manifest names {there}");
             return futures::future::ready(Err(InferError::NotFound(detail))).boxed();
         };
-        let (models, timing) = (self.models.clone(), self.timing.clone());
+        let (models, bounds, timing) = (self.models.clone(), self.bounds.clone(), self.timing.clone());
         async move {
             let session = binding.session(&models.inference).await.map_err(infer_error)?;
+            let priority = models.priority;
             let model: Arc<dyn Model> =
-                Arc::new(InvocationModel { session, binding, deadline, max_output_bytes, timing });
+                Arc::new(InvocationModel { session, binding, bounds, priority, timing });
             Ok(model)
         }
         .boxed()
     }
 }
 
-/// A loaded model with the deadline of one invocation.
+/// A loaded model with the bounds of one invocation.
 struct InvocationModel {
     session: Arc<Session>,
     binding: Arc<Binding>,
-    deadline: Instant,
-    max_output_bytes: u64,
+    bounds: RunBounds,
+    priority: Priority,
     timing: Option<Arc<Timing>>,
 }
 
@@ -230,8 +245,9 @@ impl Model for InvocationModel {
         outputs: Vec<String>,
     ) -> BoxFuture<'static, Result<Inferred, InferError>> {
         async move {
-            let Self { deadline, max_output_bytes, .. } = *self;
-            let request = RunRequest { inputs, outputs, deadline, max_output_bytes };
+            let RunBounds { deadline, max_output_bytes, unanswered } = self.bounds.clone();
+            let (priority, unanswered) = (self.priority, Some(unanswered));
+            let request = RunRequest { inputs, outputs, deadline, max_output_bytes, priority, unanswered };
             let run = self.binding.run(&self.session, request, self.timing.as_deref()).await;
             let run = run.map_err(infer_error)?;
             Ok(Inferred { outputs: run.outputs, cpu_time: run.cpu_time, inline: run.inline })
@@ -246,6 +262,7 @@ fn infer_error(error: InferenceError) -> InferError {
         // A handler is told the same of all of them: later, the same may succeed.
         InferenceError::Overloaded { .. }
         | InferenceError::NoMemory { .. }
+        | InferenceError::NoProcess { .. }
         | InferenceError::WorkerLost { .. } => InferError::Overloaded(error.to_string()),
         InferenceError::File(ref problem) if problem.code == Code::StorageUnavailable => {
             InferError::Overloaded(error.to_string())

@@ -36,7 +36,9 @@ impl Runtime {
         function: &FunctionName,
         row: RevisionRow,
     ) -> Result<(), Problem> {
-        let models = RevisionModels::new(&self.config, tenant, function, row.models, &row.spec.scale);
+        let priority = row.spec.concurrency.priority;
+        let models =
+            RevisionModels::new(&self.config, tenant, function, row.models, &row.spec.scale, priority);
         let loading = tokio::time::timeout(self.config.wake_timeout, models.preload());
         loading.await.map_err(late)??;
         self.residents.changed();

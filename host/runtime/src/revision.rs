@@ -104,7 +104,8 @@ impl Revision {
         let config = &runtime.config;
         let (tenant, function) = (&owner.tenant, &owner.function);
         let limits = Arc::new(spec.limits());
-        let models = RevisionModels::new(config, tenant, function, models, &spec.scale);
+        let models =
+            RevisionModels::new(config, tenant, function, models, &spec.scale, spec.concurrency.priority);
         let wanted = spec.scale.pins();
         let pin = if wanted { runtime.residents.pin(tenant).filter(|_| models.pin()) } else { None };
         if wanted && pin.is_none() {

@@ -98,6 +98,8 @@ impl Runtime {
 
     /// Sets how much a tenant may use, and what it pays. What it uses now and has used this month stays.
     pub fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Arc<Plan>>) {
+        self.config.engine.set_weight(tenant, quotas.cpu_weight());
+        self.config.inference.set_weight(tenant, quotas.cpu_weight());
         self.gate(tenant).set(quotas, plan);
     }
 

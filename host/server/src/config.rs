@@ -119,6 +119,8 @@ pub struct InferenceSettings {
     pub onnxruntime: Option<PathBuf>,
     /// Memory that all loaded models may have together; 0 is half of what the host has.
     pub memory_bytes: u64,
+    /// Processes with models of tenants that are not trusted; 0 is as many as there is memory for.
+    pub worker_processes: usize,
     /// Memory that the process with the models of a tenant that is not trusted may write to.
     pub worker_memory_bytes: u64,
     /// What if the system cannot confine it.
@@ -134,6 +136,7 @@ impl Default for InferenceSettings {
             queue: 0,
             onnxruntime: None,
             memory_bytes: 0,
+            worker_processes: 0,
             worker_memory_bytes: WorkerConfig::default().memory_bytes,
             worker_confinement: Confinement::BestEffort,
             worker_program: None,

@@ -316,7 +316,18 @@ fn compile_config(settings: &CompileSettings) -> CompileConfig {
     }
 }
 
+/// What a machine lacks that has no layer at all.
+const NEEDS_BOTH: &str = "Linux 5.13 with `landlock` among its security modules, and a container that lets a \
+                          process filter its own system calls";
+
 fn say_what_is_missing(layers: Layers) {
+    if layers == Layers::default() {
+        tracing::warn!(
+            needs = NEEDS_BOTH,
+            "handlers are compiled without Landlock and seccomp: nothing but limits confines the compiler"
+        );
+        return;
+    }
     if !layers.landlock {
         tracing::warn!(
             needs = "Linux 5.13 with `landlock` among its security modules",
@@ -332,6 +343,14 @@ fn say_what_is_missing(layers: Layers) {
 }
 
 fn say_what_workers_lack(layers: Layers) {
+    if layers == Layers::default() {
+        tracing::warn!(
+            needs = NEEDS_BOTH,
+            "models of untrusted tenants run without Landlock and seccomp: nothing but limits confines them, and \
+             who takes over a backend has what the host has"
+        );
+        return;
+    }
     if !layers.landlock {
         tracing::warn!(
             needs = "Linux 5.13 with `landlock` among its security modules",
@@ -357,12 +376,22 @@ fn inference_config(config: &Config) -> InferenceConfig {
         memory_bytes: if settings.memory_bytes == 0 { machine::memory() / 2 } else { settings.memory_bytes },
         worker: WorkerConfig {
             program: settings.worker_program.clone().unwrap_or(defaults.worker.program),
+            processes: match settings.worker_processes {
+                0 => worker_processes(machine::memory(), settings.worker_memory_bytes),
+                processes => processes,
+            },
             memory_bytes: settings.worker_memory_bytes,
             require_confinement: settings.worker_confinement == Confinement::Required,
             ..defaults.worker
         },
         ..defaults
     }
+}
+
+/// As many worker processes as there is memory for, and at least so many that a small host is of use to some
+/// tenants: few take all that they may.
+fn worker_processes(memory_bytes: u64, of_each: u64) -> usize {
+    usize::try_from(memory_bytes / of_each.max(1)).unwrap_or(usize::MAX).clamp(8, 1024)
 }
 
 fn metrics(

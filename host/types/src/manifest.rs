@@ -1,6 +1,7 @@
 //! The API's manifest of a revision. It names artifacts by digest; the author's `modelet.toml`,
 //! which names files, is the command line's and is turned into this.
 
+mod concurrency;
 mod model;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use crate::outbound::OutboundRule;
 use crate::secret::SECRET_PREFIX;
 use crate::{Code, Digest, Limits, ModelName, Problem, SecretName, StatedLimits};
 
+pub use concurrency::{Concurrency, Priority};
 pub use model::{BackendChoice, Batching, DEFAULT_TOLERANCE, Golden, ModelSpec, ResponseCache};
 
 /// The most models of one revision.
@@ -350,51 +352,6 @@ impl Scale {
     /// Idle time of a session.
     pub fn session_idle_timeout(&self) -> Duration {
         Duration::from_millis(self.session_idle_timeout_ms)
-    }
-}
-
-/// How many invocations of the function run and wait at once on one host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields, default)]
-pub struct Concurrency {
-    /// Invocations that run at once.
-    pub limit: u32,
-    /// Invocations that wait for one of those to end; more are answered 503 with `Retry-After`.
-    pub queue: u32,
-    /// The longest wait.
-    pub queue_timeout_ms: u64,
-}
-
-impl Default for Concurrency {
-    fn default() -> Self {
-        Self { limit: 64, queue: 1_024, queue_timeout_ms: 10_000 }
-    }
-}
-
-impl Concurrency {
-    fn check(&self) -> Result<(), Problem> {
-        let out_of_range = |name: &str, value: u64, low: u64, high: u64| {
-            Err(invalid(
-                format!("concurrency.{name}"),
-                format!("{value} is out of range: use {low} to {high}"),
-            ))
-        };
-        if !(1..=10_000).contains(&self.limit) {
-            return out_of_range("limit", self.limit.into(), 1, 10_000);
-        }
-        if self.queue > 100_000 {
-            return out_of_range("queue", self.queue.into(), 0, 100_000);
-        }
-        if self.queue_timeout_ms > 600_000 {
-            return out_of_range("queue_timeout_ms", self.queue_timeout_ms, 0, 600_000);
-        }
-        Ok(())
-    }
-
-    /// The longest wait.
-    pub fn queue_timeout(&self) -> Duration {
-        Duration::from_millis(self.queue_timeout_ms)
     }
 }
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, Problem};
 
+/// The heaviest that a tenant may be.
+pub const MAX_CPU_WEIGHT: u32 = 100;
+
 /// The most that a tenant may use. What is left out has no bound but the host's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -38,19 +41,32 @@ pub struct Quotas {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, pattern = r"^[0-9]{1,18}(\.[0-9]{1,9})?$"))]
     pub spend_per_month: Option<Decimal>,
+    /// The tenant's part of the processors while others want them too, as it stands to theirs: 1 to 100. Left
+    /// out, it is 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<u32>,
 }
 
 impl Quotas {
     /// Checks that the values make sense.
     ///
     /// # Errors
-    /// For a spending limit below 0.
+    /// For a spending limit below 0, or a weight that is out of range.
     pub fn check(&self) -> Result<(), Problem> {
         if self.spend_per_month.is_some_and(|spend| spend.is_sign_negative()) {
             let detail = "a spending limit is 0 or more";
             return Err(Problem::new(Code::InvalidInput, detail).at("spend_per_month"));
         }
+        if let Some(weight) = self.cpu_weight.filter(|weight| !(1..=MAX_CPU_WEIGHT).contains(weight)) {
+            let detail = format!("{weight} is out of range: use 1 to {MAX_CPU_WEIGHT} (default 1)");
+            return Err(Problem::new(Code::InvalidInput, detail).at("cpu_weight"));
+        }
         Ok(())
+    }
+
+    /// The weight in numbers.
+    pub fn cpu_weight(&self) -> u32 {
+        self.cpu_weight.unwrap_or(1).clamp(1, MAX_CPU_WEIGHT)
     }
 }
 
@@ -83,5 +99,21 @@ impl Reached {
     /// In whole seconds, rounded up, and at least 1.
     pub fn retry_after_s(&self) -> u64 {
         (self.retry_after.as_millis().div_ceil(1_000) as u64).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_has_a_range() {
+        let weighing = |cpu_weight| Quotas { cpu_weight, ..Quotas::default() };
+        assert_eq!(weighing(None).check(), Ok(()));
+        assert_eq!(weighing(None).cpu_weight(), 1);
+        assert_eq!(weighing(Some(100)).check(), Ok(()));
+        for wrong in [0, 101, u32::MAX] {
+            assert_eq!(weighing(Some(wrong)).check().unwrap_err().field.as_deref(), Some("cpu_weight"));
+        }
     }
 }

@@ -38,6 +38,7 @@ pub async fn run(client: &Client, output: Output) -> anyhow::Result<()> {
             ("invocations_per_month", Some(of_month("invocations").to_string())),
             ("cpu_seconds_per_month", Some(cpu_s.to_string())),
             ("spend_per_month", None),
+            ("cpu_weight", None),
         ];
         let row = |(name, used): (&str, Option<String>)| {
             let limit = match &body["quotas"][name] {

@@ -77,7 +77,7 @@ enum Action {
 struct QuotaArguments {
     /// None at all: takes away those that the tenant has.
     #[arg(long, conflicts_with_all = ["invocations_per_second", "concurrency", "memory_bytes", "functions",
-        "artifact_bytes", "invocations_per_month", "cpu_seconds_per_month", "spend_per_month"])]
+        "artifact_bytes", "invocations_per_month", "cpu_seconds_per_month", "spend_per_month", "cpu_weight"])]
     none: bool,
     /// Invocations that begin in a second.
     #[arg(long, value_name = "COUNT")]
@@ -103,6 +103,9 @@ struct QuotaArguments {
     /// What a month may cost, such as 99.50.
     #[arg(long, value_name = "AMOUNT")]
     spend_per_month: Option<Decimal>,
+    /// Its part of the processors while others want them too, 1 to 100; 1 if it is not set.
+    #[arg(long, value_name = "WEIGHT")]
+    cpu_weight: Option<u32>,
 }
 
 impl QuotaArguments {
@@ -116,6 +119,7 @@ impl QuotaArguments {
             invocations_per_month: self.invocations_per_month,
             cpu_seconds_per_month: self.cpu_seconds_per_month,
             spend_per_month: self.spend_per_month,
+            cpu_weight: self.cpu_weight,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whose turn it is to compute: the tenant that has had the least processor time.
 //!
-//! Start-time fair queueing (Goyal, Vin, Cheng, 1996) with one weight for all: each tenant has a
-//! clock that its use of a processor moves on, and the one whose clock is furthest behind is next.
+//! Start-time fair queueing (Goyal, Vin, Cheng, 1996): each tenant has a clock that its use of a
+//! processor moves on by its time over the tenant's weight, and the one whose clock is furthest behind is next.
 //! Who comes new starts with the clock of whoever was served last, so that having been idle is no
 //! credit. Within a tenant, first come, first served.
 
@@ -21,6 +21,8 @@ struct State {
     /// The clock of the tenant that was served last.
     now: Duration,
     tenants: HashMap<TenantName, Tenant>,
+    /// Of tenants whose weight is not 1.
+    weights: HashMap<TenantName, u32>,
     /// The tenants of which somebody waits, the next one first.
     waiting: BTreeSet<(Duration, TenantName)>,
 }
@@ -39,8 +41,17 @@ struct Waiter {
 
 impl Turns {
     pub(super) fn new(slots: usize) -> Arc<Self> {
-        let (tenants, waiting) = Default::default();
-        Arc::new(Self(Mutex::new(State { free: slots, now: Duration::ZERO, tenants, waiting })))
+        let (tenants, weights, waiting) = Default::default();
+        Arc::new(Self(Mutex::new(State { free: slots, now: Duration::ZERO, tenants, weights, waiting })))
+    }
+
+    /// Sets a tenant's part of the slots, as it stands to those of others.
+    pub(super) fn set_weight(&self, tenant: &TenantName, weight: u32) {
+        let weights = &mut self.state().weights;
+        match weight {
+            0 | 1 => _ = weights.remove(tenant),
+            weight => _ = weights.insert(tenant.clone(), weight),
+        }
     }
 
     /// Takes part for a tenant.
@@ -95,8 +106,9 @@ impl State {
     }
 
     fn charge(&mut self, name: &TenantName, used: Duration) {
+        let weight = self.weights.get(name).copied().unwrap_or(1);
         let tenant = self.tenant(name);
-        let (before, after) = (tenant.clock, tenant.clock + used);
+        let (before, after) = (tenant.clock, tenant.clock + used / weight);
         tenant.clock = after;
         if self.waiting.remove(&(before, name.clone())) {
             self.waiting.insert((after, name.clone()));
@@ -253,6 +265,21 @@ mod tests {
         occupied(&turns, &mut all);
         let served = serve(&mut all, 100);
         assert!((45..=55).contains(&share(&served, "few")), "{served:?}");
+    }
+
+    #[test]
+    fn a_tenant_gets_as_much_as_it_weighs() {
+        let turns = Turns::new(1);
+        turns.set_weight(&name("heavy"), 3);
+        // With several each, so that somebody of both waits at any time.
+        let names = ["heavy", "light"].into_iter().cycle().take(8);
+        let mut all: Vec<_> = names.map(|who| (who, turns.clone().join(name(who)))).collect();
+        occupied(&turns, &mut all);
+        let served = serve(&mut all, 100);
+        assert!((70..=80).contains(&share(&served, "heavy")), "{served:?}");
+        turns.set_weight(&name("heavy"), 1);
+        let served = serve(&mut all, 100);
+        assert!((45..=55).contains(&share(&served, "heavy")), "{served:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use modelet_inference::{InferenceError, RunRequest, Session};
+use modelet_types::manifest::Priority;
 use modelet_types::{ElementType, Tensor, TensorInfo};
 
 const RUNS: usize = 2000;
@@ -25,8 +26,14 @@ pub async fn runs(
     while times.len() < RUNS && Instant::now() < end {
         let begin = Instant::now();
         let deadline = begin + Duration::from_secs(60);
-        let request =
-            RunRequest { inputs: inputs.clone(), outputs: Vec::new(), deadline, max_output_bytes: u64::MAX };
+        let request = RunRequest {
+            inputs: inputs.clone(),
+            outputs: Vec::new(),
+            deadline,
+            max_output_bytes: u64::MAX,
+            priority: Priority::Normal,
+            unanswered: None,
+        };
         cpu += session.run(request).await?.cpu_time;
         times.push(begin.elapsed());
     }

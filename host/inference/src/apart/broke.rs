@@ -35,6 +35,11 @@ impl From<NoAnswer> for Broke {
 }
 
 impl Broke {
+    /// Whether nothing was asked, since the process was closed by then: the next one is as good.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Self::NoAnswer(NoAnswer::Closed))
+    }
+
     /// What whoever asked is told, of a process that may write to so much memory. Ends one that lied.
     pub(super) fn into_error(
         self,
@@ -75,7 +80,7 @@ impl Broke {
                 process.kill(Why::Lied(lie.into()));
                 lost(process, memory_bytes)
             }
-            Self::NoAnswer(NoAnswer::Lost) => lost(process, memory_bytes),
+            Self::NoAnswer(NoAnswer::Lost | NoAnswer::Closed) => lost(process, memory_bytes),
             Self::NoAnswer(NoAnswer::Stopped(error)) => error,
             Self::NoAnswer(NoAnswer::Host(error)) => {
                 InferenceError::Host { context: "asking a worker process", reason: error.to_string() }

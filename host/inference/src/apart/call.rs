@@ -10,15 +10,21 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::memory::Memory;
-use super::process::{Process, Why};
+use super::process::{Process, Wanted, Why};
 use super::socket;
 use super::wire::{MESSAGE_BYTES, Note};
 use crate::{Control, InferenceError};
 
-/// How long a run that was told to stop may take for that before its process is ended. ONNX Runtime takes some
-/// 4 ms; rten goes on to its end, and since a caller who leaves must not cost the others their runs, most runs
-/// may.
+/// How long a run that was told to stop may take for that before its process may be ended. ONNX Runtime takes
+/// some 4 ms; rten goes on to its end.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a run whose caller has left may go on although it costs nobody anything to end it: longer than most
+/// runs take, and not as long as a function may be allowed.
+const LEFT: Duration = Duration::from_secs(10);
+
+/// How often a run whose caller has left is looked at, once it may be ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A thread of a process, and the way to it.
 pub(super) struct Lane {
@@ -39,13 +45,53 @@ pub(super) struct Stop<'a> {
     /// The process's first socket.
     pub(super) notes: BorrowedFd<'a>,
     pub(super) control: &'a Control,
+    /// Whether somebody waits for the thread that the call has.
+    pub(super) is_in_the_way: &'a (dyn Fn() -> bool + Send + Sync),
+    /// Until its caller leaves.
+    pub(super) wanted: Wanted<'a>,
     /// Set once the call was told to stop.
     pub(super) stopped: Option<Instant>,
+}
+
+impl Stop<'_> {
+    /// When the call is looked at next, whatever happens.
+    fn next_look(&self) -> Instant {
+        match self.stopped {
+            None => self.control.deadline(),
+            Some(stopped) if Instant::now() < stopped + GRACE => stopped + GRACE,
+            Some(_) => self.must_end().min(Instant::now() + LOOK),
+        }
+    }
+
+    /// When the call is ended whatever that costs.
+    fn must_end(&self) -> Instant {
+        self.control.deadline() + GRACE
+    }
+
+    /// Ends the process if the call has to end that was told to `stopped` ago; says whether it did.
+    ///
+    /// At its deadline it has to, although it may cost others of the tenant their runs. One whose caller has
+    /// left goes on till then, since it may end any moment, and the next process would have to load all models
+    /// again; unless that costs nobody anything, because nothing else runs in the process that anybody waits for,
+    /// and somebody waits for the thread, or it has gone on for long.
+    fn end(&self, stopped: Instant) -> bool {
+        if stopped.elapsed() < GRACE {
+            return false;
+        }
+        if Instant::now() >= self.must_end() {
+            self.process.kill(Why::Late);
+            return true;
+        }
+        let is_due = stopped.elapsed() >= LEFT || (self.is_in_the_way)();
+        is_due && self.process.kill_unwanted(Why::Left)
+    }
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
+    /// The process was closed before it was asked: nobody wanted anything of it any more.
+    Closed,
     /// The process is gone.
     Lost,
     /// The call was stopped, at the cost of the process.
@@ -104,8 +150,7 @@ impl Lane {
     /// Waits until something has come, or the process is ended.
     fn wait(&self, stop: &mut Stop<'_>) -> Result<(), NoAnswer> {
         loop {
-            let until = stop.stopped.map_or(stop.control.deadline(), |stopped| stopped + GRACE);
-            let left = until.saturating_duration_since(Instant::now());
+            let left = stop.next_look().saturating_duration_since(Instant::now());
             let timeout = Timespec::try_from(left).ok();
             let mut ready =
                 [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
@@ -125,14 +170,12 @@ impl Lane {
             match stop.stopped {
                 None => {
                     stop.stopped = Some(Instant::now());
+                    stop.wanted.leave();
                     let cancel = Note::Cancel { lane: self.number, number: self.runs };
                     // A process that does not read it is ended below.
                     _ = socket::send_now(stop.notes, &cancel.to_bytes(), None);
                 }
-                Some(stopped) if stopped.elapsed() >= GRACE => {
-                    stop.process.kill(Why::Late);
-                    return Err(NoAnswer::Stopped(error));
-                }
+                Some(stopped) if stop.end(stopped) => return Err(NoAnswer::Stopped(error)),
                 Some(_) => {}
             }
         }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use modelet_types::TenantName;
 
 use super::Apart;
+use super::process::{Process, Why};
 use super::worker::Worker;
 use crate::InferenceError;
 
-/// Processes that may end one after another before the next has to wait.
+/// Processes that may end by themselves one after another before the next has to wait.
 const BURST: u32 = 16;
 
 /// How often one may be started in the long run.
@@ -48,14 +49,15 @@ impl Home {
     /// `WorkerLost` if too many have ended lately; `Host` if it cannot be started.
     pub(super) fn worker(&self) -> Result<Arc<Worker>, InferenceError> {
         let mut state = self.lock();
+        let state = &mut *state;
         if let Some(worker) = &state.current {
             if worker.is_alive() {
                 let worker = Arc::clone(worker);
                 state.unused = None;
                 return Ok(worker);
             }
+            state.restarts.ended(worker.killed(), Instant::now());
             state.current = None;
-            state.restarts.note(Instant::now());
         }
         if let Some(wait) = state.restarts.wait(Instant::now()) {
             let seconds = wait.as_secs_f64().ceil();
@@ -69,8 +71,13 @@ impl Home {
             context: "starting a worker process for models",
             reason: "the service is shutting down".into(),
         })?;
-        let started = apart.start_worker(&self.tenant);
-        let worker = Arc::new(started.inspect_err(|_| state.restarts.note(Instant::now()))?);
+        let started = apart.start_worker(&self.tenant, self.is_trial);
+        let worker = Arc::new(started.inspect_err(|error| {
+            // Where there are too many, none has ended.
+            if !matches!(error, InferenceError::NoProcess { .. }) {
+                state.restarts.note(Instant::now());
+            }
+        })?);
         state.current = Some(Arc::clone(&worker));
         state.unused = None;
         Ok(worker)
@@ -84,8 +91,8 @@ impl Home {
         let Some(worker) = &state.current else { return };
         if !worker.is_alive() {
             // Now rather than when the next is wanted: it has descriptors still.
+            state.restarts.ended(worker.killed(), now);
             state.current = None;
-            state.restarts.note(now);
             return;
         }
         worker.rest();
@@ -97,6 +104,13 @@ impl Home {
         if unused >= idle_timeout {
             state.current = None;
         }
+    }
+
+    /// The process, and for how long nobody has wanted anything of it; none while one is being started.
+    pub(super) fn unwanted(&self, now: Instant) -> Option<(Duration, Arc<Process>)> {
+        let state = self.state.try_lock().ok()?;
+        let process = state.current.as_ref().filter(|worker| worker.is_alive())?.process();
+        Some((process.unwanted_for(now), Arc::clone(process)))
     }
 
     /// Whether there is a process, or is about to be.
@@ -119,7 +133,18 @@ struct Restarts {
 }
 
 impl Restarts {
-    /// One has ended.
+    /// One has ended that the host has `killed`, or that has ended by itself.
+    ///
+    /// One that was ended for a run without end is no sign that the next would end too. It needs no bound here:
+    /// it takes a run that has held a thread for a second after it was told to stop, so that no tenant brings
+    /// about more than one such end in a second, and all together not more than there are threads.
+    fn ended(&mut self, killed: Option<&Why>, now: Instant) {
+        if !matches!(killed, Some(Why::Late | Why::Left | Why::Unneeded)) {
+            self.note(now);
+        }
+    }
+
+    /// One that counts has ended.
     fn note(&mut self, now: Instant) {
         self.paid_until = Some(self.paid_until.map_or(now, |until| until.max(now)) + INTERVAL);
     }
@@ -134,6 +159,20 @@ impl Restarts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_host_ends_for_its_runs_is_no_crash() {
+        let (mut restarts, now) = (Restarts::default(), Instant::now());
+        for why in [Why::Late, Why::Left, Why::Unneeded] {
+            restarts.ended(Some(&why), now);
+        }
+        assert_eq!(restarts.paid_until, None);
+        for _ in 0..BURST / 2 {
+            restarts.ended(Some(&Why::Unasked), now);
+            restarts.ended(None, now);
+        }
+        assert_eq!(restarts.wait(now), Some(INTERVAL));
+    }
 
     #[test]
     fn a_burst_of_restarts_is_free_and_a_storm_is_slowed_down() {

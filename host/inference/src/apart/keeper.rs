@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use modelet_types::TenantName;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
@@ -46,8 +47,16 @@ pub(super) struct Keeper {
 }
 
 enum Request {
-    Start { keeps_spare: bool, to: mpsc::SyncSender<io::Result<Started>> },
+    Start { tenant: TenantName, keeps_spare: bool, to: mpsc::SyncSender<Result<Started, NotStarted>> },
     Close,
+}
+
+/// Why there is no process.
+#[derive(Debug)]
+pub(super) enum NotStarted {
+    /// There are as many as there may be.
+    Full,
+    Failed(io::Error),
 }
 
 impl Keeper {
@@ -72,6 +81,7 @@ impl Keeper {
         let (requests, asked) = mpsc::channel();
         let keeping = Keeping {
             program: config.program.clone(),
+            most: config.processes.max(1),
             orders,
             ended,
             asked,
@@ -87,15 +97,16 @@ impl Keeper {
         Ok(Self { requests, wake })
     }
 
-    /// A process that nobody has: the spare one, or a new one. With `keeps_spare`, there is a spare one from
-    /// then on.
+    /// A process for a tenant: the spare one, or a new one. With `keeps_spare`, there is a spare one from then
+    /// on.
     ///
     /// # Errors
-    /// If it cannot be started.
-    pub(super) fn take(&self, keeps_spare: bool) -> io::Result<Started> {
+    /// If there are as many as there may be, or it cannot be started.
+    pub(super) fn take(&self, tenant: &TenantName, keeps_spare: bool) -> Result<Started, NotStarted> {
         let (to, started) = mpsc::sync_channel(1);
-        self.ask(Request::Start { keeps_spare, to });
-        started.recv().unwrap_or_else(|_| Err(io::Error::other("the service is shutting down")))
+        self.ask(Request::Start { tenant: tenant.clone(), keeps_spare, to });
+        let closed = |_| Err(NotStarted::Failed(io::Error::other("the service is shutting down")));
+        started.recv().unwrap_or_else(closed)
     }
 
     fn ask(&self, request: Request) {
@@ -113,6 +124,8 @@ impl Drop for Keeper {
 
 struct Keeping {
     program: std::path::PathBuf,
+    /// Processes that tenants may have at one time.
+    most: usize,
     orders: Orders,
     ended: Arc<AtomicU64>,
     asked: mpsc::Receiver<Request>,
@@ -138,18 +151,19 @@ impl Keeping {
             self.wait_until(next_tick);
             let mut counter = [0; 8];
             _ = rustix::io::read(&*self.wake, &mut counter);
+            // First, since whoever asks may know that one has made room.
+            self.kept.iter_mut().for_each(Kept::listen);
+            self.bury();
             loop {
                 match self.asked.try_recv() {
-                    Ok(Request::Start { keeps_spare, to }) => {
+                    Ok(Request::Start { tenant, keeps_spare, to }) => {
                         self.keeps_spare |= keeps_spare;
-                        self.answer(&to);
+                        self.answer(&tenant, &to);
                     }
                     Ok(Request::Close) | Err(mpsc::TryRecvError::Disconnected) => return self.close(),
                     Err(mpsc::TryRecvError::Empty) => break,
                 }
             }
-            self.kept.iter_mut().for_each(Kept::listen);
-            self.bury();
             self.refill();
             if Instant::now() >= next_tick {
                 tick();
@@ -176,11 +190,18 @@ impl Keeping {
         }
     }
 
-    fn answer(&mut self, to: &mpsc::SyncSender<io::Result<Started>>) {
-        let started = match self.spare.take() {
-            Some(spare) if spare.process.is_alive() => Ok(spare),
-            _ => self.start(),
+    fn answer(&mut self, tenant: &TenantName, to: &mpsc::SyncSender<Result<Started, NotStarted>>) {
+        // Those too that were ended and have not gone yet.
+        let given = self.kept.iter().filter(|kept| kept.process.tenant().is_some()).count();
+        let started = if given >= self.most {
+            Err(NotStarted::Full)
+        } else {
+            match self.spare.take() {
+                Some(spare) if spare.process.is_alive() => Ok(spare),
+                _ => self.start().map_err(NotStarted::Failed),
+            }
         };
+        let started = started.inspect(|started| started.process.give_to(tenant));
         // Whoever asked may have left, and then it is ended.
         _ = to.send(started);
     }
@@ -290,11 +311,13 @@ impl Kept {
             Some(status) => (ending_of(&self.process, status, said), status.to_string()),
             None => (Ending::Other("an unknown status".into()), String::new()),
         };
-        if ending != Ending::Killed(Why::Unneeded) {
+        if !matches!(ending, Ending::Killed(Why::Unneeded | Why::Left)) {
             ended.fetch_add(1, Ordering::Relaxed);
         }
         match &ending {
-            Ending::Killed(Why::Unneeded) => tracing::debug!("a worker process was ended"),
+            Ending::Killed(why @ (Why::Unneeded | Why::Left)) => {
+                tracing::debug!(?why, "a worker process was ended");
+            }
             Ending::Killed(why) => {
                 let tenant = self.process.tenant().map(tracing::field::display);
                 tracing::warn!(tenant, ?why, said, "a worker process was ended");

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Divides the CPU time of a process among its calls.
 ///
 /// A process that is taken over can report what it likes. So a call is charged what it reports, up to what
-/// was not charged to another yet; and the last of calls that overlap is charged what is left. Whenever
+/// was not charged to another yet, and one that reports nothing an even part of that; and the last of calls that overlap is charged what is left. Whenever
 /// nothing runs, what was charged is what was used.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -27,14 +27,20 @@ impl Meter {
         self.was_active = true;
     }
 
-    /// Ends a call that reports so much, and says what it is charged. Of a process that is gone there is no
-    /// clock, and nothing more is charged.
-    pub(super) fn end(&mut self, now: Option<Duration>, reported: Duration) -> Duration {
-        self.active -= 1;
+    /// Ends a call that reports so much, or nothing, and says what it is charged; nothing if it is not known what
+    /// the process has used.
+    pub(super) fn end(&mut self, now: Option<Duration>, reported: Option<Duration>) -> Duration {
         let left = now.unwrap_or_default().saturating_sub(self.claimed);
-        let charge = if self.active == 0 { left } else { left.min(reported) };
+        let even = left / self.active.max(1);
+        self.active -= 1;
+        let charge = if self.active == 0 { left } else { left.min(reported.unwrap_or(even)) };
         self.claimed += charge;
         charge
+    }
+
+    /// What one of the calls that go on would be charged that reports nothing, if it ended now.
+    pub(super) fn so_far(&self, now: Option<Duration>) -> Duration {
+        now.unwrap_or_default().saturating_sub(self.claimed) / self.active.max(1)
     }
 
     /// Whether there was no call since this was last called.
@@ -61,7 +67,7 @@ mod tests {
         for reported in [ms(0), ms(5), ms(1000)] {
             let mut meter = Meter::default();
             meter.begin(ms(100));
-            assert_eq!(meter.end(Some(ms(105)), reported), ms(5));
+            assert_eq!(meter.end(Some(ms(105)), Some(reported)), ms(5));
         }
     }
 
@@ -71,10 +77,21 @@ mod tests {
             let mut meter = Meter::default();
             meter.begin(ms(100));
             meter.begin(ms(101));
-            let first = meter.end(Some(ms(110)), reported);
+            let first = meter.end(Some(ms(110)), Some(reported));
             assert_eq!(first, reported.min(ms(10)));
-            assert_eq!(first + meter.end(Some(ms(130)), reported), ms(30));
+            assert_eq!(first + meter.end(Some(ms(130)), Some(reported)), ms(30));
         }
+    }
+
+    #[test]
+    fn a_call_that_fails_is_charged_its_part() {
+        let mut meter = Meter::default();
+        meter.begin(ms(100));
+        meter.begin(ms(100));
+        assert_eq!(meter.so_far(Some(ms(110))), ms(5));
+        assert_eq!(meter.end(Some(ms(110)), None), ms(5));
+        assert_eq!(meter.so_far(Some(ms(112))), ms(7));
+        assert_eq!(meter.end(Some(ms(112)), None), ms(7));
     }
 
     #[test]
@@ -82,10 +99,10 @@ mod tests {
         let mut meter = Meter::default();
         meter.begin(ms(100));
         assert_eq!(meter.unasked(ms(900)), ms(0), "it is busy");
-        assert_eq!(meter.end(Some(ms(110)), ms(10)), ms(10));
+        assert_eq!(meter.end(Some(ms(110)), Some(ms(10))), ms(10));
         assert_eq!(meter.unasked(ms(900)), ms(790));
         meter.begin(ms(900));
-        assert_eq!(meter.end(Some(ms(901)), ms(1)), ms(1));
+        assert_eq!(meter.end(Some(ms(901)), Some(ms(1))), ms(1));
     }
 
     #[test]
@@ -94,14 +111,14 @@ mod tests {
         assert!(meter.has_rested());
         meter.begin(ms(1));
         assert!(!meter.has_rested() && !meter.has_rested(), "it is busy");
-        meter.end(Some(ms(2)), ms(1));
+        meter.end(Some(ms(2)), Some(ms(1)));
         assert!(!meter.has_rested() && meter.has_rested());
     }
 
     #[test]
-    fn a_process_that_is_gone_charges_nothing() {
+    fn nothing_is_charged_where_it_is_not_known() {
         let mut meter = Meter::default();
         meter.begin(ms(100));
-        assert_eq!(meter.end(None, ms(10)), ms(0));
+        assert_eq!(meter.end(None, Some(ms(10))), ms(0));
     }
 }

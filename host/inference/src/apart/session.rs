@@ -7,10 +7,11 @@ use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use modelet_types::manifest::Priority;
 use modelet_types::{Tensor, TensorInfo};
 
 use super::home::Home;
-use super::worker::{Load, Worker};
+use super::worker::{Load, Unserved, Worker};
 use crate::backend::{Backend, BackendRun, BackendSession, BackendStatus, LoadRequest};
 use crate::pool::Pool;
 use crate::{Control, InferenceError};
@@ -106,17 +107,22 @@ impl BackendSession for ApartSession {
         outputs: &[usize],
         control: &Control,
     ) -> Result<BackendRun, InferenceError> {
-        control.check()?;
         let model = &self.model;
-        let loaded = self.loaded(control)?;
-        let Loaded { worker, number } = &*loaded;
-        let ran = worker.run(*number, model.load.backend, inputs, outputs, &model.outputs, control);
-        ran.map_err(|(error, is_gone)| {
-            if is_gone {
-                model.forget(&loaded);
+        loop {
+            control.check()?;
+            let loaded = self.loaded(control)?;
+            let Loaded { worker, number } = &*loaded;
+            match worker.run(*number, model.load.backend, inputs, outputs, &model.outputs, control) {
+                Ok(run) => return Ok(run),
+                Err(Unserved::Closed) => model.forget(&loaded),
+                Err(Unserved::Failed(error, is_gone)) => {
+                    if is_gone {
+                        model.forget(&loaded);
+                    }
+                    return Err(model.explain(error));
+                }
             }
-            model.explain(error)
-        })
+        }
     }
 
     fn runs_on_caller(&self) -> bool {
@@ -173,16 +179,21 @@ impl ApartSession {
         let mut landing = Landing { model: Arc::clone(&self.model), outcome: Err(shutting_down()) };
         let loads = self.loads.upgrade().ok_or_else(shutting_down)?;
         let job = move || landing.outcome = landing.model.load_for_long();
-        loads.submit(self.model.home.tenant(), Box::new(job))?.detach();
+        loads.submit(self.model.home.tenant(), Priority::Normal, Box::new(job))?.detach();
         Ok(())
     }
 }
 
 impl Model {
     fn load(&self, control: &Control) -> Result<Arc<Loaded>, InferenceError> {
-        let worker = self.home.worker()?;
-        let number = worker.load(self.load, &self.file, control)?;
-        Ok(Arc::new(Loaded { worker, number }))
+        loop {
+            let worker = self.home.worker()?;
+            match worker.load(self.load, &self.file, control) {
+                Ok(number) => return Ok(Arc::new(Loaded { worker, number })),
+                Err(Unserved::Closed) => control.check()?,
+                Err(Unserved::Failed(error, _)) => return Err(error),
+            }
+        }
     }
 
     fn load_for_long(&self) -> Result<Arc<Loaded>, InferenceError> {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::call::{Lane, NoAnswer, Stop};
 use super::keeper::Started;
 use super::memory::Memory;
 use super::meter::Meter;
-use super::process::Why;
+use super::process::{Process, Why};
 use super::socket;
 use super::tensors::{Packed, unpack};
 use super::wire::{Answer, Body, INLINE_BYTES, Note, Reader, Ready, Request};
@@ -32,20 +32,32 @@ const READY: Duration = Duration::from_secs(30);
 /// CPU time that a process may use after its last call, to free what it needed.
 const UNASKED: Duration = Duration::from_secs(5);
 
+/// Says whether somebody waits for the thread of a call in a process.
+pub(super) type InTheWay = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// A process that is ready.
 pub(super) struct Worker {
     started: Started,
+    is_in_the_way: InTheWay,
     layers: Layers,
     memory_bytes: u64,
     lanes: Mutex<Lanes>,
     sessions: AtomicU64,
-    meter: Mutex<Meter>,
+    meter: Arc<Mutex<Meter>>,
 }
 
 #[derive(Default)]
 struct Lanes {
     free: Vec<Lane>,
     opened: u32,
+}
+
+/// Why a call gave nothing.
+pub(super) enum Unserved {
+    /// Nothing was asked: the process was closed by then.
+    Closed,
+    /// What whoever asked is told; and whether the session is gone.
+    Failed(InferenceError, bool),
 }
 
 /// What is loaded, beside the file.
@@ -65,6 +77,7 @@ impl Worker {
         started: Started,
         memory_bytes: u64,
         require_confinement: bool,
+        is_in_the_way: InTheWay,
     ) -> Result<Self, InferenceError> {
         let failed = |reason: &str| InferenceError::Host {
             context: "starting a worker process for models",
@@ -98,11 +111,12 @@ impl Worker {
         }
         Ok(Self {
             started,
+            is_in_the_way,
             layers,
             memory_bytes,
             lanes: Mutex::default(),
             sessions: AtomicU64::new(0),
-            meter: Mutex::default(),
+            meter: Arc::default(),
         })
     }
 
@@ -116,8 +130,18 @@ impl Worker {
         self.started.process.is_alive()
     }
 
+    /// The process itself.
+    pub(super) fn process(&self) -> &Arc<Process> {
+        &self.started.process
+    }
+
+    /// Why the host has ended it, if it has.
+    pub(super) fn killed(&self) -> Option<&Why> {
+        self.started.process.killed()
+    }
+
     /// Loads a model, and gives the number of its session.
-    pub(super) fn load(&self, load: Load, file: &File, control: &Control) -> Result<u64, InferenceError> {
+    pub(super) fn load(&self, load: Load, file: &File, control: &Control) -> Result<u64, Unserved> {
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         let Load { backend, threads, may_narrow } = load;
         self.call(control, |lane, stop| {
@@ -133,11 +157,10 @@ impl Worker {
             }
         })
         .map(|(session, _)| session)
-        .map_err(|broke| broke.into_error(&self.started.process, self.memory_bytes, backend, control, true))
+        .map_err(|broke| self.explain(broke, backend, control, true))
     }
 
-    /// Runs a session. `outputs` are indices into `infos`, the model's outputs. Says with an error whether the
-    /// session is gone.
+    /// Runs a session. `outputs` are indices into `infos`, the model's outputs.
     pub(super) fn run(
         &self,
         session: u64,
@@ -146,7 +169,7 @@ impl Worker {
         outputs: &[usize],
         infos: &[TensorInfo],
         control: &Control,
-    ) -> Result<BackendRun, (InferenceError, bool)> {
+    ) -> Result<BackendRun, Unserved> {
         let prefix = prefix(outputs);
         let packed = Packed::new(&prefix, inputs);
         let ran = self.call(control, |lane, stop| {
@@ -162,15 +185,17 @@ impl Worker {
             }
             Ok((tensors, cpu_time))
         });
-        match ran {
-            Ok((outputs, cpu_time)) => Ok(BackendRun { outputs, cpu_time }),
-            Err(broke) => {
-                let is_gone = matches!(&broke, Broke::Failed(failure) if failure.takes_the_session());
-                let error =
-                    broke.into_error(&self.started.process, self.memory_bytes, backend, control, false);
-                Err((error, is_gone || !self.is_alive()))
-            }
+        ran.map(|(outputs, cpu_time)| BackendRun { outputs, cpu_time })
+            .map_err(|broke| self.explain(broke, backend, control, false))
+    }
+
+    fn explain(&self, broke: Broke, backend: BackendId, control: &Control, is_load: bool) -> Unserved {
+        if broke.is_closed() {
+            return Unserved::Closed;
         }
+        let is_gone = matches!(&broke, Broke::Failed(failure) if failure.takes_the_session());
+        let error = broke.into_error(&self.started.process, self.memory_bytes, backend, control, is_load);
+        Unserved::Failed(error, is_gone || !self.is_alive())
     }
 
     /// Forgets a session.
@@ -206,6 +231,7 @@ impl Worker {
         work: impl FnOnce(&mut Lane, &mut Stop<'_>) -> Result<(T, Duration), Broke>,
     ) -> Result<(T, Duration), Broke> {
         let process = &*self.started.process;
+        let wanted = process.want().ok_or(NoAnswer::Closed)?;
         let mut lane = self.lane()?;
         let hook = control.is_watched().then(|| control.on_stop(lane.waker())).transpose();
         let _hook = match hook {
@@ -216,12 +242,19 @@ impl Worker {
                 return Err(Broke::NoAnswer(NoAnswer::Stopped(error)));
             }
         };
-        let mut stop = Stop { process, notes: self.started.socket.as_fd(), control, stopped: None };
+        let notes = self.started.socket.as_fd();
+        let is_in_the_way = &*self.is_in_the_way;
+        let mut stop = Stop { process, notes, control, is_in_the_way, wanted, stopped: None };
         let now = process.cpu_time().unwrap_or_default();
         self.meter().begin(now);
+        let measured = control.cost().measure({
+            let (process, meter) = (Arc::clone(&self.started.process), Arc::clone(&self.meter));
+            move || locked(&meter).so_far(process.cpu_time())
+        });
         let done = work(&mut lane, &mut stop);
-        let reported = done.as_ref().map_or(Duration::ZERO, |(_, reported)| *reported);
+        let reported = done.as_ref().ok().map(|(_, reported)| *reported);
         let charge = self.meter().end(process.cpu_time(), reported);
+        measured.end(charge);
         if matches!(done, Ok(_) | Err(Broke::Failed(_))) {
             lane.memory.take_if(|memory| memory.is_large());
             self.lanes().free.push(lane);
@@ -260,8 +293,13 @@ impl Worker {
     }
 
     fn meter(&self) -> MutexGuard<'_, Meter> {
-        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.meter)
     }
+}
+
+fn locked(meter: &Mutex<Meter>) -> MutexGuard<'_, Meter> {
+    // Nothing panics while it holds the lock.
+    meter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The outputs that are asked for, before the inputs.

@@ -146,12 +146,12 @@ fn failed(reason: impl ToString) -> InferenceError {
 /// Several threads for each run, which runs that overlap share.
 struct SharedPool {
     pool: Arc<ThreadPool>,
-    meter: SharedMeter,
+    meter: Arc<SharedMeter>,
 }
 
 impl SharedPool {
     fn new(threads: usize) -> Self {
-        let (pool, meter) = (Arc::new(ThreadPool::with_num_threads(threads)), SharedMeter::default());
+        let (pool, meter) = (Arc::new(ThreadPool::with_num_threads(threads)), Arc::<SharedMeter>::default());
         pool.run(|| rayon::broadcast(|_| meter.add_this_thread()));
         Self { pool, meter }
     }
@@ -187,12 +187,16 @@ impl BackendSession for RtenSession {
                     .with(|own| Arc::clone(own.get_or_init(|| Arc::new(ThreadPool::with_num_threads(1)))));
                 pool.run(|| {
                     let begin = cpu_time::of_this_thread();
+                    let measured = control.cost().measure(cpu_time::since(begin));
                     let ran = self.run_in(&pool, values, &nodes);
-                    (ran, cpu_time::of_this_thread() - begin)
+                    let used = cpu_time::of_this_thread() - begin;
+                    measured.end(used);
+                    (ran, used)
                 })
             }
             Some(shared) => {
                 let charge = shared.meter.begin();
+                let _measured = control.cost().measure(charge.reader());
                 let ran = self.run_in(&shared.pool, values, &nodes);
                 (ran, charge.so_far())
             }

@@ -31,7 +31,9 @@ async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
         tenant: TenantName::default_tenant(),
         rule: None,
         queue: 1,
-        pool: Arc::new(Pool::start("test", Threads { all: 1, most_of_one: 1 }, 1, |work| work()).unwrap()),
+        pool: Arc::new(
+            Pool::start("test", Threads { all: 1, most_of_one: 1, at_once: 1 }, 1, |work| work()).unwrap(),
+        ),
         counters: Arc::default(),
         inline_threshold: Duration::ZERO,
         is_trusted: Arc::default(),
@@ -47,7 +49,14 @@ async fn a_panic_is_an_error_and_the_session_is_not_used_again() {
     let session = Arc::new(Session::new(BackendId::Rten, signature, Box::new(Panics), settings));
     let run = || {
         let deadline = Instant::now() + Duration::from_secs(60);
-        session.run(RunRequest { inputs: vec![], outputs: vec![], deadline, max_output_bytes: u64::MAX })
+        session.run(RunRequest {
+            inputs: vec![],
+            outputs: vec![],
+            deadline,
+            max_output_bytes: u64::MAX,
+            priority: Priority::Normal,
+            unanswered: None,
+        })
     };
     assert_eq!(run().await.unwrap_err().to_string(), "rten failed: it panicked: on purpose");
     let again = run().await.unwrap_err().to_string();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use modelet_inference::{BackendId, InferenceError, RunRequest, onnx};
 use modelet_types::TenantName;
-use modelet_types::manifest::BackendChoice;
+use modelet_types::manifest::{BackendChoice, Priority};
 
 use crate::case::Case;
 use crate::compare;
@@ -131,6 +131,8 @@ async fn attempt(service: &TestService, backend: BackendId, case: &Case) -> Resu
         outputs: Vec::new(),
         deadline: Instant::now() + Duration::from_secs(60),
         max_output_bytes: u64::MAX,
+        priority: Priority::Normal,
+        unanswered: None,
     };
     let run = session.run(request).await.map_err(|error| {
         let way = if matches!(error, InferenceError::InvalidInput(_)) { Way::Input } else { Way::Run };

@@ -9,11 +9,13 @@ use crate::service::{TestService, config};
 mod bombs;
 #[path = "both.rs"]
 mod both;
+mod bound;
 #[path = "check.rs"]
 mod check;
 mod ends;
 #[path = "hostile.rs"]
 mod hostile;
+mod leaving;
 mod liar;
 mod places;
 

@@ -14,3 +14,5 @@ mod models;
 mod residency;
 mod response_cache;
 mod service;
+mod sharing;
+mod unanswered;

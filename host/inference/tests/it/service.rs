@@ -9,7 +9,7 @@ use modelet_inference::{
     BackendId, Inference, InferenceConfig, InferenceError, ModelSource, RunOutput, RunRequest, Session,
     SessionKey, WorkerConfig,
 };
-use modelet_types::manifest::{BackendChoice, ModelSpec};
+use modelet_types::manifest::{BackendChoice, ModelSpec, Priority};
 use modelet_types::tensor::Element;
 use modelet_types::{Digest, TenantName, Tensor, Trust};
 use rustix::process::{Pid, Signal};
@@ -103,6 +103,8 @@ pub fn request(inputs: &[(&str, Tensor)]) -> RunRequest {
         outputs: Vec::new(),
         deadline: Instant::now() + Duration::from_secs(60),
         max_output_bytes: u64::MAX,
+        priority: Priority::Normal,
+        unanswered: None,
     }
 }
 

@@ -13,6 +13,8 @@ const MAX_THREADS: u64 = 1_024;
 const MIN_COMPILE_BYTES: u64 = 256 << 20;
 /// With less memory a process has hardly room for its threads and a backend.
 const MIN_WORKER_BYTES: u64 = 256 << 20;
+/// Each has descriptors in the host.
+const MAX_WORKER_PROCESSES: u64 = 10_000;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
@@ -54,6 +56,7 @@ impl Config {
             ("inference.workers", self.inference.workers as u64, 0..=MAX_THREADS),
             ("inference.queue", self.inference.queue as u64, 0..=1_000_000),
             ("inference.memory_bytes", self.inference.memory_bytes, 0..=1 << 50),
+            ("inference.worker_processes", self.inference.worker_processes as u64, 0..=MAX_WORKER_PROCESSES),
             ("inference.worker_memory_bytes", self.inference.worker_memory_bytes, MIN_WORKER_BYTES..=1 << 44),
             ("key_value.max_bytes", self.key_value.max_bytes, 0..=KeyValue::HIGHEST_BYTES),
             ("ledger.retention_days", self.ledger.retention_days.into(), 0..=36_500),

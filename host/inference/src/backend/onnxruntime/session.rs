@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 
 use super::super::{BackendRun, BackendSession};
 use super::{failed, first_line};
-use crate::cpu_time::{self, SharedMeter};
+use crate::cpu_time::{self, Charge, SharedMeter};
 use crate::{Control, InferenceError};
 
 /// Four inputs or outputs fit without an allocation.
@@ -49,8 +49,19 @@ impl BackendSession for OnnxSession {
     ) -> Result<BackendRun, InferenceError> {
         control.check()?;
         let begin = cpu_time::of_this_thread();
-        let charge = self.meter.as_deref().map(SharedMeter::begin);
-        let values = self.invoke(inputs, outputs, control)?;
+        let charge = self.meter.as_ref().map(SharedMeter::begin);
+        // Nobody asks while it goes on what a run has used that keeps the one who would.
+        let measured = control.is_watched().then(|| {
+            let (here, others) = (cpu_time::since(begin), charge.as_ref().map(Charge::reader));
+            control
+                .cost()
+                .measure(move || here() + others.as_ref().map_or_else(Default::default, |others| others()))
+        });
+        let values = self.invoke(inputs, outputs, control).inspect_err(|_| {
+            if measured.is_none() {
+                control.cost().add(cpu_time::of_this_thread() - begin);
+            }
+        })?;
         let tensors = values
             .iter()
             .zip(outputs)
@@ -58,6 +69,7 @@ impl BackendSession for OnnxSession {
             .collect::<Result<_, _>>()?;
         let others = charge.as_ref().map_or_else(Default::default, |charge| charge.so_far());
         let cpu_time = cpu_time::of_this_thread() - begin + others;
+        measured.into_iter().for_each(|measured| measured.end(cpu_time));
         Ok(BackendRun { outputs: tensors, cpu_time })
     }
 

@@ -31,6 +31,8 @@ impl Load {
                     assert_eq!(output.outputs[0].1.as_slice::<f32>().unwrap(), [14.0, 26.0]);
                     self.served.fetch_add(1, Ordering::Relaxed);
                 }
+                // On a busy machine that may take longer than a call waits for it. It ran in no process.
+                Err(InferenceError::WorkerLost { reason }) if reason.contains("loaded again") => {}
                 Err(error @ InferenceError::WorkerLost { .. }) => {
                     assert_eq!(error.code(), Code::WorkerLost);
                     self.lost.fetch_add(1, Ordering::Relaxed);
@@ -94,6 +96,7 @@ async fn a_process_that_ends_again_and_again_is_not_started_again_at_once() {
                 }
                 return;
             }
+            Err(InferenceError::WorkerLost { reason }) if reason.contains("loaded again") => {}
             Err(other) => panic!("{other}"),
         }
     }
