@@ -14,12 +14,7 @@ pub async fn runs(
     session: &Arc<Session>,
     size: usize,
 ) -> Result<(Duration, Duration, Duration), InferenceError> {
-    let inputs: Vec<(String, Tensor)> = session
-        .signature()
-        .inputs
-        .iter()
-        .map(|info| Ok((info.name.clone(), zeros(info, size)?)))
-        .collect::<Result<_, InferenceError>>()?;
+    let inputs = request(session, size)?.inputs;
     let (mut times, mut cpu) = (Vec::new(), Duration::ZERO);
     let end = Instant::now() + Duration::from_secs(5);
     while times.len() < RUNS && Instant::now() < end {
@@ -33,6 +28,18 @@ pub async fn runs(
     times.sort_unstable();
     let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
     Ok((times[times.len() / 2], times[times.len() * 99 / 100], cpu / count))
+}
+
+/// A request with zeros.
+pub fn request(session: &Arc<Session>, size: usize) -> Result<RunRequest, InferenceError> {
+    let infos = &session.signature().inputs;
+    let inputs = infos.iter().map(|info| Ok((info.name.clone(), zeros(info, size)?)));
+    Ok(RunRequest {
+        inputs: inputs.collect::<Result<_, InferenceError>>()?,
+        outputs: Vec::new(),
+        deadline: Instant::now() + Duration::from_secs(60),
+        max_output_bytes: u64::MAX,
+    })
 }
 
 fn zeros(info: &TensorInfo, size: usize) -> Result<Tensor, InferenceError> {
