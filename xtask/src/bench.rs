@@ -8,6 +8,7 @@ mod bars;
 mod batching;
 mod client;
 mod cold_embed;
+mod cold_model;
 mod cpu;
 mod density;
 mod digits;
@@ -81,6 +82,8 @@ pub enum Benchmark {
     Batching,
     /// The first answer of a large model that has gone cold, over a plain load and run.
     ColdEmbed,
+    /// The load of that model as it was prepared, over its load as it is.
+    ColdModel,
     /// Twenty models on a host with memory for five.
     Residency,
     /// Ten thousand functions on one host.
@@ -152,6 +155,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Magika => magika::run(&effort, &mut report)?,
             Benchmark::Batching => batching::run(&effort, &mut report)?,
             Benchmark::ColdEmbed => cold_embed::run(&effort, &mut report)?,
+            Benchmark::ColdModel => cold_model::run(&effort, &mut report)?,
             Benchmark::Residency => residency::run(&effort, &mut report)?,
             Benchmark::Density => density::run(&effort, &mut report)?,
             Benchmark::Neighbour => neighbour::run(&effort, &mut report)?,
@@ -185,6 +189,9 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     machine::ensure_guest_target()?;
     sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype", "embed"]))?;
     sh(&mut command("cargo", ["build", "--profile", PROFILE, "-p", "modelet", "-p", "floor"]))?;
+    if chosen.contains(&Benchmark::ColdModel) {
+        cold_model::build()?;
+    }
     if with_fastapi {
         Peer::FastApi.set_up()?;
     }
