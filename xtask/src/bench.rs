@@ -9,6 +9,7 @@ mod bars;
 mod batching;
 mod client;
 mod cold_embed;
+mod cold_model;
 mod cpu;
 mod density;
 mod digits;
@@ -83,6 +84,8 @@ pub enum Benchmark {
     Batching,
     /// The first answer of a large model that has gone cold, over a plain load and run.
     ColdEmbed,
+    /// The load of that model as it was prepared, over its load as it is.
+    ColdModel,
     /// Twenty models on a host with memory for five.
     Residency,
     /// Keys, quotas and records of usage, over none of them.
@@ -158,6 +161,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Magika => magika::run(&effort, &mut report)?,
             Benchmark::Batching => batching::run(&effort, &mut report)?,
             Benchmark::ColdEmbed => cold_embed::run(&effort, &mut report)?,
+            Benchmark::ColdModel => cold_model::run(&effort, &mut report)?,
             Benchmark::Residency => residency::run(&effort, &mut report)?,
             Benchmark::Accounting => accounting::run(&effort, &mut report)?,
             Benchmark::Usage => usage::run(&effort, &mut report)?,
@@ -193,9 +197,11 @@ fn prepare(chosen: &[Benchmark]) -> anyhow::Result<()> {
     machine::ensure_guest_target()?;
     sh(&mut command("python3", ["examples/fetch.py", "onnxruntime", "filetype", "embed"]))?;
     sh(&mut command("cargo", ["build", "--profile", PROFILE, "-p", "modelet", "-p", "floor"]))?;
+    if chosen.contains(&Benchmark::ColdModel) {
+        build_example("modelet-inference", cold_model::PROGRAM)?;
+    }
     if chosen.contains(&Benchmark::Usage) {
-        let example = ["build", "--profile", PROFILE, "-p", "modelet-observe", "--example", "fill_ledger"];
-        sh(&mut command("cargo", example))?;
+        build_example("modelet-observe", usage::PROGRAM)?;
     }
     if with_fastapi {
         Peer::FastApi.set_up()?;
@@ -212,6 +218,11 @@ const PROFILE: &str = "dist";
 /// A program of that build.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(target()?.join(PROFILE).join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Builds an example of a package in that profile.
+fn build_example(package: &str, name: &str) -> anyhow::Result<()> {
+    sh(&mut command("cargo", ["build", "--profile", PROFILE, "-p", package, "--example", name]))
 }
 
 /// An example of that build.

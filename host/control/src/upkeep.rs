@@ -107,6 +107,7 @@ impl Control {
     async fn collect_garbage(&self) -> Result<Collected, Problem> {
         let collected = self.store().collect_garbage(GRACE).await?;
         self.remove_unused_code().await?;
+        self.remove_unused_prepared_models().await?;
         self.remove_orphaned_key_values().await?;
         Ok(collected)
     }
@@ -146,5 +147,26 @@ impl Control {
         };
         let removed = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
         removed.map_err(|error| Problem::new(Code::Internal, format!("cannot remove compiled code: {error}")))
+    }
+
+    /// Removes what was prepared of models that nobody has any more.
+    async fn remove_unused_prepared_models(&self) -> Result<(), Problem> {
+        let failed = |error: io::Error| {
+            Problem::new(Code::Internal, format!("cannot remove prepared models: {error}"))
+        };
+        // In this order: the model of what is there was stored before.
+        let inference = self.config.inference.clone();
+        let read = tokio::task::spawn_blocking(move || inference.prepared_models()).await;
+        let prepared = read.map_err(io::Error::other).flatten().map_err(failed)?;
+        let stored = self.store().digests().await?;
+        let inference = self.config.inference.clone();
+        let work = move || -> io::Result<()> {
+            prepared.iter().filter(|model| !stored.contains(model)).try_for_each(|model| {
+                tracing::debug!(%model, "removing what was prepared of it");
+                inference.remove_prepared(model)
+            })
+        };
+        let removed = tokio::task::spawn_blocking(work).await;
+        removed.map_err(io::Error::other).flatten().map_err(failed)
     }
 }

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_types::Tensor;
 use modelet_types::manifest::BackendChoice;
+use modelet_types::{Digest, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::onnx::ModelFacts;
@@ -82,6 +82,8 @@ pub struct LoadRequest<'a> {
     pub threads: usize,
     /// Whether element types that the backend lacks may be narrowed: f64 to f32.
     pub may_narrow: bool,
+    /// The digest of the file, if the model may be loaded from what was prepared of it.
+    pub digest: Option<&'a Digest>,
 }
 
 /// An implementation of inference.
@@ -94,6 +96,16 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// `InvalidModel` if this backend cannot run the model, `BackendUnavailable` if it is not here.
     fn load(&self, request: &LoadRequest<'_>) -> Result<Box<dyn BackendSession>, InferenceError>;
+
+    /// Makes the form of a model that loads fastest, if this backend knows one and it is not there yet, for
+    /// later loads to take. Says whether there is one. Takes as long as a few loads. What fails is logged: no
+    /// model needs it.
+    fn prepare(&self, _request: &LoadRequest<'_>) -> bool {
+        false
+    }
+
+    /// Says that what was prepared of a model does not do as the model does: it is not used again.
+    fn refuse_prepared(&self, _digest: &Digest) {}
 }
 
 /// A model in a backend. Runs may take place side by side.
@@ -121,6 +133,12 @@ pub trait BackendSession: Send + Sync {
     /// Whether the session reads from the model's file for as long as it is there, so that the file is
     /// part of what it has in memory.
     fn keeps_file(&self) -> bool;
+
+    /// Bytes of the prepared form from which the session reads for as long as it is there, if it was loaded
+    /// from one.
+    fn prepared_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What a run gave.

@@ -60,7 +60,7 @@ pub fn model_load(data: &[u8]) {
     let Ok(facts) = onnx::read(data) else { return };
     let Ok(file) = ModelFile::of_bytes(data) else { return };
     let file = Arc::new(file);
-    let request = LoadRequest { file: &file, facts: &facts, threads: 1, may_narrow: true };
+    let request = LoadRequest { file: &file, facts: &facts, threads: 1, may_narrow: true, digest: None };
     let loaded = quietly(|| Rten::default().load(&request).map(drop));
     if let Ok(Err(error)) = loaded {
         assert!(matches!(error, InferenceError::InvalidModel(_)), "{error:?}");

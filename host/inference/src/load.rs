@@ -56,8 +56,13 @@ impl Loader {
             Ok(session) => {
                 counters.loads.fetch_add(1, Ordering::Relaxed);
                 let (load_ms, memory_bytes) = (begin.elapsed().as_millis(), session.memory_bytes());
+                let prepared = session.is_prepared();
+                if prepared {
+                    counters.prepared_loads.fetch_add(1, Ordering::Relaxed);
+                }
                 tracing::debug!(
-                    tenant = %key.tenant, model = %key.model, %load_ms, memory_bytes, "session loaded"
+                    tenant = %key.tenant, model = %key.model, %load_ms, memory_bytes, prepared,
+                    "session loaded"
                 );
             }
             Err(_) => _ = counters.failed_loads.fetch_add(1, Ordering::Relaxed),
@@ -76,7 +81,8 @@ impl Loader {
         // A revision may have been deployed on a host that allowed more.
         let threads = usize::try_from(key.threads.clamp(1, self.max_threads)).unwrap_or(1);
         // The manifest was checked at deploy: what is narrowed here was asked for there.
-        let request = LoadRequest { file: &file, facts: &facts, threads, may_narrow: true };
+        let request =
+            LoadRequest { file: &file, facts: &facts, threads, may_narrow: true, digest: Some(&key.model) };
         let here = self.backends.get(key.backend);
         let loaded = if self.is_trusted.load(Ordering::Relaxed) {
             here.load(&request)?

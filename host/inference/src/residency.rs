@@ -68,6 +68,8 @@ pub enum SessionState {
         memory_bytes: u64,
         /// Whether it stays however long it is idle.
         pinned: bool,
+        /// Whether it was loaded in the form that loads fastest.
+        prepared: bool,
         /// Its answers that are kept, if any are.
         cache: Option<CacheStats>,
     },
@@ -195,6 +197,7 @@ impl Residency {
                 in_use: Arc::strong_count(&resident.session) > 1,
                 memory_bytes: resident.session.memory_bytes(),
                 pinned: self.is_pinned(key),
+                prepared: resident.session.is_prepared(),
                 cache: resident.session.cache_stats(),
             },
         }

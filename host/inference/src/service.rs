@@ -1,5 +1,7 @@
 //! The service: backends, threads and residency put together.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use modelet_types::manifest::{ModelSpec, Priority};
-use modelet_types::{Code, Problem, TenantName, Trust};
+use modelet_types::{Code, Digest, Problem, TenantName, Trust};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -49,6 +51,11 @@ pub struct InferenceConfig {
     pub memory_bytes: u64,
     /// The processes with the models of tenants that are not trusted.
     pub worker: WorkerConfig,
+    /// Where models of trusted tenants are kept in the form that loads fastest; `None` if none are. It is for
+    /// this service alone, and can be removed while there is none.
+    pub prepared_dir: Option<PathBuf>,
+    /// The smallest model that is prepared, in bytes. Smaller ones load as fast as they are.
+    pub prepare_from_bytes: u64,
 }
 
 impl Default for InferenceConfig {
@@ -65,6 +72,8 @@ impl Default for InferenceConfig {
             warm_up_timeout: Duration::from_secs(5),
             memory_bytes: 4 << 30,
             worker: WorkerConfig::default(),
+            prepared_dir: None,
+            prepare_from_bytes: 64 << 10,
         }
     }
 }
@@ -87,9 +96,12 @@ impl Inference {
     /// the configuration names it.
     ///
     /// # Errors
-    /// If threads cannot be started, or the library that the configuration names cannot be loaded.
+    /// If threads cannot be started, or the library or the folder that the configuration names cannot be used.
     pub fn start(config: InferenceConfig) -> Result<Arc<Self>, InferenceError> {
-        let onnxruntime = OnnxRuntime::find(config.onnxruntime.as_deref())?;
+        let mut onnxruntime = OnnxRuntime::find(config.onnxruntime.as_deref())?;
+        if let Some(dir) = &config.prepared_dir {
+            onnxruntime = onnxruntime.preparing_models(dir, config.prepare_from_bytes)?;
+        }
         let pools = Pools::start(&config)?;
         let residency = Arc::new(Residency::new());
         let file = onnxruntime.file().map(Path::to_owned);
@@ -297,6 +309,23 @@ impl Inference {
         self.residency.get(key, Duration::ZERO)
     }
 
+    /// The models of which something is kept in [`InferenceConfig::prepared_dir`]. Reads the folder, as
+    /// [`Self::remove_prepared`] does: not for an async thread.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn prepared_models(&self) -> io::Result<BTreeSet<Digest>> {
+        self.backends.onnxruntime.prepared_models()
+    }
+
+    /// Removes what was prepared of a model that nobody has any more. Sessions that use it go on.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove_prepared(&self, model: &Digest) -> io::Result<()> {
+        self.backends.onnxruntime.remove_prepared(model)
+    }
+
     fn is_trusted(&self, tenant: &TenantName) -> Arc<AtomicBool> {
         self.trust.entry(tenant.clone()).or_default().clone()
     }
@@ -336,6 +365,7 @@ impl Inference {
         let (worker_processes, worker_processes_lost) = self.backends.apart.count();
         Stats {
             loads: read(&self.counters.loads),
+            prepared_loads: read(&self.counters.prepared_loads),
             failed_loads: read(&self.counters.failed_loads),
             inline_runs: read(&self.counters.inline_runs),
             cached: read(&self.counters.cached),

@@ -140,6 +140,11 @@ impl Session {
         self.settings.memory.bytes()
     }
 
+    /// Whether it was loaded from what was prepared at the deploy.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.loaded.prepared_bytes().is_some()
+    }
+
     pub(crate) fn cache_stats(&self) -> Option<CacheStats> {
         self.settings.cache.as_ref().map(ResponseCache::stats)
     }

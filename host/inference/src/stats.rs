@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 #[derive(Default)]
 pub(crate) struct Counters {
     pub loads: AtomicU64,
+    pub prepared_loads: AtomicU64,
     pub failed_loads: AtomicU64,
     pub inline_runs: AtomicU64,
     pub cached: AtomicU64,
@@ -22,6 +23,8 @@ pub(crate) struct Counters {
 pub struct Stats {
     /// Models loaded to be run.
     pub loads: u64,
+    /// Those of them that took the form which was prepared.
+    pub prepared_loads: u64,
     /// Loads that failed.
     pub failed_loads: u64,
     /// Runs on the caller's thread.

@@ -146,6 +146,8 @@ impl Gauge {
 pub struct HostMetrics {
     /// Sessions loaded.
     pub model_loads: Counter,
+    /// Those of them that took the form which was prepared.
+    pub model_prepared_loads: Counter,
     /// Requests to models that were given an answer that had been kept.
     pub model_cached_answers: Counter,
     /// Sessions dropped so that others could be loaded.
@@ -335,6 +337,9 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
             .try_for_each(|state| out.put(&[("state", state.as_str())], host.sessions(*state).get() as f64))
     })?;
     out.counter("modelet_model_loads", "Sessions loaded", |out| out.put(&[], host.model_loads.get()))?;
+    out.counter("modelet_model_prepared_loads", "Sessions loaded as their models were prepared", |out| {
+        out.put(&[], host.model_prepared_loads.get())
+    })?;
     out.counter("modelet_model_cached_answers", "Requests to models answered from a cache", |out| {
         out.put(&[], host.model_cached_answers.get())
     })?;

@@ -91,6 +91,8 @@ pub struct SessionLayer {
     pub memory_bytes: Option<u64>,
     /// Whether it stays however long it is idle.
     pub pinned: bool,
+    /// Whether it was loaded in the form that was prepared to load fastest.
+    pub prepared: bool,
     /// Its answers that are kept, if the manifest asks for that and it is loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_cache: Option<CacheState>,
@@ -136,15 +138,17 @@ impl Runtime {
                 state: SessionPhase::Cold,
                 memory_bytes: None,
                 pinned: false,
+                prepared: false,
                 response_cache: None,
             };
             match self.config.inference.state(key) {
                 SessionState::Cold => not_loaded,
                 SessionState::Loading => SessionLayer { state: SessionPhase::Loading, ..not_loaded },
-                SessionState::Ready { memory_bytes, pinned, cache, .. } => SessionLayer {
+                SessionState::Ready { memory_bytes, pinned, prepared, cache, .. } => SessionLayer {
                     state: SessionPhase::Ready,
                     memory_bytes: Some(memory_bytes),
                     pinned,
+                    prepared,
                     response_cache: cache.map(CacheState::from),
                     ..not_loaded
                 },

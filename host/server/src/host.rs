@@ -384,6 +384,7 @@ fn inference_config(config: &Config) -> InferenceConfig {
             require_confinement: settings.worker_confinement == Confinement::Required,
             ..defaults.worker
         },
+        prepared_dir: Some(config.data_dir.join("prepared")),
         ..defaults
     }
 }
@@ -408,6 +409,7 @@ fn metrics(
     metrics.before_scrape(move |host| {
         let stats = inference.stats();
         host.model_loads.set_total(stats.loads);
+        host.model_prepared_loads.set_total(stats.prepared_loads);
         host.model_cached_answers.set_total(stats.cached);
         host.model_evictions.set_total(stats.evictions);
         let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -11,6 +11,8 @@ use super::report::Report;
 use super::stats::median;
 use super::{Effort, example_program, host, keys};
 
+/// Fills a ledger.
+pub const PROGRAM: &str = "fill_ledger";
 const RECORDS: u64 = 5_000_000;
 const QUICK_RECORDS: u64 = 50_000;
 const TENANTS: u64 = 20;
@@ -38,7 +40,7 @@ pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     }
     let records = if effort.samples < 100 { QUICK_RECORDS } else { RECORDS };
     eprintln!("usage: {records} records of {TENANTS} tenants");
-    let output = Command::new(example_program("fill_ledger")?)
+    let output = Command::new(example_program(PROGRAM)?)
         .arg(data.join("ledger"))
         .args([records.to_string(), TENANTS.to_string(), format!("{MONTH}-01")])
         .output()

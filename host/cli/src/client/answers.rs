@@ -380,6 +380,9 @@ pub struct SessionState {
     /// Whether it stays however long it is idle.
     #[serde(default)]
     pub pinned: bool,
+    /// Whether it was loaded in the form that was prepared to load fastest.
+    #[serde(default)]
+    pub prepared: bool,
     /// Its answers that are kept, if the manifest asks for that and it is loaded.
     pub response_cache: Option<CacheState>,
 }

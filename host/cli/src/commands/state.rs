@@ -47,11 +47,13 @@ fn row(state: &RevisionState) -> [String; 7] {
     let session = |s: &SessionState| {
         let memory = s.memory_bytes.map(|memory| format!(", {}", bytes(memory))).unwrap_or_default();
         let pinned = if s.pinned { ", pinned" } else { "" };
+        let prepared = if s.prepared { ", prepared" } else { "" };
         let cache = s.response_cache.as_ref().map(|cache| {
             let asked = cache.hits + cache.misses;
             format!(", {} answers kept, of use for {} of {asked} requests", cache.answers, cache.hits)
         });
-        format!("{} ({}): {}{memory}{pinned}{}", s.model, s.backend, s.state, cache.unwrap_or_default())
+        let cache = cache.unwrap_or_default();
+        format!("{} ({}): {}{memory}{prepared}{pinned}{cache}", s.model, s.backend, s.state)
     };
     [
         state.revision.to_string(),

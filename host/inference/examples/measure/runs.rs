@@ -15,31 +15,31 @@ pub async fn runs(
     session: &Arc<Session>,
     size: usize,
 ) -> Result<(Duration, Duration, Duration), InferenceError> {
-    let inputs: Vec<(String, Tensor)> = session
-        .signature()
-        .inputs
-        .iter()
-        .map(|info| Ok((info.name.clone(), zeros(info, size)?)))
-        .collect::<Result<_, InferenceError>>()?;
     let (mut times, mut cpu) = (Vec::new(), Duration::ZERO);
     let end = Instant::now() + Duration::from_secs(5);
     while times.len() < RUNS && Instant::now() < end {
+        let request = request(session, size)?;
         let begin = Instant::now();
-        let deadline = begin + Duration::from_secs(60);
-        let request = RunRequest {
-            inputs: inputs.clone(),
-            outputs: Vec::new(),
-            deadline,
-            max_output_bytes: u64::MAX,
-            priority: Priority::Normal,
-            unanswered: None,
-        };
         cpu += session.run(request).await?.cpu_time;
         times.push(begin.elapsed());
     }
     times.sort_unstable();
     let count = u32::try_from(times.len()).unwrap_or(u32::MAX);
     Ok((times[times.len() / 2], times[times.len() * 99 / 100], cpu / count))
+}
+
+/// A request with zeros.
+pub fn request(session: &Arc<Session>, size: usize) -> Result<RunRequest, InferenceError> {
+    let infos = &session.signature().inputs;
+    let inputs = infos.iter().map(|info| Ok((info.name.clone(), zeros(info, size)?)));
+    Ok(RunRequest {
+        inputs: inputs.collect::<Result<_, InferenceError>>()?,
+        outputs: Vec::new(),
+        deadline: Instant::now() + Duration::from_secs(60),
+        max_output_bytes: u64::MAX,
+        priority: Priority::Normal,
+        unanswered: None,
+    })
 }
 
 fn zeros(info: &TensorInfo, size: usize) -> Result<Tensor, InferenceError> {

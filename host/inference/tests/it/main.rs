@@ -11,6 +11,7 @@ mod here;
 mod inline;
 mod memory;
 mod models;
+mod prepared;
 mod residency;
 mod response_cache;
 mod service;

@@ -40,7 +40,7 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 21] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 22] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),

@@ -181,7 +181,7 @@ impl Inside {
         // The host has read the same; here it is read again, so that nothing of it has to be sent.
         let facts = onnx::read(file)?;
         let threads = usize::try_from(threads).unwrap_or(1);
-        let request = LoadRequest { file, facts: &facts, threads, may_narrow };
+        let request = LoadRequest { file, facts: &facts, threads, may_narrow, digest: None };
         let loaded = match (backend, &self.onnxruntime) {
             (BackendId::Rten, _) => self.rten.load(&request),
             (BackendId::Onnxruntime, Some(onnxruntime)) => onnxruntime.load(&request),

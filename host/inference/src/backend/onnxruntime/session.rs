@@ -38,6 +38,8 @@ pub struct OnnxSession {
     pub memory: MemoryInfo<'static>,
     /// Set if runs use threads other than the caller's.
     pub meter: Option<Arc<SharedMeter>>,
+    /// Bytes of the prepared form that it was loaded from and reads from, if it was.
+    pub prepared_bytes: Option<u64>,
 }
 
 impl BackendSession for OnnxSession {
@@ -79,6 +81,10 @@ impl BackendSession for OnnxSession {
 
     fn keeps_file(&self) -> bool {
         false
+    }
+
+    fn prepared_bytes(&self) -> Option<u64> {
+        self.prepared_bytes
     }
 }
 
