@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             invocations += 1;
             failed += u64::from(outcome != Outcome::Ok);
             let ran_us = record.wall_time_us - record.queue_time_us;
-            duration_ms += ran_us / 1_000 + u64::from(ran_us % 1_000 > 0);
+            duration_ms += ran_us.div_ceil(1_000);
             cpu_us += record.cpu_time_us;
             request_bytes += record.request_bytes;
         }
