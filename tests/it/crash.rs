@@ -1,14 +1,17 @@
 //! Hosts that are killed: at every step of a write, and at any time.
 //!
-//! What was acknowledged is there afterwards, nothing is half there, and nothing is left over.
+//! What was acknowledged is there afterwards, nothing is half there, and nothing is left over. Every call that
+//! was answered is in the ledger once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::join_all;
+use modelet_observe::{Ledger, LedgerConfig, Position};
 use modelet_store::failpoints::FAILPOINTS;
-use modelet_store::{Store, StoreConfig};
+use modelet_store::{MetastoreUrl, Store, StoreConfig};
 use modelet_types::{Digest, TenantName};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,6 +20,41 @@ use tempfile::TempDir;
 use crate::support::{Answer, Api, HostProcess, noop_handler, until};
 
 const FUNCTION: &str = "kept";
+
+/// How often a host is killed at any time; the variable `MODELET_TEST_KILLS` has another number.
+const KILLS: u64 = 20;
+
+/// What outlives the hosts: a data folder, and perhaps a database.
+struct Place {
+    folder: TempDir,
+    metastore_url: Option<String>,
+}
+
+impl Place {
+    fn embedded() -> Self {
+        Self { folder: TempDir::new().unwrap(), metastore_url: None }
+    }
+
+    fn on_postgres() -> Self {
+        let database = modelet_test_postgres::Server::shared().database().unwrap();
+        Self { metastore_url: Some(database), ..Self::embedded() }
+    }
+
+    fn data_dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    async fn start(&self, failpoint: Option<&str>) -> HostProcess {
+        let changes = json!({ "metastore_url": self.metastore_url });
+        let failpoint = failpoint.map(|failpoint| ("FAILPOINTS".to_owned(), format!("{failpoint}=kill")));
+        HostProcess::start_with(self.data_dir(), &changes, failpoint).await
+    }
+
+    fn store(&self) -> StoreConfig {
+        let metastore_url = self.metastore_url.clone().map(MetastoreUrl::new);
+        StoreConfig { metastore_url, ..StoreConfig::embedded(self.data_dir()) }
+    }
+}
 
 /// What a deployer has been promised.
 #[derive(Default)]
@@ -30,6 +68,8 @@ struct Acknowledged {
     answered: bool,
     secrets: BTreeSet<String>,
     deleted: bool,
+    /// Invocations that were answered.
+    invocations: BTreeSet<String>,
 }
 
 /// Works until the host dies, or to the end. Each step's answer is noted before the next.
@@ -87,8 +127,10 @@ async fn send(request: reqwest::RequestBuilder, status: u16) -> reqwest::Result<
 }
 
 /// Starts a new host on what a killed one left, and looks for what is lost or half there.
-async fn check(data_dir: &Path, noted: &Acknowledged, case: &str) {
-    let host = HostProcess::start(data_dir, None).await;
+async fn check(place: &Place, noted: &Acknowledged, case: &str) {
+    let host = place.start(None).await;
+    let verified = host.post("/api/v1/changes/verify", &json!({})).await.expect(200).json();
+    assert_eq!(verified["intact"], true, "{case}: {verified}");
     let revisions = host.get(&format!("/api/v1/functions/{FUNCTION}/revisions")).await;
     let visible: BTreeMap<u64, Value> = match revisions.status {
         404 => BTreeMap::new(),
@@ -146,8 +188,9 @@ async fn check(data_dir: &Path, noted: &Acknowledged, case: &str) {
 }
 
 /// Collects garbage without any grace, and looks for what no row names.
-async fn check_nothing_is_left_over(data_dir: &Path, case: &str) {
-    let store = Store::open(&StoreConfig::embedded(data_dir)).await.unwrap();
+async fn check_nothing_is_left_over(place: &Place, case: &str) {
+    let data_dir = place.data_dir();
+    let store = Store::open(&place.store()).await.unwrap();
     store.collect_garbage(Duration::ZERO).await.unwrap();
     let owner = TenantName::default_tenant();
     let named: BTreeSet<PathBuf> =
@@ -159,7 +202,7 @@ async fn check_nothing_is_left_over(data_dir: &Path, case: &str) {
     drop(store);
 
     // The next host removes the code of components that are gone, and what was not written whole.
-    let _host = HostProcess::start(data_dir, None).await;
+    let _host = place.start(None).await;
     let kept: BTreeSet<String> = named.iter().map(|path| name(path)).collect();
     until("unused code to be removed", async || {
         let code = files(&data_dir.join("code"));
@@ -189,26 +232,37 @@ async fn a_kill_at_any_step_of_a_deploy_loses_nothing() {
     // A host collects garbage once it is started, with a grace that leaves what is used here; the
     // steps of a collection are the store's own tests'.
     for failpoint in FAILPOINTS.iter().filter(|name| !is_tested_elsewhere(name)) {
-        let folder = TempDir::new().unwrap();
+        let place = Place::embedded();
         let mut noted = Acknowledged::default();
-        let host = HostProcess::start(folder.path(), None).await;
+        let host = place.start(None).await;
         work(&host, 0, &mut noted).await.expect("nothing kills this one");
         host.kill().await;
 
-        let host = HostProcess::start(folder.path(), Some(failpoint)).await;
+        let host = place.start(Some(failpoint)).await;
         work(&host, 1, &mut noted).await.expect_err("the failpoint is passed");
         host.was_killed().await;
-        check(folder.path(), &noted, failpoint).await;
-        check_nothing_is_left_over(folder.path(), failpoint).await;
+        check(&place, &noted, failpoint).await;
+        check_nothing_is_left_over(&place, failpoint).await;
     }
 }
 
 #[tokio::test]
-async fn twenty_kills_at_any_time_lose_nothing() {
-    let folder = TempDir::new().unwrap();
+async fn kills_at_any_time_lose_nothing() {
+    kill_at_any_time(&Place::embedded()).await;
+}
+
+#[tokio::test]
+async fn nor_do_they_with_a_metastore_on_postgres() {
+    kill_at_any_time(&Place::on_postgres()).await;
+}
+
+/// Kills hosts at random, and every third one at a failpoint if it comes there before.
+async fn kill_at_any_time(place: &Place) {
+    let kills = std::env::var("MODELET_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let mut noted = Acknowledged::default();
-    for round in 0..20 {
-        let host = HostProcess::start(folder.path(), None).await;
+    for round in 0..kills {
+        let failpoint = (round % 3 == 2).then(|| FAILPOINTS[random(round) as usize % FAILPOINTS.len()]);
+        let host = place.start(failpoint).await;
         let moment = Duration::from_millis(random(round) % 250);
         let api = (*host).clone();
         let dying = async {
@@ -216,15 +270,23 @@ async fn twenty_kills_at_any_time_lose_nothing() {
             host.kill().await;
         };
         let (_, ()) = tokio::join!(work_on(&api, round, &mut noted), dying);
-        check(folder.path(), &noted, &format!("round {round}, killed after {moment:?}")).await;
+        check(place, &noted, &format!("round {round}, killed after {moment:?} or at {failpoint:?}")).await;
     }
     assert!(noted.answered, "no host lived long enough for one call");
-    check_nothing_is_left_over(folder.path(), "after twenty kills").await;
+    check_ledger(place, &noted).await;
+    check_nothing_is_left_over(place, "after all kills").await;
 }
 
 /// Works, beside callers who keep the ledger and the log busy, until the host dies.
 async fn work_on(host: &Api, round: u64, noted: &mut Acknowledged) {
-    let calls = (0..2).map(async |_| while host.call_fallibly(FUNCTION, "/", "").await.is_ok() {});
+    let answered = Mutex::new(Vec::new());
+    let calls = (0..2).map(async |_| {
+        while let Ok(answer) = host.call_fallibly(FUNCTION, "/", "").await {
+            if answer.status == 204 {
+                answered.lock().unwrap().push(answer.header("modelet-invocation-id").to_owned());
+            }
+        }
+    });
     let working = async {
         let mut step = 1_000 * (round + 1);
         while work(host, step, noted).await.is_ok() {
@@ -232,6 +294,25 @@ async fn work_on(host: &Api, round: u64, noted: &mut Acknowledged) {
         }
     };
     tokio::join!(working, join_all(calls));
+    noted.invocations.extend(answered.into_inner().unwrap());
+}
+
+/// Looks for every call that was answered in the ledger, and for every record of the ledger in the usage.
+async fn check_ledger(place: &Place, noted: &Acknowledged) {
+    let host = place.start(None).await;
+    let usage = host.get("/api/v1/usage?interval=total").await.expect(200).json();
+    host.kill().await;
+    let ledger = Ledger::open(place.data_dir().join("ledger"), LedgerConfig::default()).unwrap();
+    let mut records = BTreeSet::new();
+    let mut billed = 0;
+    for record in ledger.records(Position::START).unwrap() {
+        let record = record.unwrap();
+        billed += record.usage().invocations;
+        assert!(records.insert(record.invocation.to_string()), "{record:?} is there twice");
+    }
+    let lost: Vec<_> = noted.invocations.difference(&records).collect();
+    assert!(lost.is_empty(), "of {} answered calls, these have no record: {lost:?}", noted.invocations.len());
+    assert_eq!(usage["total"]["invocations"], billed, "usage and records differ");
 }
 
 /// A number that differs from run to run and from round to round.

@@ -32,6 +32,7 @@ mod scale_to_zero;
 mod secrets;
 mod shutdown;
 mod standard_components;
+mod storage;
 mod streams;
 mod support;
 mod surface;

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -30,12 +30,22 @@ impl Deref for HostProcess {
 impl HostProcess {
     /// Starts a host on `data_dir` which dies at `failpoint`.
     pub async fn start(data_dir: &Path, failpoint: Option<&str>) -> Self {
-        let config: Value = super::host::config(data_dir);
+        let failpoint = failpoint.map(|failpoint| ("FAILPOINTS".to_owned(), format!("{failpoint}=kill")));
+        Self::start_with(data_dir, &json!({}), failpoint).await
+    }
+
+    /// Starts a host on `data_dir` with `changes` to the configuration's fields at the top, and these variables.
+    pub async fn start_with(
+        data_dir: &Path,
+        changes: &Value,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let mut config: Value = super::host::config(data_dir);
+        let changes = changes.as_object().expect("changes are an object").clone();
+        config.as_object_mut().expect("a configuration is an object").extend(changes);
         let mut command = Command::new(env!("CARGO_BIN_EXE_fragile-host"));
         command.arg(config.to_string()).stdout(Stdio::piped()).kill_on_drop(true).env_remove("FAILPOINTS");
-        if let Some(failpoint) = failpoint {
-            command.env("FAILPOINTS", format!("{failpoint}=kill"));
-        }
+        command.envs(variables);
         let mut child = command.spawn().expect("the host can be started");
         let output = child.stdout.take().expect("its output is piped");
         let mut address = String::new();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modelet_store::{Artifact, ArtifactsConfig, Source, Store, StoreConfig, StoreError, UploadState, copy};
+use modelet_test_s3::{Held, S3Server};
 use modelet_types::{Code, Digest, Problem};
 use tempfile::TempDir;
 
-use crate::s3::{Held, S3Server};
-use crate::support::{append, chain, deploy, files, function, open, open_with, range, tenant, upload};
+use crate::support::{
+    append, artifacts, chain, deploy, files, function, open, open_with, range, tenant, upload,
+};
 
 const PREFIX: &str = "hosts/one";
 
@@ -25,7 +27,7 @@ struct Host {
 impl Host {
     async fn start(cache_bytes: u64) -> Self {
         let (folder, server) = (TempDir::new().unwrap(), S3Server::start());
-        let config = ArtifactsConfig { cache_bytes, ..server.config(PREFIX) };
+        let config = ArtifactsConfig { cache_bytes, ..artifacts(&server.endpoint(), PREFIX) };
         let store = open_with(folder.path(), config.clone()).await.unwrap();
         Self { store, config, folder, server }
     }
@@ -347,7 +349,7 @@ async fn a_first_start_says_what_is_wrong_with_the_bucket() {
     let mut server = S3Server::start();
     let folder = TempDir::new().unwrap();
     let refusal = async |config| refusal(folder.path(), config).await;
-    let mut elsewhere = server.config(PREFIX);
+    let mut elsewhere = artifacts(&server.endpoint(), PREFIX);
     elsewhere.bucket.as_mut().unwrap().url = "s3://nowhere/hosts".into();
     let text = refusal(elsewhere).await;
     assert!(
@@ -355,18 +357,18 @@ async fn a_first_start_says_what_is_wrong_with_the_bucket() {
         "{text}"
     );
 
-    let text = refusal(with(server.config(PREFIX), "AWS_SECRET_ACCESS_KEY", "hunter2")).await;
+    let text = refusal(with(artifacts(&server.endpoint(), PREFIX), "AWS_SECRET_ACCESS_KEY", "hunter2")).await;
     assert!(text.contains("access is denied") && text.contains("get, put and delete"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
 
-    let text = refusal(with(server.config(PREFIX), "AWS_ALLOW_HTTP", "false")).await;
+    let text = refusal(with(artifacts(&server.endpoint(), PREFIX), "AWS_ALLOW_HTTP", "false")).await;
     assert!(text.contains("set AWS_ALLOW_HTTP"), "{text}");
 
     server.stop();
-    let text = refusal(server.config(PREFIX)).await;
+    let text = refusal(artifacts(&server.endpoint(), PREFIX)).await;
     assert!(text.contains("check AWS_ENDPOINT_URL"), "{text}");
     server.resume();
-    open_with(folder.path(), server.config(PREFIX)).await.unwrap();
+    open_with(folder.path(), artifacts(&server.endpoint(), PREFIX)).await.unwrap();
 }
 
 #[tokio::test]
@@ -377,7 +379,7 @@ async fn a_prefix_belongs_to_one_store() {
     let text = refusal(other.path(), host.config.clone()).await;
     assert!(text.contains("s3://models/hosts/one") && text.contains("a prefix of its own"), "{text}");
     assert!(host.object(digest).exists(), "a start with another's prefix removes nothing");
-    let beside = open_with(other.path(), host.server.config("hosts/two")).await.unwrap();
+    let beside = open_with(other.path(), artifacts(&host.server.endpoint(), "hosts/two")).await.unwrap();
     upload(&beside, &tenant("a"), b"model").await;
     beside.collect_garbage(Duration::ZERO).await.unwrap();
     assert!(host.object(digest).exists());
@@ -399,12 +401,12 @@ async fn a_folder_moves_into_a_bucket_when_one_is_named() {
     drop(store);
 
     // Not if the bucket would then lack some that the folder lacks too: it may be the wrong one.
-    let text = refusal(folder.path(), server.config(PREFIX)).await;
+    let text = refusal(folder.path(), artifacts(&server.endpoint(), PREFIX)).await;
     assert!(text.contains("1 artifacts are neither in s3://models/hosts/one"), "{text}");
     assert!(!server.objects(PREFIX).join("OWNER").exists());
 
     fs::rename(folder.path().join("aside"), &lost_file).unwrap();
-    let store = open_with(folder.path(), server.config(PREFIX)).await.unwrap();
+    let store = open_with(folder.path(), artifacts(&server.endpoint(), PREFIX)).await.unwrap();
     for (digest, bytes) in [(digest, &b"model"[..]), (lost, b"lost")] {
         assert_eq!(fs::read(server.object(PREFIX, digest)).unwrap(), bytes);
         fs::remove_file(store.artifact(&owner, digest).await.unwrap().unwrap().path).unwrap();
@@ -445,7 +447,7 @@ async fn a_store_with_a_bucket_is_copied_to_a_folder_and_back() {
     assert_eq!(fs::read(in_folder(small)).unwrap(), b"small");
 
     // And back, to another prefix, where a host then finds everything.
-    let artifacts = host.server.config("hosts/three");
+    let artifacts = artifacts(&host.server.endpoint(), "hosts/three");
     let back = StoreConfig { artifacts, ..StoreConfig::embedded(third.path()) };
     copy(&plain, &back, Source::Stopped, |_| {}).await.unwrap();
     assert!(fs::read(host.server.object("hosts/three", large)).unwrap() == bytes);

@@ -16,12 +16,13 @@ use modelet_store::{
     Actor, ApiKey, NewApiKey, Page, Precondition, Store, StoreConfig, UploadState, UsageCursor, UsageHour,
     UsageQuery,
 };
+use modelet_test_s3::S3Server;
 use modelet_types::{Digest, RevisionNumber, Role, SecretName, SecretValue, TenantName, Usage};
 use tempfile::TempDir;
 
-use crate::s3::{self, S3Server};
 use crate::support::{
-    append, config, database, deploy, files, function, open_at, range, split, sqlite, tenant, upload,
+    append, artifacts, config, database, deploy, files, function, open_at, range, split, sqlite, tenant,
+    upload,
 };
 
 const FOLDER: &str = "MODELET_CRASH_FOLDER";
@@ -89,7 +90,7 @@ async fn kill_and_check(
 
 /// Where the store under test is.
 fn place(folder: &Path, metastore_url: Option<String>, endpoint: Option<&str>) -> StoreConfig {
-    let artifacts = endpoint.map(|endpoint| s3::config(endpoint, PREFIX)).unwrap_or_default();
+    let artifacts = endpoint.map(|endpoint| artifacts(endpoint, PREFIX)).unwrap_or_default();
     StoreConfig { artifacts, ..config(folder, metastore_url) }
 }
 

@@ -10,7 +10,6 @@ mod copy;
 mod crash;
 mod folder;
 mod postgres;
-mod s3;
 mod suite;
 mod support;
 

@@ -3,19 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
 use modelet_store::{
-    Actor, ArtifactsConfig, MetastoreUrl, NewRevision, Revision, Store, StoreConfig, StoreError, UploadRange,
-    UploadState,
+    Actor, ArtifactsConfig, BucketConfig, MetastoreUrl, NewRevision, Revision, Store, StoreConfig,
+    StoreError, UploadRange, UploadState,
 };
 use modelet_test_postgres::Server;
+use modelet_test_s3::{self as s3, S3Server};
 use modelet_types::{Digest, FunctionName, RevisionNumber, RevisionSpec, TenantName, TrafficSplit, Trust};
 use serde_json::json;
 use tempfile::TempDir;
-
-use crate::s3::S3Server;
 
 pub const MAX_BYTES: u64 = 64 << 20;
 
@@ -29,7 +29,8 @@ pub struct Fixture {
 impl Fixture {
     async fn new(metastore_url: Option<String>, server: Option<S3Server>) -> Self {
         let folder = TempDir::new().unwrap();
-        let artifacts = server.as_ref().map(|server| server.config("data")).unwrap_or_default();
+        let artifacts =
+            server.as_ref().map(|server| artifacts(&server.endpoint(), "data")).unwrap_or_default();
         let config = StoreConfig { artifacts, ..config(folder.path(), metastore_url) };
         Self { store: open_at(&config).await, config, _folder: folder, _server: server }
     }
@@ -46,6 +47,13 @@ pub async fn postgres() -> Fixture {
 /// A store with its artifacts in a bucket.
 pub async fn bucket() -> Fixture {
     Fixture::new(None, Some(S3Server::start())).await
+}
+
+/// Artifacts under a prefix of the bucket of the server at `endpoint`.
+pub fn artifacts(endpoint: &str, prefix: &str) -> ArtifactsConfig {
+    let variables = s3::variables(endpoint).into();
+    let bucket = BucketConfig { url: s3::url(prefix), variables, retry_for: Duration::from_millis(300) };
+    ArtifactsConfig { bucket: Some(bucket), cache_bytes: 0 }
 }
 
 /// The URL of an empty database on the server that these tests share.

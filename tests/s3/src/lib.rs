@@ -1,18 +1,18 @@
-//! A real S3 server, s3s-fs over a temporary folder, on a port of this machine. It can be stopped as if it were
-//! killed, started again, and told to hold its answers back.
+//! A real S3 server for tests, s3s-fs over a temporary folder, on a port of this machine. It can be stopped as if
+//! it were killed, started again, and told to hold its answers back.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper::{Method, Request, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use modelet_store::{ArtifactsConfig, BucketConfig};
 use modelet_types::Digest;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -25,6 +25,7 @@ const BUCKET: &str = "models";
 const KEY: &str = "a-key";
 const SECRET: &str = "a-secret";
 
+/// A running server. Stopped when dropped.
 pub struct S3Server {
     folder: TempDir,
     address: SocketAddr,
@@ -36,8 +37,11 @@ pub struct S3Server {
 /// Which requests wait for their answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Held {
+    /// None does.
     Nothing,
+    /// All do.
     Everything,
+    /// Those that remove objects do.
     Removals,
 }
 
@@ -55,6 +59,7 @@ struct Running {
 }
 
 impl S3Server {
+    /// Starts one with an empty bucket.
     pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
@@ -93,6 +98,7 @@ impl S3Server {
         self.running = Some(Running { stop, thread });
     }
 
+    /// Ends it, and every connection, as a kill would.
     pub fn stop(&mut self) {
         let Running { stop, thread } = self.running.take().unwrap();
         stop.send(()).unwrap();
@@ -104,18 +110,22 @@ impl S3Server {
         self.held_back.send_replace(held);
     }
 
+    /// Requests for the bytes of blobs.
     pub fn reads(&self) -> usize {
         self.counts.reads.load(Ordering::SeqCst)
     }
 
+    /// Requests that bring bytes of blobs.
     pub fn writes(&self) -> usize {
         self.counts.writes.load(Ordering::SeqCst)
     }
 
+    /// Requests that remove objects.
     pub fn removals(&self) -> usize {
         self.counts.removals.load(Ordering::SeqCst)
     }
 
+    /// Its address.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -130,10 +140,6 @@ impl S3Server {
         let hex = digest.to_hex();
         self.objects(prefix).join("sha256").join(&hex[..2]).join(hex)
     }
-
-    pub fn config(&self, prefix: &str) -> ArtifactsConfig {
-        config(&self.endpoint(), prefix)
-    }
 }
 
 impl Drop for S3Server {
@@ -144,20 +150,20 @@ impl Drop for S3Server {
     }
 }
 
-/// Artifacts under a prefix of the bucket at `endpoint`.
-pub fn config(endpoint: &str, prefix: &str) -> ArtifactsConfig {
-    let variables = [
+/// The URL of a prefix of the server's only bucket.
+pub fn url(prefix: &str) -> String {
+    format!("s3://{BUCKET}/{prefix}")
+}
+
+/// What the environment of a host says of the server at `endpoint`.
+pub fn variables(endpoint: &str) -> [(String, String); 4] {
+    [
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_ALLOW_HTTP", "true"),
         ("AWS_ACCESS_KEY_ID", KEY),
         ("AWS_SECRET_ACCESS_KEY", SECRET),
-    ];
-    let bucket = BucketConfig {
-        url: format!("s3://{BUCKET}/{prefix}"),
-        variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        retry_for: Duration::from_millis(300),
-    };
-    ArtifactsConfig { bucket: Some(bucket), cache_bytes: 0 }
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
 async fn serve(listener: TcpListener, service: S3Service, counts: Arc<Counts>, gate: watch::Receiver<Held>) {
