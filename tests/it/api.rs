@@ -44,6 +44,8 @@ async fn long_lists_come_in_pages() {
         let path = "/api/v1/functions/a/revisions";
         assert_eq!(pages(&host, path, "revisions", "revision", limit).await, ["5", "4", "3", "2", "1"]);
     }
+    let last = host.get("/api/v1/functions?limit=5").await.expect(200).json();
+    assert_eq!(last["next"], Value::Null, "a full page that is the last says so: {last}");
     for tenant in ["y", "x"] {
         host.post("/api/v1/tenants", &json!({ "tenant": tenant })).await.expect(201);
     }
@@ -92,6 +94,10 @@ async fn a_change_can_ask_for_the_state_that_its_author_saw() {
     by(&seen).await.problem(412, "precondition_failed", Some("if-match"));
     by("W/\"1\"").await.problem(412, "precondition_failed", Some("if-match"));
     by("7").await.problem(400, "invalid_input", Some("if-match"));
+    let deploy = format!("{function}/revisions");
+    let spec = json!({ "component": component });
+    let stale = send_with(&host, Method::POST, &deploy, ("if-match", &seen), Some(&spec)).await;
+    stale.problem(412, "precondition_failed", Some("if-match"));
     by("*").await.expect(200);
     by(&format!("\"other\", {changed}")).await.expect(200);
     let rollback = format!("{function}/rollback");
@@ -160,6 +166,11 @@ async fn a_request_with_a_key_is_done_once() {
             .await
             .expect(201);
     }
+    let other = json!({ "tenant": "other" });
+    let refused =
+        send_with(&host, Method::POST, "/api/v1/tenants", ("idempotency-key", "t"), Some(&other)).await;
+    refused.problem(422, "idempotency_key_reused", Some("idempotency-key"));
+    host.get("/api/v1/tenants/other").await.problem(404, "not_found", Some("tenant"));
     // A key's text is shown once and kept nowhere: the answer cannot be had again.
     let key = json!({ "role": "invoker" });
     let make =

@@ -157,7 +157,8 @@ async fn a_body_that_stops_coming_is_a_timeout() {
 
 #[tokio::test]
 async fn a_deploy_beside_many_others_is_told_to_come_back() {
-    const MAX_DEPLOYS: usize = 16;
+    /// Of one tenant.
+    const MAX_DEPLOYS: usize = 4;
     let host = TestHost::start_with(&json!({ "body_idle_timeout_ms": 5_000 })).await;
     let path = "/api/v1/functions/f/revisions";
     // One more than may be: the only one that is answered while the others wait for their bodies.

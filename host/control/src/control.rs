@@ -97,7 +97,8 @@ impl Control {
     ) -> Result<Function, Problem> {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
-            let changed = this.store().set_traffic(&actor, &tenant, &function, split, &precondition).await?;
+            let changed = this.store().set_traffic(&actor, &tenant, &function, split, &precondition).await;
+            let changed = this.settled(&tenant, &function, changed).await?;
             this.compile_routed(&tenant, &changed).await?;
             this.preload_and_republish(&tenant, &function).await?;
             Ok(changed)
@@ -121,10 +122,11 @@ impl Control {
         to_the_end(async move {
             let changed = match this.store().rollback(&actor, &tenant, &function, &precondition).await {
                 Err(StoreError::Repeated { .. }) => {
+                    this.republish(&tenant, &function).await?;
                     let present = this.store().function(&tenant, &function).await?;
                     return present.ok_or_else(|| StoreError::NoFunction(function).into());
                 }
-                changed => changed?,
+                changed => this.settled(&tenant, &function, changed).await?,
             };
             this.compile_routed(&tenant, &changed).await?;
             this.preload_and_republish(&tenant, &function).await?;
@@ -146,7 +148,8 @@ impl Control {
     ) -> Result<(), Problem> {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
-            let deleted = this.store().delete_function(&actor, &tenant, &function, &precondition).await?;
+            let deleted = this.store().delete_function(&actor, &tenant, &function, &precondition).await;
+            let deleted = this.settled(&tenant, &function, deleted).await?;
             this.republish(&tenant, &function).await?;
             this.config.metrics.remove_function(&tenant, &function);
             if let Err(error) = this.config.logs.remove(&tenant, &function).await {
@@ -181,6 +184,20 @@ impl Control {
             Ok(())
         })
         .await
+    }
+
+    /// What a change of a function gave. If it failed, what the store says is published all the same: a change
+    /// whose answer was lost may have been made, and then says "no such function" to whoever tries again.
+    async fn settled<T>(
+        &self,
+        tenant: &TenantName,
+        function: &FunctionName,
+        changed: Result<T, StoreError>,
+    ) -> Result<T, Problem> {
+        if changed.is_err() {
+            self.republish(tenant, function).await?;
+        }
+        Ok(changed?)
     }
 
     /// The artifact that `field` of a manifest names.

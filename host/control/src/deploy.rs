@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use modelet_engine::HandlerKind;
 use modelet_inference::CheckedModel;
-use modelet_store::{Actor, Artifact, NewRevision, Revision, StoreError};
+use modelet_store::{Actor, Artifact, NewRevision, Precondition, Revision, StoreError};
 use modelet_types::manifest::RequestBody;
 use modelet_types::{
     Code, Digest, FunctionName, ModelName, Problem, RevisionNumber, RevisionSpec, TenantName,
@@ -31,6 +31,8 @@ pub struct Deploy {
     pub spec: RevisionSpec,
     /// Whether it takes all calls at once.
     pub activate: bool,
+    /// What the function has to be before.
+    pub precondition: Precondition,
 }
 
 /// How far a deploy has come.
@@ -85,9 +87,11 @@ impl Control {
     /// # Errors
     /// For whatever is wrong with manifest, component or models, naming the entry.
     pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Revision, Problem> {
-        let Deploy { actor, tenant, function, spec, activate } = deploy;
+        let Deploy { actor, tenant, function, spec, activate, precondition } = deploy;
         match self.store().check_request(&tenant, &actor).await {
             Err(StoreError::Repeated { subject }) => {
+                // It may have been stored by a request that could not publish it.
+                self.republish(&tenant, &function).await?;
                 return self.deployed(&tenant, &function, &subject).await;
             }
             checked => checked?,
@@ -120,7 +124,7 @@ impl Control {
 
         let this = self.clone();
         to_the_end(async move {
-            let new = NewRevision { spec, details, activate };
+            let new = NewRevision { spec, details, activate, precondition };
             let revision = match this.store().create_revision(&actor, &tenant, &function, new).await {
                 // The same request came twice at a time, and the other was quicker.
                 Err(StoreError::Repeated { subject }) => {

@@ -127,6 +127,12 @@ impl Control {
                     "the tenant's plan is not in `billing.plans`: it is charged nothing until it is"
                 );
             }
+            if !self.config.ledger.records_usage() && tenant.quotas.has_months() {
+                tracing::error!(
+                    tenant = %tenant.name,
+                    "the tenant has quotas of a month, and none is ever reached while `ledger.durability` is `off`"
+                );
+            }
             self.know_tenant(&tenant);
         }
         for stored in self.store().stored_keys().await? {
@@ -220,10 +226,15 @@ impl Control {
         let (this, actor, name) = (self.clone(), actor.clone(), name.clone());
         to_the_end(async move {
             let _publishing = this.publishing.lock().await;
-            this.store().delete_tenant(&actor, &name, &precondition).await?;
-            this.tenants.remove(&name);
-            this.keyring.remove_tenant(&name);
-            Ok(())
+            match this.store().delete_tenant(&actor, &name, &precondition).await {
+                // It may have been deleted by a request that never got the answer.
+                Ok(()) | Err(StoreError::NoTenant(_)) if this.tenants.contains(&name) => {
+                    this.tenants.remove(&name);
+                    this.keyring.remove_tenant(&name);
+                    Ok(())
+                }
+                deleted => Ok(deleted?),
+            }
         })
         .await
     }
@@ -257,9 +268,9 @@ impl Control {
         let new = NewApiKey { id, digest, role, functions, description, lifetime_s };
         let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
         let key = to_the_end(async move {
-            let key = this.store().create_api_key(&actor, &tenant, new).await.map_err(made_before)?;
+            let made = this.store().create_api_key(&actor, &tenant, new).await;
             this.republish_key(&tenant, id).await?;
-            Ok(key)
+            made.map_err(made_before)
         });
         Ok(MadeKey { key: key.await?, text })
     }
@@ -289,10 +300,9 @@ impl Control {
         let key = to_the_end(async move {
             let ends_at = Timestamp::now() + overlap;
             let made = this.store().rotate_api_key(&actor, &tenant, id, ends_at, successor).await;
-            let key = made.map_err(made_before)?;
             this.republish_key(&tenant, id).await?;
             this.republish_key(&tenant, new_id).await?;
-            Ok(key)
+            made.map_err(made_before)
         });
         Ok(MadeKey { key: key.await?, text })
     }
@@ -304,8 +314,10 @@ impl Control {
     pub async fn revoke_key(&self, actor: &Actor, tenant: &TenantName, id: KeyId) -> Result<(), Problem> {
         let (this, actor, tenant) = (self.clone(), actor.clone(), tenant.clone());
         to_the_end(async move {
-            this.store().revoke_api_key(&actor, &tenant, id).await?;
-            this.republish_key(&tenant, id).await
+            let revoked = this.store().revoke_api_key(&actor, &tenant, id).await;
+            // Also if there is no such key: it may have been revoked by a request that could not make it known.
+            this.republish_key(&tenant, id).await?;
+            Ok(revoked?)
         })
         .await
     }

@@ -105,11 +105,13 @@ impl Control {
     }
 
     async fn collect_garbage(&self) -> Result<Collected, Problem> {
-        let collected = self.store().collect_garbage(GRACE).await?;
-        self.remove_unused_code().await?;
-        self.remove_unused_prepared_models().await?;
-        self.remove_orphaned_key_values().await?;
-        Ok(collected)
+        // Each by itself: a bucket that is away must not keep the rest from being removed.
+        let collected = self.store().collect_garbage(GRACE).await;
+        let code = self.remove_unused_code().await;
+        let prepared = self.remove_unused_prepared_models().await;
+        let kept = self.remove_orphaned_key_values().await;
+        let collected = collected?;
+        code.and(prepared).and(kept).map(|()| collected)
     }
 
     /// Removes what functions kept that are gone: a host that was killed between the two leaves it behind,

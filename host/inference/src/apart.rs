@@ -231,7 +231,7 @@ impl Apart {
     }
 
     /// Ends the process that nobody has wanted the longest, so that another tenant can have one, with its
-    /// sessions: the next call loads what it needs as any cold one does. Not one with a model that stays.
+    /// sessions: the next call loads what it needs as any cold one does. Not one with a model that stays, unless more than half of all have one.
     fn end_unwanted(&self) -> Option<Arc<Process>> {
         let now = Instant::now();
         let mut unwanted: Vec<(Duration, Arc<Process>, Arc<Home>)> = self
@@ -241,8 +241,12 @@ impl Apart {
             .filter(|(time, ..)| *time >= UNWANTED)
             .collect();
         unwanted.sort_unstable_by_key(|(time, ..)| std::cmp::Reverse(*time));
+        let has_pinned = |home: &Arc<Home>| self.residency.has_pinned(home.tenant());
+        // Of so many that half of all processes stay for those who pin nothing.
+        let pinned = self.homes().iter().filter(|home| home.is_inhabited() && has_pinned(home)).count();
+        let stays = |home: &Arc<Home>| pinned * 2 <= self.config.processes && has_pinned(home);
         let ends = |(_, process, home): &(Duration, Arc<Process>, Arc<Home>)| {
-            !self.residency.has_pinned(home.tenant()) && process.kill_unwanted(Why::Unneeded)
+            !stays(home) && process.kill_unwanted(Why::Unneeded)
         };
         let (unwanted_for, process, home) = unwanted.into_iter().find(ends)?;
         let (tenant, unwanted_ms) = (home.tenant(), unwanted_for.as_millis());

@@ -193,6 +193,11 @@ impl Ledger {
         &self.id
     }
 
+    /// Whether it records anything at all.
+    pub fn records_usage(&self) -> bool {
+        !self.is_off
+    }
+
     /// Behind the last acknowledged record.
     pub fn end(&self) -> Position {
         self.committer.committed()

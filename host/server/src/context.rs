@@ -16,10 +16,11 @@ use modelet_store::Actor;
 use modelet_types::id::InvalidName;
 use modelet_types::{Code, FunctionName, Problem};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::caller::Identification;
 use crate::config::Config;
+use crate::deploys::Deploys;
 use crate::extract::{conditional, from_json, json_body};
 
 /// The host, as controllers see it.
@@ -37,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) key_values: Arc<KeyValueStores>,
     pub(crate) metrics: Arc<Metrics>,
     /// Places of deploys that may be under way at one time.
-    pub(crate) deploys: Arc<Semaphore>,
+    pub(crate) deploys: Deploys,
     /// Turns true when the host begins to shut down; ends what would go on for ever.
     pub(crate) stopping: watch::Receiver<bool>,
 }

@@ -16,22 +16,19 @@ use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_runtime::{Runtime, RuntimeConfig};
 use modelet_store::{ArtifactsConfig, BucketConfig, Store, StoreConfig};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::caller::Identification;
 use crate::config::{Authentication, CompileSettings, Config, Confinement, InvalidSetting};
 use crate::context::{Context, Shared};
 use crate::controllers::host::HostBody;
+use crate::deploys::Deploys;
 use crate::functions::ToController;
 use crate::model_files::FromStore;
 use crate::publisher::ToRuntime;
 use crate::tls::{Certificate, CertificateError};
 use crate::{awake, descriptors, listener, machine, routes, status};
-
-/// Deploys that may be under way at one time, from the first byte of the manifest on: each holds
-/// megabytes, and one compiles at a time.
-const MAX_DEPLOYS: usize = 16;
 
 /// Why a host cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -200,7 +197,7 @@ impl Host {
             logs,
             key_values,
             metrics,
-            deploys: Arc::new(Semaphore::new(MAX_DEPLOYS)),
+            deploys: Deploys::default(),
             stopping: stopped.clone(),
         };
         let context = Context::new(shared);

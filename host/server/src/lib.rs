@@ -8,6 +8,7 @@ mod caller;
 mod config;
 mod context;
 mod controllers;
+mod deploys;
 mod descriptors;
 #[cfg(test)]
 mod documented;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use modelet_types::{Digest, TenantName};
 
-use crate::database::{Connection, next_of, unsigned};
+use crate::database::{Connection, Database, next_of, unsigned};
 use crate::folder::{metastore_in, sync_parent};
 use crate::store::blocking;
 use crate::{Store, StoreConfig, StoreError};
@@ -47,6 +47,28 @@ impl Store {
         let root = self.data_dir().to_owned();
         blocking(move || write(&root, present)).await
     }
+}
+
+/// Checks that a folder may be used with a metastore to which this host has written nothing yet: one that is new
+/// must not become a folder's that has another.
+pub(crate) async fn check_unwritten(
+    database: &Database,
+    root: &Path,
+    config: &StoreConfig,
+) -> Result<(), StoreError> {
+    let present = of(&mut *database.snapshot().await?).await?;
+    let (root, config) = (root.to_owned(), config.clone());
+    blocking(move || match present {
+        Some(present) => check(&root, present, &config),
+        None if read(&root)?.is_some()
+            || (config.metastore_url.is_some() && metastore_in(&root).exists()) =>
+        {
+            let reason = "it has another, and this one is new";
+            Err(StoreError::OtherMetastore { data_dir: root, metastore: config.to_string(), reason })
+        }
+        None => Ok(()),
+    })
+    .await
 }
 
 /// Checks that a folder may be used with a metastore. Blocks.

@@ -16,11 +16,13 @@ mod gates;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{Generate as _, Key};
 use futures::TryStreamExt as _;
 use modelet_types::Digest;
 
 use crate::StoreError;
-use crate::folder::write_durably;
+use crate::folder::{create_folder, write_durably};
 use crate::store::blocking;
 
 pub use bucket::BucketConfig;
@@ -28,6 +30,9 @@ pub(crate) use bucket::{Bucket, Failure, Owner};
 use cache::{Cache, Hold};
 pub(crate) use gates::Gate;
 use gates::Gates;
+
+/// Enough that no two folders have the same.
+const FOLDER_ID_BYTES: usize = 16;
 
 /// Where artifacts are kept.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +61,8 @@ struct Places {
     incoming: PathBuf,
     /// `artifacts/BUCKET`: the bucket's URL, once everything is there.
     marker: PathBuf,
+    /// `artifacts/FOLDER`: what tells this folder from those with copies of its store.
+    folder_id: PathBuf,
 }
 
 impl Places {
@@ -91,6 +98,7 @@ impl Blobs {
             blobs: artifacts.join("sha256"),
             incoming: artifacts.join("incoming"),
             marker: artifacts.join("BUCKET"),
+            folder_id: artifacts.join("FOLDER"),
         };
         let bucket = config.bucket.map(|bucket| Bucket::new(&bucket)).transpose()?.map(Arc::new);
         let (found, has_bucket) = (places.clone(), bucket.is_some());
@@ -124,6 +132,21 @@ impl Blobs {
     pub(crate) async fn marker(&self) -> Result<Option<String>, StoreError> {
         let file = self.places.marker.clone();
         blocking(move || file::read_marker(&file)).await
+    }
+
+    /// What tells this folder from others: made when it is first asked for.
+    pub(crate) async fn folder_id(&self) -> Result<String, StoreError> {
+        let file = self.places.folder_id.clone();
+        blocking(move || match file::read_marker(&file)? {
+            Some(id) => Ok(id),
+            None => {
+                let id = hex::encode(&Key::<XChaCha20Poly1305>::generate()[..FOLDER_ID_BYTES]);
+                file.parent().map(create_folder).transpose()?;
+                write_durably(&file, &format!("{id}\n"))?;
+                Ok(id)
+            }
+        })
+        .await
     }
 
     /// That `lost` artifacts are neither in a bucket that is new to this folder nor here.

@@ -1,8 +1,9 @@
 //! The start of a store whose artifacts are in a bucket: whether the bucket is this store's, has all that the
 //! metastore names, and gets what the folder has of it.
 
-use modelet_types::{Digest, TenantName};
+use modelet_types::Digest;
 
+use crate::belonging::{self, Belonging};
 use crate::blobs::{Bucket, Failure, Owner};
 use crate::{Store, StoreError};
 
@@ -28,8 +29,8 @@ impl Store {
     }
 
     async fn settle_bucket(&self, bucket: &Bucket, was_here: bool) -> Result<(), StoreError> {
-        let store_id = self.store_id().await?;
-        let owner = bucket.check(&store_id).await?;
+        let this = self.owner().await?;
+        let owner = bucket.check(&this).await?;
         let stored = bucket.list().await?;
         let missing: Vec<Digest> =
             self.digests().await?.into_iter().filter(|digest| !stored.contains(digest)).collect();
@@ -38,7 +39,7 @@ impl Store {
             return Err(self.blobs.missing_from(bucket, nowhere.len()));
         }
         if owner == Owner::Nobody {
-            bucket.claim(&store_id).await?;
+            bucket.claim(&this).await?;
         }
         let missing: Vec<Digest> = missing.into_iter().filter(|digest| !nowhere.contains(digest)).collect();
         let lost = nowhere.len() as u64 + self.blobs.complete_bucket(&missing).await?;
@@ -55,12 +56,20 @@ impl Store {
         Ok(())
     }
 
-    /// What tells this store from others, also after it was copied or moved: the first hash in its record of
-    /// changes, which has the time of its making in it.
-    async fn store_id(&self) -> Result<String, StoreError> {
-        let first = self.changes(&TenantName::default_tenant(), 0, 1).await?;
-        Ok(first.first().map(|change| change.hash.to_hex()).unwrap_or_default())
+    /// What tells this store from others, and from copies of it in other folders.
+    async fn owner(&self) -> Result<String, StoreError> {
+        let present = belonging::of(&mut *self.database.snapshot().await?).await?;
+        let lost =
+            || StoreError::damaged("the first change of the default tenant")("it has no hash".to_owned());
+        let Belonging { first_change, .. } = present.ok_or_else(lost)?;
+        Ok(owner(first_change, &self.blobs.folder_id().await?))
     }
+}
+
+/// How the owner of a prefix is written: by the store, and by the data folder, so that a backup that somebody
+/// opens beside the host does not remove what that host has stored since.
+pub(crate) fn owner(first_change: Digest, folder_id: &str) -> String {
+    format!("{} {folder_id}", first_change.to_hex())
 }
 
 /// Whether the error may go away by itself.

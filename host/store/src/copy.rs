@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::belonging;
 use crate::blobs::{Blobs, Owner};
+use crate::bucket;
 use crate::database::{self, Database};
 use crate::folder::{DataFolder, metastore_in};
 use crate::store::blocking;
@@ -69,7 +70,9 @@ pub struct Copied {
 /// # Errors
 /// - [`StoreError::InUse`], [`StoreError::MetastoreTaken`]: a host has the target, or the source of
 ///   [`Source::Stopped`].
-/// - [`StoreError::NothingToCopy`], [`StoreError::TargetNotEmpty`].
+/// - [`StoreError::NothingToCopy`], [`StoreError::TargetNotEmpty`], [`StoreError::FolderNotEmpty`].
+/// - [`StoreError::OtherMetastore`]: the source's folder belongs to another metastore, or to a later state of it.
+/// - [`StoreError::ArtifactsStay`]: within one folder, artifacts were to be elsewhere.
 /// - [`StoreError::OlderMetastore`]: a live source has to be opened by this version of the host first.
 /// - [`StoreError::BlobDamaged`], [`StoreError::BlobLost`]: the bytes of an artifact are not those that its
 ///   digest names, or are lost although a revision needs them.
@@ -82,6 +85,9 @@ pub async fn copy(
 ) -> Result<Copied, StoreError> {
     let (from_dir, to_dir) = (absolute(&from.data_dir)?, absolute(&to.data_dir)?);
     let in_place = from_dir == to_dir;
+    if in_place && from.artifacts.bucket != to.artifacts.bucket {
+        return Err(StoreError::ArtifactsStay);
+    }
     if from.metastore_url.is_none() && !metastore_in(&from_dir).exists() {
         return Err(StoreError::NothingToCopy { metastore: from.to_string() });
     }
@@ -173,16 +179,20 @@ async fn copy_into(
     in_place: bool,
     progress: &mut (impl FnMut(CopyProgress) + Send),
 ) -> Result<Copied, StoreError> {
-    if !in_place {
-        // Before the rows: heads that are newer than the changes would say that changes were taken out.
-        let (from_dir, root) = (from_dir.to_owned(), target.root.to_owned());
-        blocking(move || files::copy_heads(&from_dir, &root)).await?;
-    }
+    // Read before the snapshot: heads that are newer than the changes would say that changes were taken out.
+    let heads = if in_place { None } else { files::read_heads(from_dir)? };
     let mut reader = database::connect_reader(&metastore_in(from_dir), from.metastore_url.as_ref()).await?;
     database::check_format(&mut reader, from).await?;
     database::begin_snapshot(&mut reader, from.metastore_url.is_some()).await?;
     let older = || StoreError::OlderMetastore { metastore: from.to_string() };
     let belonging = belonging::of(&mut reader).await?.ok_or_else(older)?;
+    // A file of SQLite that was left behind by a move is no state of this folder.
+    let (root, config) = (from_dir.to_owned(), from.clone());
+    blocking(move || belonging::check(&root, belonging, &config)).await?;
+    if !in_place {
+        let root = target.root.to_owned();
+        blocking(move || files::begin(&root, belonging.first_change, heads)).await?;
+    }
     let (root, config) = (target.root.to_owned(), target.config.clone());
     // Noted before the rows are there: a folder is never without it once it has a metastore to be left for.
     blocking(move || belonging::check_and_note(&root, belonging, &config, in_place)).await?;
@@ -192,7 +202,7 @@ async fn copy_into(
         let blobs = Blobs::open(target.root, target.config.artifacts.clone()).await?;
         let bucket = blobs.bucket().cloned();
         if let Some(bucket) = &bucket {
-            let owner = belonging.first_change.to_hex();
+            let owner = bucket::owner(belonging.first_change, &blobs.folder_id().await?);
             if bucket.check(&owner).await? == Owner::Nobody {
                 bucket.claim(&owner).await?;
             }
@@ -204,6 +214,8 @@ async fn copy_into(
         files::copy_others(from_dir, target.root).await?;
     }
     copied.rows = tables::copy_rows(&mut reader, &target.database, progress).await?;
+    let root = target.root.to_owned();
+    blocking(move || files::end(&root)).await?;
     Ok(copied)
 }
 

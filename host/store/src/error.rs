@@ -188,7 +188,8 @@ pub enum StoreError {
     },
     /// The prefix belongs to another store.
     #[error(
-        "{url} (artifacts_url) has the artifacts of another host's store: give this one a prefix of its own, or,          if that store is gone for good, empty the prefix"
+        "{url} (artifacts_url) has the artifacts of another store, or of another data folder with a copy of this one: give this one a prefix of its own, or, \
+         if no host uses that store any more, remove the object OWNER under the prefix"
     )]
     BucketInUse {
         /// The bucket and the prefix.
@@ -196,7 +197,8 @@ pub enum StoreError {
     },
     /// The artifacts are in a bucket that the configuration does not name.
     #[error(
-        "the artifacts of this data folder are in {url}: set `artifacts_url` to it; if they have been copied          back into the folder, remove {}", file.display()
+        "the artifacts of this data folder are in {url}: set `artifacts_url` to it; if they have been copied \
+         back into the folder, remove {}", file.display()
     )]
     ArtifactsElsewhere {
         /// The bucket and the prefix.
@@ -206,7 +208,8 @@ pub enum StoreError {
     },
     /// A bucket that is new to this data folder has not what the metastore names.
     #[error(
-        "{lost} artifacts are neither in {url} (artifacts_url) nor in the data folder: copy them there first, or          name the bucket that has them; to go on without them, write that URL into {}", file.display()
+        "{lost} artifacts are neither in {url} (artifacts_url) nor in the data folder: copy them there first, or \
+         name the bucket that has them; to go on without them, write that URL into {}", file.display()
     )]
     ArtifactsMissing {
         /// The bucket and the prefix.
@@ -234,7 +237,7 @@ pub enum StoreError {
     #[error("the bytes of artifact {0} are lost: upload it again")]
     BlobLost(Digest),
     /// The bytes of an artifact were changed by somebody else.
-    #[error("artifact {digest} is damaged in the bucket, which has {found}: upload it again")]
+    #[error("artifact {digest} is damaged where it is stored, which has {found}: upload it again")]
     BlobDamaged {
         /// The artifact.
         digest: Digest,
@@ -256,6 +259,15 @@ pub enum StoreError {
     /// The host is shutting down and finished the work no more.
     #[error("the host is shutting down")]
     ShuttingDown,
+    /// A store that is copied within its folder was to have its artifacts elsewhere.
+    #[error(
+        "the artifacts stay where they are if a store is copied within its own folder: copy the metastore alone, \
+         and start the host with the new `artifacts_url`, which then sends them; or copy to another folder"
+    )]
+    ArtifactsStay,
+    /// A folder that a copy was to fill has something that is not this copy's.
+    #[error("{} is there already: move away what the folder has, or choose another", .0.display())]
+    FolderNotEmpty(PathBuf),
     /// The tenant has as much as its quota allows.
     #[error("{}", quota_detail(.quota, .limit))]
     QuotaExceeded {
@@ -477,6 +489,8 @@ impl StoreError {
             | Self::BucketInUse { .. }
             | Self::ArtifactsElsewhere { .. }
             | Self::ArtifactsMissing { .. }
+            | Self::ArtifactsStay
+            | Self::FolderNotEmpty(_)
             | Self::Damaged { .. } => Code::Internal,
             Self::Bucket { .. } | Self::RemovalUnderWay(_) => Code::StorageUnavailable,
             Self::Fetch(error) => error.code(),
@@ -564,19 +578,18 @@ fn may_pass(error: &sqlx::Error) -> bool {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = error.code();
-        if code == Code::StorageUnavailable {
-            tracing::error!(error = &error as &dyn std::error::Error, "the store is not available");
-            return Self::new(code, "the host cannot reach its metastore at the moment: try again");
-        }
         if code == Code::Internal {
             // Logged here and nowhere else, since the reason goes no further: it names paths and
             // tables, which are no client's.
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
             return Self::new(code, "the host could not read or write its data");
         }
-        if code == Code::StorageUnavailable {
+        if code == Code::StorageUnavailable && !matches!(error, StoreError::RemovalUnderWay(_)) {
             tracing::error!(error = &error as &dyn std::error::Error, "storage is unavailable");
-            return Self::new(code, "the host cannot reach its storage now: try again later");
+            return Self::new(
+                code,
+                "the host cannot reach its metastore or its artifacts now: try again later",
+            );
         }
         let problem = match error {
             // Nothing frees it by itself but the collection of what is not used, which takes a day.

@@ -10,6 +10,7 @@
 //! artifacts/sha256/<2 hex>/<64 hex>   blobs; with a bucket, those of them that were used here
 //! artifacts/incoming                  blobs that have not come whole from the bucket
 //! artifacts/BUCKET                    the bucket that all blobs are in, if they are in one
+//! artifacts/FOLDER                    what tells this folder from others in the bucket's `OWNER`
 //! uploads/<tenant>/<64 hex>.part      blobs that have not arrived whole
 //! ```
 //!

@@ -43,10 +43,11 @@ impl Store {
         let mut collected = Collected::default();
         while self.remove_artifacts(grace, &mut collected).await? {}
         fail::fail_point!("store::garbage::committed");
-        self.sweep_blobs(&mut collected).await?;
+        // A bucket that is away keeps nothing else from being removed.
+        let swept = self.sweep_blobs(&mut collected).await;
         self.sweep_uploads(grace, &mut collected).await?;
         self.forget_requests().await?;
-        Ok(collected)
+        swept.map(|()| collected)
     }
 
     /// Removes one batch of rows, and says whether there may be more.

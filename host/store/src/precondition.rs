@@ -16,11 +16,6 @@ impl Precondition {
         Self(Some(tags))
     }
 
-    /// Whether there is any condition.
-    pub fn is_none(&self) -> bool {
-        self.0.is_none()
-    }
-
     /// Checks it against what the subject is, within the transaction of the change.
     pub(crate) fn check(&self, tag: String) -> Result<(), StoreError> {
         match &self.0 {

@@ -36,25 +36,29 @@ impl Store {
 
     /// Forgets requests of long ago.
     pub(crate) async fn forget_requests(&self) -> Result<(), StoreError> {
-        let retention = i64::try_from(REQUEST_RETENTION.as_micros()).unwrap_or(i64::MAX);
         let mut tx = self.database.write().await?;
-        sqlx::query("DELETE FROM requests WHERE at < $1")
-            .bind(now().as_microsecond().saturating_sub(retention))
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("DELETE FROM requests WHERE at < $1").bind(long_ago()).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Requests of before this are not known any more.
+fn long_ago() -> i64 {
+    let retention = i64::try_from(REQUEST_RETENTION.as_micros()).unwrap_or(i64::MAX);
+    now().as_microsecond().saturating_sub(retention)
 }
 
 /// Whether nothing was done yet for the request that the actor makes, if it says which it is.
 pub(crate) async fn check(tx: &mut Tx, tenant: &TenantName, actor: &Actor) -> Result<(), StoreError> {
     let Some(Request { key, fingerprint }) = actor.request() else { return Ok(()) };
     let row = sqlx::query(
-        "SELECT fingerprint, subject FROM requests WHERE tenant = $1 AND actor = $2 AND request = $3",
+        "SELECT fingerprint, subject FROM requests
+         WHERE tenant = $1 AND actor = $2 AND request = $3 AND at >= $4",
     )
     .bind(tenant.as_str())
     .bind(actor.to_string())
     .bind(key.to_hex())
+    .bind(long_ago())
     .fetch_optional(&mut **tx)
     .await?;
     let Some(row) = row else { return Ok(()) };
@@ -74,7 +78,9 @@ pub(crate) async fn done(
     let Some(Request { key, fingerprint }) = actor.request() else { return Ok(()) };
     sqlx::query(
         "INSERT INTO requests (tenant, actor, request, fingerprint, subject, at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (tenant, actor, request) DO UPDATE SET
+             fingerprint = excluded.fingerprint, subject = excluded.subject, at = excluded.at",
     )
     .bind(tenant.as_str())
     .bind(actor.to_string())

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::change::{self, Action, States};
 use crate::database::{Connection, Row, Tx, json, next_number, now, parsed, signed, time, to_json, unsigned};
-use crate::{Actor, Page, Store, StoreError, artifact, function, request, secret, traffic};
+use crate::{Actor, Page, Precondition, Store, StoreError, artifact, function, request, secret, traffic};
 
 /// An immutable snapshot of a function.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,6 +37,8 @@ pub struct NewRevision {
     pub details: Value,
     /// Whether it takes all calls at once, in the same transaction.
     pub activate: bool,
+    /// What the function has to be before; one that is not there has no tag that fits.
+    pub precondition: Precondition,
 }
 
 /// The columns of a revision, followed by what the caller wants of them.
@@ -52,7 +54,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoArtifact`] if the tenant has not uploaded what the spec names,
     /// [`StoreError::SecretNotSet`] if the function has no secret that it names,
-    /// [`StoreError::Repeated`], or if the metastore fails.
+    /// [`StoreError::Changed`], [`StoreError::Repeated`], or if the metastore fails.
     pub async fn create_revision(
         &self,
         actor: &Actor,
@@ -62,6 +64,8 @@ impl Store {
     ) -> Result<Revision, StoreError> {
         let mut tx = self.database.write().await?;
         request::check(&mut tx, tenant, actor).await?;
+        let present = function::find(&mut tx, tenant, function).await?;
+        new.precondition.check(present.map(|function| function.tag()).unwrap_or_default())?;
         let artifacts = artifacts_of(&new.spec);
         for (&digest, field) in &artifacts {
             if !artifact::exists(&mut tx, tenant, digest).await? {

@@ -12,7 +12,7 @@ use crate::database::Database;
 use crate::folder::{DataFolder, sync_parent};
 use crate::seal::SealingKey;
 use crate::upload::Claims;
-use crate::{Collected, MetastoreUrl, StoreError};
+use crate::{Collected, MetastoreUrl, StoreError, belonging};
 
 /// How long an upload that nobody continues is kept over restarts.
 const UPLOAD_GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -79,6 +79,7 @@ impl Store {
         if is_embedded {
             blocking(move || sync_parent(&metastore)).await?;
         }
+        belonging::check_unwritten(&database, folder.root(), config).await?;
         let key_file = folder.sealing_key();
         let (sealing_key, key_was_there) = blocking(move || SealingKey::read_or_make(&key_file)).await?;
         let blobs = Blobs::open(folder.root(), artifacts).await?;

@@ -85,8 +85,10 @@ impl Store {
         name: &TenantName,
         trust: Trust,
     ) -> Result<Tenant, StoreError> {
+        // Not by the name, or the same key with another name would be another request's.
+        let requests = TenantName::default_tenant();
         let mut tx = self.database.write().await?;
-        request::check(&mut tx, name, actor).await?;
+        request::check(&mut tx, &requests, actor).await?;
         let taken = sqlx::query("SELECT deleted_at FROM tenants WHERE name = $1")
             .bind(name.as_str())
             .fetch_optional(&mut *tx)
@@ -112,7 +114,7 @@ impl Store {
             .await?;
         let states = States { before: None, after: Some(&tenant) };
         change::record(&mut tx, name, actor, Action::TenantCreate, SUBJECT, states).await?;
-        request::done(&mut tx, name, actor, SUBJECT).await?;
+        request::done(&mut tx, &requests, actor, SUBJECT).await?;
         tx.commit().await?;
         Ok(tenant)
     }

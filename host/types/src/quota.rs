@@ -48,6 +48,13 @@ pub struct Quotas {
 }
 
 impl Quotas {
+    /// Whether any is of what is used in a month.
+    pub fn has_months(&self) -> bool {
+        self.invocations_per_month.is_some()
+            || self.cpu_seconds_per_month.is_some()
+            || self.spend_per_month.is_some()
+    }
+
     /// Checks that the values make sense.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ Examples:
 No host may run on either. The target has to be empty, and the source is left as it is. In the same folder, the
 metastore alone is copied. A bucket is reached by the `AWS_` variables, as by the host. `PGPASSWORD` and the file that `PGPASSFILE` names keep passwords from the command line.";
 
-/// Move what a host keeps to another folder or database.
+/// Copy what a host keeps to another folder, database or bucket.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {

@@ -68,8 +68,9 @@ pub(crate) async fn list(
 ) -> Result<Json<ChangesBody>> {
     let identity = caller.may(Permission::Audit)?;
     let Page { after, limit } = params.page()?;
-    let changes = context.control.store().changes(&identity.tenant, after.unwrap_or(0), limit).await?;
-    let next = page::next(&changes, limit, |change| change.id);
+    let store = context.control.store();
+    let mut changes = store.changes(&identity.tenant, after.unwrap_or(0), limit + 1).await?;
+    let next = page::cut(&mut changes, limit, |change| change.id);
     Ok(Json(ChangesBody { changes: changes.into_iter().map(Into::into).collect(), next }))
 }
 

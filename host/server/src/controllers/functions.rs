@@ -68,11 +68,12 @@ pub(crate) async fn list(
 ) -> Result<Json<FunctionsBody>> {
     let identity = caller.may(Permission::Read)?;
     let page = params.page()?;
-    let functions = match &identity.functions {
-        None => context.control.store().functions(&identity.tenant, &page).await?,
-        Some(names) => among(&context, &identity.tenant, names, &page).await?,
+    let more = page::and_one_more(&page);
+    let mut functions = match &identity.functions {
+        None => context.control.store().functions(&identity.tenant, &more).await?,
+        Some(names) => among(&context, &identity.tenant, names, &more).await?,
     };
-    let next = page::next(&functions, page.limit, |function| function.name.clone());
+    let next = page::cut(&mut functions, page.limit, |function| function.name.clone());
     let functions = functions.into_iter().map(|function| FunctionBody::new(&identity.tenant, function));
     Ok(Json(FunctionsBody { functions: functions.collect(), next }))
 }

@@ -18,14 +18,15 @@ use modelet_types::{
     Code, FunctionName, Permission, Problem, RevisionNumber, RevisionSpec, TenantName, TrafficSplit,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::caller::{Caller, check_covers};
 use crate::context::Context;
-use crate::extract::conditional::IdempotencyKey;
+use crate::deploys::Place;
+use crate::extract::conditional::{IdempotencyKey, IfMatch};
 use crate::extract::page::{self, PageParams};
 use crate::extract::{Path, Query, conditional, from_json, json_body};
 use crate::problem::{ProblemBody, ProblemResponse, Result};
@@ -98,7 +99,7 @@ enum LastEvent {
 /// which the last is `done` or `failed`. A client that leaves ends the deploy, unless the revision is
 /// stored already.
 #[utoipa::path(post, path = "/api/v1/functions/{function}/revisions", tag = "revisions",
-    params(("function" = inline(FunctionName), Path), CreateParams, IdempotencyKey),
+    params(("function" = inline(FunctionName), Path), CreateParams, IfMatch, IdempotencyKey),
     request_body = RevisionSpec,
     responses(
         (status = 200, description = "the steps, if asked for", content_type = "application/x-ndjson"),
@@ -117,13 +118,11 @@ pub(crate) async fn create(
 ) -> Result<Response> {
     let (identity, function) = caller.may_with(Permission::Deploy, &name)?;
     // Before the manifest is received, so that its memory counts.
-    let place = context.deploys.clone().try_acquire_owned().map_err(|_| {
-        let detail = "as many deploys as may be are under way; try again when one of them is done";
-        Problem::new(Code::Overloaded, detail)
-    })?;
+    let place = context.deploys.take(&identity.tenant)?;
     let idle_timeout = context.config.body_idle_timeout();
     let manifest = json_body(&parts.headers, body, MAX_MANIFEST_BYTES, idle_timeout).await?;
     let request = conditional::request(&parts, &manifest)?;
+    let precondition = conditional::precondition(&parts.headers)?;
     let spec: RevisionSpec = off_the_loop(move || from_json(&manifest, Code::InvalidManifest)).await??;
     for (index, called) in spec.outbound.iter().map(OutboundRule::function).enumerate() {
         // What a handler may call, whoever deploys it can call by it.
@@ -138,6 +137,7 @@ pub(crate) async fn create(
         function,
         spec,
         activate: params.activate,
+        precondition,
     };
     if parts.headers.get(ACCEPT).is_some_and(|accept| accept == NDJSON) {
         return Ok(followed(context, deploy, place));
@@ -162,7 +162,7 @@ async fn created(
 }
 
 /// A deploy as a stream of its steps. It ends when the client leaves.
-fn followed(context: Context, deploy: Deploy, place: OwnedSemaphorePermit) -> Response {
+fn followed(context: Context, deploy: Deploy, place: Place) -> Response {
     // Unbounded, but a deploy has only so many steps.
     let (sender, lines) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -224,8 +224,9 @@ pub(crate) async fn list(
     let (identity, name) = caller.may_with(Permission::Read, &name)?;
     let page = params.page()?;
     let traffic = traffic_of(&context, &identity.tenant, &name).await?;
-    let revisions = context.control.store().revisions(&identity.tenant, &name, &page).await?;
-    let next = page::next(&revisions, page.limit, |revision| revision.number);
+    let more = page::and_one_more(&page);
+    let mut revisions = context.control.store().revisions(&identity.tenant, &name, &more).await?;
+    let next = page::cut(&mut revisions, page.limit, |revision| revision.number);
     let body = |revision: Revision| {
         let active = traffic.names(revision.number);
         RevisionBody::new(revision, active)

@@ -95,8 +95,8 @@ pub(crate) async fn list(
 ) -> Result<Json<TenantsBody>> {
     caller.may(Permission::Operate)?;
     let page = params.page()?;
-    let tenants = context.control.store().tenants(&page).await?;
-    let next = page::next(&tenants, page.limit, |tenant| tenant.name.clone());
+    let mut tenants = context.control.store().tenants(&page::and_one_more(&page)).await?;
+    let next = page::cut(&mut tenants, page.limit, |tenant| tenant.name.clone());
     Ok(Json(TenantsBody { tenants: tenants.into_iter().map(Into::into).collect(), next }))
 }
 

@@ -38,9 +38,18 @@ impl<K> PageParams<K> {
     }
 }
 
-/// What to ask for next: after the last of a full page.
-pub(crate) fn next<T, K>(items: &[T], limit: u32, key: impl Fn(&T) -> K) -> Option<K> {
-    if items.len() < limit as usize { None } else { items.last().map(key) }
+/// The page and one more, which tells whether the page is the last.
+pub(crate) fn and_one_more<K: Clone>(page: &Page<K>) -> Page<K> {
+    Page { after: page.after.clone(), limit: page.limit + 1 }
+}
+
+/// Cuts what was found for [`and_one_more`] to the page, and says what to ask for next; nothing after the last.
+pub(crate) fn cut<T, K>(items: &mut Vec<T>, limit: u32, key: impl Fn(&T) -> K) -> Option<K> {
+    if items.len() <= limit as usize {
+        return None;
+    }
+    items.truncate(limit as usize);
+    items.last().map(key)
 }
 
 impl<K: PartialSchema> IntoParams for PageParams<K> {

@@ -13,7 +13,7 @@ use super::{Copied, CopyProgress};
 use crate::StoreError;
 use crate::blobs::Blobs;
 use crate::database::{Connection, parsed, sqlite_options, unsigned};
-use crate::folder::{create_folder, sync_parent};
+use crate::folder::{create_folder, sync_parent, write_durably};
 use crate::store::blocking;
 
 const HEADS: &str = "audit-heads.jsonl";
@@ -21,12 +21,49 @@ const SEALING_KEY: &str = "secret.key";
 const LEDGER: &str = "ledger";
 const KEY_VALUE: &str = "key-value";
 
+/// In a folder that is being filled, with the store that it is filled from.
+const MARKER: &str = "COPYING";
+
 /// Locks are of the process that holds them.
 const LEDGER_LOCK: &str = "lock";
 
-/// Copies the heads of the record of changes, if they are in the folder. Blocks.
-pub(super) fn copy_heads(from: &Path, to: &Path) -> Result<(), StoreError> {
-    copy_file(&from.join(HEADS), &to.join(HEADS))
+/// Reads the heads of the record of changes, if they are in the folder. Blocks.
+pub(super) fn read_heads(from: &Path) -> Result<Option<String>, StoreError> {
+    let path = from.join(HEADS);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", &path)(error)),
+    }
+}
+
+/// Begins to fill a folder, which has nothing that would be lost by it: nothing at all, or what a copy of the same
+/// store has brought that was broken off. Blocks.
+pub(super) fn begin(to: &Path, store: Digest, heads: Option<String>) -> Result<(), StoreError> {
+    let (marker, text) = (to.join(MARKER), format!("{}\n", store.to_hex()));
+    if fs::read_to_string(&marker).is_ok_and(|begun| begun == text) {
+        return Ok(());
+    }
+    for name in [HEADS, LEDGER, KEY_VALUE] {
+        let path = to.join(name);
+        let is_empty = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
+        if path.exists() && !is_empty {
+            return Err(StoreError::FolderNotEmpty(path));
+        }
+    }
+    write_durably(&marker, &text)?;
+    heads.map_or(Ok(()), |heads| write_durably(&to.join(HEADS), &heads))
+}
+
+/// Says that the folder is filled. Blocks.
+pub(super) fn end(to: &Path) -> Result<(), StoreError> {
+    let marker = to.join(MARKER);
+    match fs::remove_file(&marker) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", &marker)(error))
+        }
+        _ => sync_parent(&marker),
+    }
 }
 
 /// Copies the bytes of every artifact that has a row, each checked against its digest.

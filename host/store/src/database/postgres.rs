@@ -105,6 +105,8 @@ async fn look(url: &MetastoreUrl, options: &AnyConnectOptions) -> Result<(), Sto
 pub(super) async fn connect_reader(url: &MetastoreUrl) -> Result<Raw, StoreError> {
     let mut connection = connect(url, &url.options()?).await?;
     connection.execute(READ_ONLY).await?;
+    // A copy takes as long as its artifacts do, and a role's own setting may end what is idle.
+    connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0").await?;
     Ok(connection)
 }
 

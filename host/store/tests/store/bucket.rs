@@ -460,3 +460,19 @@ async fn a_store_with_a_bucket_is_copied_to_a_folder_and_back() {
     let error = copy(&from, &StoreConfig::embedded(fourth.path()), Source::Live, |_| {}).await.unwrap_err();
     assert!(matches!(error, StoreError::BlobDamaged { digest, .. } if digest == small), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_backup_that_is_opened_elsewhere_does_not_take_the_prefix() {
+    let host = Host::start(0).await;
+    upload(&host.store, &tenant("a"), b"model").await;
+    let folder = TempDir::new().unwrap();
+    let from = StoreConfig { artifacts: host.config.clone(), ..StoreConfig::embedded(host.folder.path()) };
+    copy(&from, &StoreConfig::embedded(folder.path()), Source::Live, |_| {}).await.unwrap();
+    let later = upload(&host.store, &tenant("a"), b"stored since").await;
+    let text = refusal(folder.path(), host.config.clone()).await;
+    assert!(text.contains("another data folder with a copy of this one"), "{text}");
+    assert_eq!(fs::read(host.object(later)).unwrap(), b"stored since");
+    // Unless the other is gone for good.
+    fs::remove_file(host.server.objects(PREFIX).join("OWNER")).unwrap();
+    open_with(folder.path(), host.config.clone()).await.unwrap();
+}

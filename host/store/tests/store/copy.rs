@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use modelet_store::{
-    Actor, Copied, CopyProgress, NewApiKey, Page, Precondition, Source, Store, StoreConfig, StoreError,
-    TenantSetting, UsageCursor, UsageHour, copy,
+    Actor, Copied, CopyProgress, MetastoreUrl, NewApiKey, Page, Precondition, Source, Store, StoreConfig,
+    StoreError, TenantSetting, UsageCursor, UsageHour, copy,
 };
 use modelet_test_postgres::Server;
 use modelet_types::{Digest, Quotas, RevisionNumber, Role, SecretName, SecretValue, Trust, Usage};
@@ -310,4 +310,48 @@ async fn an_artifact_that_no_revision_names_may_be_lost() {
     assert_eq!((copied.artifacts, copied.missing), (0, 1));
     // It can be uploaded again.
     upload(&open_at(&to).await, &tenant("a"), b"unused").await;
+}
+
+#[tokio::test]
+async fn what_a_move_left_behind_is_not_copied() {
+    let [folder, target] = [(); 2].map(|()| TempDir::new().unwrap());
+    let embedded = StoreConfig::embedded(folder.path());
+    open_at(&embedded).await.close().await;
+    let moved = StoreConfig { metastore_url: Some(MetastoreUrl::new(database())), ..embedded.clone() };
+    copy(&embedded, &moved, Source::Stopped, |_| {}).await.unwrap();
+    open_at(&moved).await.close().await;
+    let error =
+        copy(&embedded, &StoreConfig::embedded(target.path()), Source::Live, |_| {}).await.unwrap_err();
+    assert!(matches!(error, StoreError::OtherMetastore { .. }), "{error:?}");
+    copy(&moved, &StoreConfig::embedded(target.path()), Source::Live, |_| {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_has_something_is_not_filled() {
+    let [folder, target] = [(); 2].map(|()| TempDir::new().unwrap());
+    let from = StoreConfig::embedded(folder.path());
+    open_at(&from).await.close().await;
+    let segment = target.path().join("ledger/1.ledger");
+    std::fs::create_dir(segment.parent().unwrap()).unwrap();
+    std::fs::write(&segment, b"records").unwrap();
+    let to = StoreConfig::embedded(target.path());
+    let error = copy(&from, &to, Source::Stopped, |_| {}).await.unwrap_err();
+    assert!(matches!(&error, StoreError::FolderNotEmpty(path) if path.ends_with("ledger")), "{error:?}");
+    assert_eq!(std::fs::read(&segment).unwrap(), b"records");
+    std::fs::remove_file(&segment).unwrap();
+    copy(&from, &to, Source::Stopped, |_| {}).await.unwrap();
+    assert!(!target.path().join("COPYING").exists());
+}
+
+#[tokio::test]
+async fn a_new_database_is_left_as_it_is_if_the_folder_has_another() {
+    let folder = TempDir::new().unwrap();
+    let embedded = StoreConfig::embedded(folder.path());
+    open_at(&embedded).await.close().await;
+    let moved = StoreConfig { metastore_url: Some(MetastoreUrl::new(database())), ..embedded.clone() };
+    let error = Store::open(&moved).await.map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::OtherMetastore { .. }), "{error:?}");
+    // So that it can still be copied there.
+    copy(&embedded, &moved, Source::Stopped, |_| {}).await.unwrap();
+    open_at(&moved).await;
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream;
 use modelet_store::{
-    Actor, ArtifactsConfig, BucketConfig, MetastoreUrl, NewRevision, Revision, Store, StoreConfig,
-    StoreError, UploadRange, UploadState,
+    Actor, ArtifactsConfig, BucketConfig, MetastoreUrl, NewRevision, Precondition, Revision, Store,
+    StoreConfig, StoreError, UploadRange, UploadState,
 };
 use modelet_test_postgres::Server;
 use modelet_test_s3::{self as s3, S3Server};
@@ -158,7 +158,12 @@ pub async fn deploy(
     component: Digest,
     activate: bool,
 ) -> Result<Revision, StoreError> {
-    let new = NewRevision { spec: spec(component), details: json!({"handler": "modelet"}), activate };
+    let new = NewRevision {
+        spec: spec(component),
+        details: json!({"handler": "modelet"}),
+        activate,
+        precondition: Precondition::NONE,
+    };
     store.create_revision(&Actor::LOCAL, owner, &function(name), new).await
 }
 

@@ -60,12 +60,12 @@ impl Concurrency {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Before all others.
+    /// Four times the time of `normal`, while both wait.
     High,
     /// Those that nothing is said of.
     #[default]
     Normal,
-    /// What can wait, such as scoring in batches.
+    /// A quarter of the time of `normal`, while both wait: for what can, such as scoring in batches.
     Low,
 }
 

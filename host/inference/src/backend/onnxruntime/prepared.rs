@@ -121,6 +121,10 @@ impl Forms {
         if self.folder.find(model).is_some() {
             return true;
         }
+        if !self.folder.has_room_for((file.len() as u64).saturating_mul(MAX_GROWTH)) {
+            tracing::warn!(%model, "the disk is too full to prepare a model, which is loaded as it is");
+            return false;
+        }
         let began = Instant::now();
         let made = guarded(|| Ok(self.try_to_make(model, file)));
         match made.unwrap_or_else(|error| Err(error.to_string())) {

@@ -38,7 +38,12 @@ pub async fn a_revision_reads_back_as_written(store: &Arc<Store>) {
         "config": {"colour": "grün"},
     }))
     .unwrap();
-    let new = NewRevision { spec, details: json!({"backends": {"m": "rten"}}), activate: true };
+    let new = NewRevision {
+        spec,
+        details: json!({"backends": {"m": "rten"}}),
+        activate: true,
+        precondition: Precondition::NONE,
+    };
     let made = store.create_revision(&Actor::LOCAL, &owner, &function("f"), new.clone()).await.unwrap();
     assert_eq!((made.spec.clone(), made.details.clone()), (new.spec, new.details));
     let read = store.revision(&owner, &function("f"), made.number).await.unwrap().unwrap();
@@ -65,7 +70,7 @@ pub async fn a_revision_needs_artifacts_of_its_tenant(store: &Arc<Store>) {
     let mut spec = spec(component);
     let model = json!({"artifact": Digest::of(b"no model")});
     spec.models.insert("m".parse().unwrap(), serde_json::from_value(model).unwrap());
-    let new = NewRevision { spec, details: json!({}), activate: false };
+    let new = NewRevision { spec, details: json!({}), activate: false, precondition: Precondition::NONE };
     let error = store.create_revision(&Actor::LOCAL, &a, &function("f"), new).await.unwrap_err();
     assert_eq!(Problem::from(error).field.as_deref(), Some("models.m.artifact"));
 }
@@ -184,7 +189,12 @@ pub async fn changes_tell_the_whole_story(store: &Arc<Store>) {
     let name = function("f");
     let actor = Actor::host("test");
     let component = upload(store, &owner, b"component").await;
-    let new = NewRevision { spec: spec(component), details: json!({"k": 1}), activate: true };
+    let new = NewRevision {
+        spec: spec(component),
+        details: json!({"k": 1}),
+        activate: true,
+        precondition: Precondition::NONE,
+    };
     store.create_revision(&actor, &owner, &name, new).await.unwrap();
     store.set_traffic(&actor, &owner, &name, TrafficSplit::default(), &Precondition::NONE).await.unwrap();
     store.rollback(&actor, &owner, &name, &Precondition::NONE).await.unwrap();

@@ -24,7 +24,12 @@ async fn deploy_as(
     name: &str,
     component: Digest,
 ) -> Result<Revision, StoreError> {
-    let new = NewRevision { spec: spec(component), details: json!({}), activate: true };
+    let new = NewRevision {
+        spec: spec(component),
+        details: json!({}),
+        activate: true,
+        precondition: Precondition::NONE,
+    };
     store.create_revision(actor, owner, &function(name), new).await
 }
 

@@ -40,7 +40,7 @@ async fn needing(
 ) -> Result<Revision, StoreError> {
     let component: Digest = upload(store, owner, b"component").await;
     let spec = serde_json::from_value(json!({ "component": component, "secrets": secrets })).unwrap();
-    let new = NewRevision { spec, details: json!({}), activate };
+    let new = NewRevision { spec, details: json!({}), activate, precondition: Precondition::NONE };
     store.create_revision(&Actor::LOCAL, owner, &function(of), new).await
 }
 

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 pub const GRAPH: &str = "graph.onnx";
 /// The weights; absent if the graph has none that are worth mapping.
 pub const WEIGHTS: &str = "weights";
+/// What stays free on the disk: the ledger and the metastore must be able to go on.
+const SPARE_BYTES: u64 = 1 << 30;
 /// The digests of the two.
 const SUMS: &str = "sums";
 /// How the name of a folder begins that is not written to its end.
@@ -164,6 +166,12 @@ impl Folder {
         _ = draft.keep();
         // Should the power go before the names are on the disk, it is made once more.
         Ok(())
+    }
+
+    /// Whether the disk has room for so many bytes, and as much again as the rest of the host needs.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        let free = rustix::fs::statvfs(&self.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        free.is_ok_and(|free| free >= bytes.saturating_add(SPARE_BYTES))
     }
 
     /// Whether a model is not to be prepared.
