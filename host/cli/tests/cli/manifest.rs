@@ -27,7 +27,7 @@ fn a_mistake_is_shown_with_its_line_and_what_is_allowed() {
     assert_eq!(ended.code, 5);
     assert_eq!(
         ended.stderr,
-        "error: unknown field `limits`, expected one of `limit`, `queue`, `queue_timeout_ms`\n \
+        "error: unknown field `limits`, expected one of `limit`, `queue`, `queue_timeout_ms`, `priority`\n \
          --> ./modelet.toml:5:1\n  \
            |\n\
          5 | limits = 3\n  \

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use modelet_inference::{BackendId, InferenceConfig, InferenceError, RunRequest, SessionKey};
+use modelet_inference::{BackendId, InferenceConfig, InferenceError, RunOutput, RunRequest, SessionKey};
 use modelet_types::manifest::BackendChoice;
 use modelet_types::{Code, TenantName, Tensor};
 
@@ -63,6 +63,19 @@ async fn is_well(session: &std::sync::Arc<modelet_inference::Session>) {
     run(session, &[("x", tensor(&[1, 2], &[1.0_f32, 1.0]))]).await.unwrap();
 }
 
+/// The answer, which on a busy machine comes when the model has been loaded again.
+async fn answered(session: &std::sync::Arc<modelet_inference::Session>, size: i64) -> RunOutput {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    loop {
+        match run(session, &count(size)).await {
+            Err(InferenceError::WorkerLost { reason }) if reason.contains("loaded again") => {
+                assert!(Instant::now() < give_up, "{reason}");
+            }
+            answer => return answer.unwrap(),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_run_that_wants_too_much_memory_gets_an_error_and_the_next_one_its_answer() {
     let service = service();
@@ -79,7 +92,7 @@ async fn a_run_that_wants_too_much_memory_gets_an_error_and_the_next_one_its_ans
             }
             other => panic!("{backend}: {other}"),
         }
-        let output = run(&session, &count(3)).await.unwrap();
+        let output = answered(&session, 3).await;
         assert_eq!(output.outputs[0].1.shape(), [3], "{backend}");
         is_well(&neighbour).await;
     }

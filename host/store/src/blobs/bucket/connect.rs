@@ -28,7 +28,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const MAX_RETRIES: usize = 8;
 
 /// A bucket, and what it takes to use it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BucketConfig {
     /// `s3://bucket/prefix`. The prefix is this store's alone.
     pub url: String,
