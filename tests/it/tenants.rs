@@ -41,6 +41,7 @@ const ROUTES: &[(&str, &str, Option<Permission>)] = &[
     ("post", "/api/v1/keys/{id}/rotate", Some(Permission::ManageKeys)),
     ("get", "/api/v1/tenants", Some(Permission::Operate)),
     ("post", "/api/v1/tenants", Some(Permission::Operate)),
+    ("get", "/api/v1/tenants/{tenant}", Some(Permission::Operate)),
     ("delete", "/api/v1/tenants/{tenant}", Some(Permission::Operate)),
     ("put", "/api/v1/tenants/{tenant}/plan", Some(Permission::Operate)),
     ("put", "/api/v1/tenants/{tenant}/quotas", Some(Permission::Operate)),
@@ -125,7 +126,7 @@ async fn nothing_but_health_answers_without_a_key() {
         ("function", "f"),
         ("revision", "1"),
         ("name", "n"),
-        ("key", "000000000000"),
+        ("id", "000000000000"),
         ("tenant", "default"),
         ("month", "2020-01"),
     ];
@@ -151,7 +152,7 @@ async fn each_role_may_do_what_the_matrix_says() {
         ("function", "nothing"),
         ("revision", "1"),
         ("name", "n"),
-        ("key", "000000000000"),
+        ("id", "000000000000"),
         ("tenant", "acme"),
         ("month", "2020-01"),
     ];
@@ -180,7 +181,7 @@ async fn answers(host: &TestHost, tenant: &str, digest: &str, key: &str) -> Vec<
         ("function", "digits"),
         ("revision", "1"),
         ("name", "token"),
-        ("key", key),
+        ("id", key),
         ("tenant", "acme"),
         ("month", "2020-01"),
     ];

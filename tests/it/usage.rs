@@ -90,7 +90,7 @@ async fn a_statement_is_what_the_plan_says() {
     );
     assert_eq!(statement["total"], "0.750000");
     let unknown = json!({ "plan": "gold" });
-    host.put("/api/v1/tenants/default/plan", &unknown).await.problem(400, "invalid_input", Some("plan"));
+    host.put("/api/v1/tenants/default/plan", &unknown).await.problem(404, "not_found", Some("plan"));
 
     let form = async |accept: &str| {
         let request = host.request(Method::GET, &path).header("accept", accept);
