@@ -5,15 +5,14 @@
 //! it, such as the file that was left behind by a copy, all that came since. So the folder remembers the
 //! metastore that it was last opened with, and how often that one was opened.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use modelet_types::{Digest, TenantName};
 
 use crate::database::{Connection, Database, next_of, unsigned};
-use crate::folder::{metastore_in, sync_parent};
+use crate::folder::{metastore_in, write_durably};
 use crate::store::blocking;
 use crate::{Store, StoreConfig, StoreError};
 
@@ -35,9 +34,7 @@ impl Store {
     /// start in both.
     pub(crate) async fn check_belonging(&self, config: &StoreConfig) -> Result<(), StoreError> {
         let mut tx = self.database.write().await?;
-        let lost =
-            || StoreError::damaged("the first change of the default tenant")("it has no hash".to_owned());
-        let mut present = of(&mut tx).await?.ok_or_else(lost)?;
+        let mut present = get(&mut tx).await?;
         let (root, config) = (self.data_dir().to_owned(), config.clone());
         blocking(move || check(&root, present, &config)).await?;
         let (owner, name) = TERMS;
@@ -117,6 +114,12 @@ pub(crate) async fn of(connection: &mut Connection) -> Result<Option<Belonging>,
     Ok(first_change.map(|first_change| Belonging { first_change, term }))
 }
 
+/// The same of a metastore that this host has opened.
+pub(crate) async fn get(connection: &mut Connection) -> Result<Belonging, StoreError> {
+    let lost = || StoreError::damaged("the first change of the default tenant")("it has no hash".to_owned());
+    of(connection).await?.ok_or_else(lost)
+}
+
 fn file(root: &Path) -> PathBuf {
     root.join(FILE)
 }
@@ -139,15 +142,5 @@ fn read(root: &Path) -> Result<Option<Belonging>, StoreError> {
 
 /// Notes it in the folder, durably. Blocks.
 pub(crate) fn write(root: &Path, Belonging { first_change, term }: Belonging) -> Result<(), StoreError> {
-    let path = file(root);
-    // Renamed into place, so that a host killed here leaves no half of it.
-    let new = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        writeln!(file, "{} {term}", first_change.to_hex())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(StoreError::io("write", &path))?;
-    sync_parent(&path)
+    write_durably(&file(root), &format!("{} {term}\n", first_change.to_hex()))
 }

@@ -58,10 +58,7 @@ impl Store {
 
     /// What tells this store from others, and from copies of it in other folders.
     async fn owner(&self) -> Result<String, StoreError> {
-        let present = belonging::of(&mut *self.database.snapshot().await?).await?;
-        let lost =
-            || StoreError::damaged("the first change of the default tenant")("it has no hash".to_owned());
-        let Belonging { first_change, .. } = present.ok_or_else(lost)?;
+        let Belonging { first_change, .. } = belonging::get(&mut *self.database.snapshot().await?).await?;
         Ok(owner(first_change, &self.blobs.folder_id().await?))
     }
 }
