@@ -6,17 +6,14 @@ pub mod answers;
 pub mod artifacts;
 pub mod lines;
 pub mod problem;
+mod tls;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use modelet_types::split::TrafficSplit;
 use modelet_types::{KeyId, Quotas, RevisionSpec, TenantName, Trust};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -80,7 +77,7 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
             .user_agent(concat!("modelet/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls(ca_file)?)
+            .tls_backend_preconfigured(tls::trusting(ca_file)?)
             .build()
             .map_err(|error| Error::Protocol(format!("cannot set up the HTTP client: {error}")))?;
         Ok(Self { http, host, key: None, tenant: None })
@@ -438,29 +435,6 @@ impl Client {
         }
         Error::Protocol(format!("the connection to the host broke: {reason}"))
     }
-}
-
-/// Trusts the public authorities, and those in `ca_file`.
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    if let Some(path) = ca_file {
-        let wrong = |reason: &dyn std::fmt::Display| {
-            Error::Invalid(format!("cannot use the certificates in `{}`: {reason}", path.display()))
-        };
-        let public = roots.len();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-            let certificate = certificate.map_err(|error| wrong(&error))?;
-            roots.add(certificate).map_err(|error| wrong(&error))?;
-        }
-        if roots.len() == public {
-            return Err(wrong(&"there is none in PEM format"));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Protocol(format!("cannot set up TLS: {error}")))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
