@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 mod api;
+mod approvals;
 mod audit;
 mod bad_requests;
 mod cold_start;

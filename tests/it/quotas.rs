@@ -75,27 +75,93 @@ async fn what_runs_at_one_time_is_bounded() {
     let (host, owner) = tenant_with(&json!({}), &json!({ "concurrency": 2 })).await;
     owner.deploy_component("f", guest("hostile")).await;
     let sleeping = || owner.request(Method::POST, "/f/acme/f/sleep").send();
-    let running = async |count: u64| {
-        until("invocations that run", async || {
-            let quotas = owner.get("/api/v1/quotas").await.expect(200).json();
-            (quotas["running"] == count).then_some(())
-        })
-        .await;
-    };
     let two = tokio::spawn(join_all([sleeping(), sleeping()]));
-    running(2).await;
+    running(&owner, "/api/v1/quotas", 2).await;
     reached(&call(&owner).await, "concurrency");
     two.abort();
-    running(0).await;
+    running(&owner, "/api/v1/quotas", 0).await;
     call(&owner).await.problem(404, "not_found", None);
 
     let memory = json!({ "memory_bytes": 1 << 20 });
     host.put("/api/v1/tenants/acme/quotas", &memory).await.expect(200);
     reached(&call(&owner).await, "memory_bytes");
+    host.put("/api/v1/tenants/acme/quotas", &json!({ "tensor_bytes": 1 << 20 })).await.expect(200);
+    reached(&call(&owner).await, "tensor_bytes");
     host.put("/api/v1/tenants/acme/quotas", &json!({ "invocations_per_second": 0 })).await.expect(200);
     reached(&call(&owner).await, "invocations_per_second");
     host.put("/api/v1/tenants/acme/quotas", &json!({})).await.expect(200);
     call(&owner).await.problem(404, "not_found", None);
+}
+
+/// Waits until so many invocations run or wait, as `quotas` says at this address.
+async fn running(owner: &Api, path: &str, count: u64) -> Value {
+    until("invocations that run", async || {
+        let quotas = owner.get(path).await.expect(200).json();
+        (quotas["running"] == count).then_some(quotas)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_bounded_within_its_tenant() {
+    let (mut host, owner) = tenant_with(&json!({}), &json!({ "invocations_per_month": 5 })).await;
+    owner.deploy_component("f", noop_handler(0)).await;
+    owner.deploy_component("g", noop_handler(0)).await;
+    let path = "/api/v1/functions/f/quotas";
+    let set = owner.put(path, &json!({ "invocations_per_month": 2 })).await.expect(200);
+    assert_eq!(set.json()["quotas"], json!({ "invocations_per_month": 2 }));
+    let g = async |caller: &Api| caller.send(Method::POST, "/f/acme/g/", "").await;
+    for _ in 0..2 {
+        call(&owner).await.expect(204);
+    }
+    reached(&call(&owner).await, "function.invocations_per_month");
+    for _ in 0..3 {
+        g(&owner).await.expect(204);
+    }
+    reached(&g(&owner).await, "invocations_per_month");
+
+    // A restart knows what each has used, a new revision changes nothing, and a new function begins anew.
+    let key = owner.key().to_owned();
+    host.restart().await;
+    let owner = host.with_key(Some(&key));
+    host.put("/api/v1/tenants/acme/quotas", &json!({})).await.expect(200);
+    owner.deploy_component("f", noop_handler(1)).await;
+    reached(&call(&owner).await, "function.invocations_per_month");
+    g(&owner).await.expect(204);
+    let used = owner.get(path).await.expect(200).json();
+    assert_eq!((&used["month"]["invocations"], &used["running"]), (&json!(2), &json!(0)), "{used}");
+    owner.delete("/api/v1/functions/f").await.expect(204);
+    owner.deploy_component("f", noop_handler(0)).await;
+    call(&owner).await.expect(204);
+    assert_eq!(owner.get(path).await.expect(200).json()["quotas"], json!({}));
+
+    owner.put(path, &json!({ "functions": 1 })).await.problem(400, "invalid_input", Some("functions"));
+    let spend = json!({ "spend_per_month": "-1" });
+    owner.put(path, &spend).await.problem(400, "invalid_input", Some("spend_per_month"));
+    owner.get("/api/v1/functions/none/quotas").await.problem(404, "not_found", Some("function"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_wait_are_bounded() {
+    let (mut host, owner) = tenant_with(&json!({}), &json!({ "queue": 1 })).await;
+    let component = owner.upload(guest("hostile")).await;
+    owner.deploy("f", &json!({ "component": component, "concurrency": { "limit": 1 } })).await;
+    let sleeping = || owner.request(Method::POST, "/f/acme/f/sleep").send();
+    let two = tokio::spawn(join_all([sleeping(), sleeping()]));
+    let quotas = running(&owner, "/api/v1/quotas", 2).await;
+    assert_eq!(quotas["waiting"], 1, "{quotas}");
+    reached(&call(&owner).await, "queue");
+    let function = "/api/v1/functions/f/quotas";
+    host.put("/api/v1/tenants/acme/quotas", &json!({})).await.expect(200);
+    owner.put(function, &json!({ "queue": 1 })).await.expect(200);
+    reached(&call(&owner).await, "function.queue");
+    assert_eq!(host.metric("modelet_quota_refusals_total", "").await, 2.0);
+    two.abort();
+    let quotas = running(&owner, function, 0).await;
+    assert_eq!(quotas["waiting"], 0, "{quotas}");
+    // They had come in before they were refused, and are not billed.
+    let usage = owner.get("/api/v1/usage?interval=total").await.expect(200).json();
+    assert_eq!(usage["total"]["not_billed"], 2, "{usage}");
 }
 
 #[tokio::test]

@@ -22,7 +22,12 @@ const ROUTES: &[(&str, &str, Option<Permission>)] = &[
     ("get", "/api/v1/functions", Some(Permission::Read)),
     ("get", "/api/v1/functions/{function}", Some(Permission::Read)),
     ("delete", "/api/v1/functions/{function}", Some(Permission::Deploy)),
+    ("post", "/api/v1/functions/{function}/activations/{activation}/approve", Some(Permission::Deploy)),
+    ("post", "/api/v1/functions/{function}/activations/{activation}/reject", Some(Permission::Deploy)),
+    ("put", "/api/v1/functions/{function}/approval", Some(Permission::Manage)),
     ("get", "/api/v1/functions/{function}/logs", Some(Permission::Read)),
+    ("get", "/api/v1/functions/{function}/quotas", Some(Permission::Audit)),
+    ("put", "/api/v1/functions/{function}/quotas", Some(Permission::Manage)),
     ("get", "/api/v1/functions/{function}/revisions", Some(Permission::Read)),
     ("post", "/api/v1/functions/{function}/revisions", Some(Permission::Deploy)),
     ("get", "/api/v1/functions/{function}/revisions/{revision}", Some(Permission::Read)),
@@ -36,9 +41,9 @@ const ROUTES: &[(&str, &str, Option<Permission>)] = &[
     ("get", "/api/v1/host", None),
     ("get", "/api/v1/identity", None),
     ("get", "/api/v1/keys", Some(Permission::Audit)),
-    ("post", "/api/v1/keys", Some(Permission::ManageKeys)),
-    ("delete", "/api/v1/keys/{id}", Some(Permission::ManageKeys)),
-    ("post", "/api/v1/keys/{id}/rotate", Some(Permission::ManageKeys)),
+    ("post", "/api/v1/keys", Some(Permission::Manage)),
+    ("delete", "/api/v1/keys/{id}", Some(Permission::Manage)),
+    ("post", "/api/v1/keys/{id}/rotate", Some(Permission::Manage)),
     ("get", "/api/v1/tenants", Some(Permission::Operate)),
     ("post", "/api/v1/tenants", Some(Permission::Operate)),
     ("get", "/api/v1/tenants/{tenant}", Some(Permission::Operate)),
@@ -129,6 +134,7 @@ async fn nothing_but_health_answers_without_a_key() {
         ("id", "000000000000"),
         ("tenant", "default"),
         ("month", "2020-01"),
+        ("activation", "1"),
     ];
     let unknown = format!("mk_000000000000_{}", "0".repeat(48));
     for (name, route, _) in ROUTES {
@@ -155,6 +161,7 @@ async fn each_role_may_do_what_the_matrix_says() {
         ("id", "000000000000"),
         ("tenant", "acme"),
         ("month", "2020-01"),
+        ("activation", "1"),
     ];
     for role in Role::ALL {
         let caller = key_of(&host, "acme", &json!({ "role": role })).await;
@@ -184,6 +191,7 @@ async fn answers(host: &TestHost, tenant: &str, digest: &str, key: &str) -> Vec<
         ("id", key),
         ("tenant", "acme"),
         ("month", "2020-01"),
+        ("activation", "1"),
     ];
     let mut answers = Vec::new();
     for (name, route, _) in ROUTES {

@@ -6,20 +6,21 @@ pub mod answers;
 pub mod artifacts;
 pub mod lines;
 pub mod problem;
+mod tenants;
 mod tls;
 
 use std::path::Path;
 use std::time::Duration;
 
 use modelet_types::split::TrafficSplit;
-use modelet_types::{KeyId, Quotas, RevisionSpec, TenantName, Trust};
+use modelet_types::{FunctionName, InvocationQuotas, KeyId, RevisionSpec, TenantName};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use answers::{
     DeployEvent, Function, Functions, Identity, Keys, LogLine, MadeKey, Revisions, Secret, Secrets, State,
-    Statement, Tenant, Tenants, Usage, Verified,
+    Statement, Usage, Verified,
 };
 use lines::Lines;
 use problem::HostProblem;
@@ -286,64 +287,57 @@ impl Client {
         self.send(request).await?.text().await.map_err(|error| self.failed(error))
     }
 
-    /// The host's tenants.
+    /// What the tenant, or one of its functions, may use, and what it uses.
     ///
     /// # Errors
     /// If the host cannot be reached or refuses, or its answer is not understood.
-    pub async fn tenants(&self) -> Result<Answer<Tenants>, Error> {
-        self.list("/api/v1/tenants", "tenants").await
+    pub async fn quotas(&self, function: Option<&FunctionName>) -> Result<Answer<serde_json::Value>, Error> {
+        let path = function.map_or_else(|| "/api/v1/quotas".into(), |name| of(name.as_str(), "/quotas"));
+        self.json(self.request(Method::GET, &path)?).await
     }
 
-    /// Makes a tenant.
+    /// Sets a function's quotas.
     ///
     /// # Errors
     /// If the host cannot be reached or refuses, or its answer is not understood.
-    pub async fn create_tenant(&self, name: &TenantName, trust: Trust) -> Result<Answer<Tenant>, Error> {
-        let body = serde_json::json!({ "tenant": name, "trust": trust });
-        self.json(self.request(Method::POST, "/api/v1/tenants")?.json(&body)).await
-    }
-
-    /// Says how far a tenant is trusted.
-    ///
-    /// # Errors
-    /// If the host cannot be reached or refuses, or its answer is not understood.
-    pub async fn set_trust(&self, name: &TenantName, trust: Trust) -> Result<Answer<Tenant>, Error> {
-        let request = self.request(Method::PUT, &format!("/api/v1/tenants/{name}/trust"))?;
-        self.json(request.json(&serde_json::json!({ "trust": trust }))).await
-    }
-
-    /// Sets a tenant's quotas.
-    ///
-    /// # Errors
-    /// If the host cannot be reached or refuses, or its answer is not understood.
-    pub async fn set_quotas(&self, name: &TenantName, quotas: &Quotas) -> Result<Answer<Tenant>, Error> {
-        let request = self.request(Method::PUT, &format!("/api/v1/tenants/{name}/quotas"))?;
+    pub async fn set_function_quotas(
+        &self,
+        function: &FunctionName,
+        quotas: &InvocationQuotas,
+    ) -> Result<Answer<Function>, Error> {
+        let request = self.request(Method::PUT, &of(function.as_str(), "/quotas"))?;
         self.json(request.json(quotas)).await
     }
 
-    /// What the tenant may use, and what it uses.
+    /// Says whether a change of a function's traffic needs a second person.
     ///
     /// # Errors
     /// If the host cannot be reached or refuses, or its answer is not understood.
-    pub async fn quotas(&self) -> Result<Answer<serde_json::Value>, Error> {
-        self.json(self.request(Method::GET, "/api/v1/quotas")?).await
+    pub async fn set_approval(
+        &self,
+        function: &FunctionName,
+        needed: bool,
+    ) -> Result<Answer<Function>, Error> {
+        let request = self.request(Method::PUT, &of(function.as_str(), "/approval"))?;
+        self.json(request.json(&serde_json::json!({ "needed": needed }))).await
     }
 
-    /// Gives a tenant a plan.
+    /// Approves an activation that waits.
     ///
     /// # Errors
     /// If the host cannot be reached or refuses, or its answer is not understood.
-    pub async fn set_plan(&self, name: &TenantName, plan: &str) -> Result<Answer<Tenant>, Error> {
-        let request = self.request(Method::PUT, &format!("/api/v1/tenants/{name}/plan"))?;
-        self.json(request.json(&serde_json::json!({ "plan": plan }))).await
+    pub async fn approve(&self, function: &FunctionName, activation: u64) -> Result<Answer<Function>, Error> {
+        let path = of(function.as_str(), &format!("/activations/{activation}/approve"));
+        self.json(self.request(Method::POST, &path)?).await
     }
 
-    /// Deletes a tenant.
+    /// Rejects an activation that waits.
     ///
     /// # Errors
-    /// If the host cannot be reached or refuses.
-    pub async fn delete_tenant(&self, name: &TenantName) -> Result<(), Error> {
-        self.send(self.request(Method::DELETE, &format!("/api/v1/tenants/{name}"))?).await.map(drop)
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn reject(&self, function: &FunctionName, activation: u64) -> Result<Answer<Function>, Error> {
+        let path = of(function.as_str(), &format!("/activations/{activation}/reject"));
+        self.json(self.request(Method::POST, &path)?).await
     }
 
     /// The last `tail` lines of a function's log, and with `follow` those to come.

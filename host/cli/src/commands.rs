@@ -1,12 +1,14 @@
 //! The commands, a file each. A command has `Arguments` and `run`; it prints through `Output`.
 
 pub mod activate;
+pub mod approve;
 pub mod audit;
 pub mod backup;
 pub mod build;
 pub mod completions;
 pub mod delete;
 pub mod deploy;
+pub mod function;
 pub mod functions;
 pub mod invoke;
 pub mod key;
@@ -94,8 +96,11 @@ async fn call(
         Command::Revisions(arguments) => revisions::run(&arguments, client, output).await,
         Command::Logs(arguments) => logs::run(&arguments, client, output).await,
         Command::Activate(arguments) => activate::run(&arguments, client, output).await,
+        Command::Approve(arguments) => approve::run(&arguments, client, output).await,
+        Command::Reject(arguments) => approve::reject(&arguments, client, output).await,
         Command::Rollback(arguments) => rollback::run(&arguments, client, output).await,
         Command::Delete(arguments) => delete::run(&arguments, client, output).await,
+        Command::Function(arguments) => function::run(&arguments, client, output).await,
         Command::State(arguments) => state::run(&arguments, client, output).await,
         Command::Secret(arguments) => secret::run(&arguments, client, output).await,
         Command::Secrets(arguments) => secrets::run(&arguments, client, output).await,
@@ -104,7 +109,7 @@ async fn call(
         Command::Tenant(arguments) => tenant::run(&arguments, client, output).await,
         Command::Usage(arguments) => usage::run(&arguments, client, output).await,
         Command::Audit(arguments) => audit::run(&arguments, client, output).await,
-        Command::Quotas(_) => quotas::run(client, output).await,
+        Command::Quotas(arguments) => quotas::run(&arguments, client, output).await,
         Command::Statement(arguments) => statement::run(&arguments, client, output).await,
         Command::Tenants(_) => tenants::run(client, output).await,
         Command::Login(_) | Command::Logout(_) => unreachable!("ran above"),

@@ -83,7 +83,7 @@ impl Control {
         &self.config.store
     }
 
-    /// Divides a function's calls anew.
+    /// Divides a function's calls anew, or lets that wait for a second person, where the function needs one.
     ///
     /// # Errors
     /// If there is no such function or revision, or it is not what `precondition` says.
@@ -120,14 +120,8 @@ impl Control {
     ) -> Result<Function, Problem> {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
-            let changed = match this.store().rollback(&actor, &tenant, &function, &precondition).await {
-                Err(StoreError::Repeated { .. }) => {
-                    this.republish(&tenant, &function).await?;
-                    let present = this.store().function(&tenant, &function).await?;
-                    return present.ok_or_else(|| StoreError::NoFunction(function).into());
-                }
-                changed => this.settled(&tenant, &function, changed).await?,
-            };
+            let changed = this.store().rollback(&actor, &tenant, &function, &precondition).await;
+            let changed = this.once(&tenant, &function, changed).await?;
             this.compile_routed(&tenant, &changed).await?;
             this.preload_and_republish(&tenant, &function).await?;
             Ok(changed)
@@ -188,7 +182,7 @@ impl Control {
 
     /// What a change of a function gave. If it failed, what the store says is published all the same: a change
     /// whose answer was lost may have been made, and then says "no such function" to whoever tries again.
-    async fn settled<T>(
+    pub(crate) async fn settled<T>(
         &self,
         tenant: &TenantName,
         function: &FunctionName,

@@ -74,6 +74,11 @@ pub enum DeployEvent {
     },
     /// The revision takes all calls.
     Activated,
+    /// It takes all calls once a second person has approved.
+    Waiting {
+        /// The id of the activation.
+        activation: u64,
+    },
 }
 
 /// Takes the events of a deploy. Must not block.
@@ -136,12 +141,27 @@ impl Control {
             // Also if it takes no calls: that the function is there, and not active, is published too.
             this.preload_and_republish(&tenant, &function).await?;
             if activate {
-                progress(DeployEvent::Activated);
+                progress(this.activated(&tenant, &function, revision.number).await?);
             }
             tracing::info!(%tenant, %function, revision = revision.number.0, activate, "deployed");
             Ok(revision)
         })
         .await
+    }
+
+    /// What has become of the activation of a new revision.
+    async fn activated(
+        &self,
+        tenant: &TenantName,
+        function: &FunctionName,
+        number: RevisionNumber,
+    ) -> Result<DeployEvent, Problem> {
+        let function = self.store().function(tenant, function).await?;
+        let pending = function.and_then(|function| function.pending);
+        Ok(match pending.filter(|pending| pending.traffic.names(number)) {
+            Some(pending) => DeployEvent::Waiting { activation: pending.id },
+            None => DeployEvent::Activated,
+        })
     }
 
     /// The revision that the same request made before.

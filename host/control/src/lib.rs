@@ -9,6 +9,7 @@ mod billing;
 mod control;
 mod deploy;
 mod details;
+mod function;
 mod identity;
 mod operator_key;
 mod publish;

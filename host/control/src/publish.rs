@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use modelet_store::{Artifact, Function, Revision, Route};
+use jiff::Timestamp;
+use modelet_store::{Artifact, Function, Revision, Route, hour_of};
 use modelet_types::plan::Plan;
 use modelet_types::{Code, Digest, FunctionName, Problem, Quotas, Secrets, TenantName, Usage};
 
-use crate::{Control, RevisionDetails};
+use crate::{Control, Month, RevisionDetails};
 
 /// Whoever keeps the routing table.
 pub trait Publisher: Send + Sync {
@@ -23,10 +24,13 @@ pub trait Publisher: Send + Sync {
     ) -> BoxFuture<'static, Result<(), Problem>>;
 
     /// Says how much a tenant may use, and what it pays.
-    fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Plan>);
+    fn set_quotas(&self, tenant: &TenantName, quotas: &Quotas, plan: Option<Plan>);
 
     /// Says what a tenant used in this month before the host started.
     fn begin_with(&self, tenant: &TenantName, used: Usage);
+
+    /// The same of a function that is published.
+    fn begin_function_with(&self, tenant: &TenantName, function: &FunctionName, used: Usage);
 
     /// Takes a function out.
     fn retract(&self, tenant: &TenantName, function: &FunctionName);
@@ -55,7 +59,8 @@ pub struct PublishedRevision {
 }
 
 impl Control {
-    /// Publishes every function in the store. Done once, before the first request. A function that
+    /// Publishes every function in the store, and says what each has used this month, as far as that is added up
+    /// (`load_tenants`). Done once, after it and before the first request. A function that
     /// cannot be published is logged and left out, so that it does not keep the others from starting.
     ///
     /// # Errors
@@ -63,6 +68,12 @@ impl Control {
     pub async fn publish_all(&self) -> Result<(), Problem> {
         for route in self.store().all_routes().await? {
             let (tenant, function) = (route.tenant.clone(), route.function.name.clone());
+            if !self.config.ledger.records_usage() && route.function.quotas.has_months() {
+                tracing::error!(
+                    %tenant, %function,
+                    "the function has quotas of a month, and none is ever reached while `ledger.durability` is `off`"
+                );
+            }
             let is_preloaded = route.revisions.iter().any(|revision| revision.spec.scale.preloads());
             if let Err(problem) = self.publish_route(route).await {
                 tracing::error!(%tenant, %function, %problem, "cannot publish the function");
@@ -71,6 +82,10 @@ impl Control {
                 let this = self.clone();
                 tokio::spawn(async move { this.preload(&tenant, &function).await });
             }
+        }
+        let month = Month::of(Timestamp::now()).start();
+        for (tenant, function, used) in self.store().usage_by_function_since(hour_of(month)).await? {
+            self.publisher.begin_function_with(&tenant, &function, used);
         }
         Ok(())
     }

@@ -127,7 +127,7 @@ impl Control {
                     "the tenant's plan is not in `billing.plans`: it is charged nothing until it is"
                 );
             }
-            if !self.config.ledger.records_usage() && tenant.quotas.has_months() {
+            if !self.config.ledger.records_usage() && tenant.quotas.of_invocations().has_months() {
                 tracing::error!(
                     tenant = %tenant.name,
                     "the tenant has quotas of a month, and none is ever reached while `ledger.durability` is `off`"
@@ -153,7 +153,7 @@ impl Control {
         self.tenants.insert(tenant.name.clone());
         self.config.inference.set_trust(&tenant.name, tenant.trust);
         let plan = self.plan_of(tenant).map(|(_, plan)| plan.clone());
-        self.publisher.set_quotas(&tenant.name, tenant.quotas.clone(), plan);
+        self.publisher.set_quotas(&tenant.name, &tenant.quotas, plan);
     }
 
     /// Makes a tenant.

@@ -170,7 +170,7 @@ pub struct HostMetrics {
     pub revisions_awake: Gauge,
     /// Revisions put to sleep before their time, for want of room.
     pub evictions: Counter,
-    /// Calls that were refused because a quota of their tenant is reached.
+    /// Calls that were refused because a quota of their tenant or function is reached.
     pub quota_refusals: Counter,
     /// Compilations of handlers, with their duration.
     pub compilation: DurationHistogram,
@@ -377,7 +377,7 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
     })?;
     out.counter(
         "modelet_quota_refusals",
-        "Calls refused because a quota of their tenant is reached",
+        "Calls refused because a quota of their tenant or function is reached",
         |out| out.put(&[], host.quota_refusals.get()),
     )?;
     out.counter("modelet_evictions", "Revisions put to sleep before their time, for want of room", |out| {

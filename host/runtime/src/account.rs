@@ -12,7 +12,7 @@ use modelet_observe::{Error as LedgerError, Ledger, Outcome, UsageOpened, UsageR
 use modelet_types::{Code, InvocationId, Problem};
 
 use crate::Runtime;
-use crate::gate::Entered;
+use crate::gate::{Entered, Waiting};
 use crate::revision::Revision;
 use crate::sweep::Added;
 use crate::timing::{Stage, Timing};
@@ -84,6 +84,14 @@ impl Account {
             response_bytes: Arc::default(),
             state: State::Unwritten,
         })
+    }
+
+    /// Lets it wait for a place.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`.
+    pub(crate) fn wait(&self) -> Result<Waiting, Problem> {
+        self.entered.wait()
     }
 
     /// Says how long a stage took that began at `began`.

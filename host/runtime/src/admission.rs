@@ -36,15 +36,19 @@ impl Admission {
         self.waiting.load(Relaxed)
     }
 
-    /// Waits for a place, in order of arrival.
+    /// Waits for a place, in order of arrival. `may_wait` is asked first whether it may, and what it gives is
+    /// kept as long.
     ///
     /// # Errors
-    /// `Overloaded` at once if the queue is full, or when the longest wait is over.
-    pub(crate) async fn enter(&self) -> Result<Permit, Problem> {
+    /// `Overloaded` at once if the queue is full, or when the longest wait is over; and as `may_wait`.
+    pub(crate) async fn enter<W>(
+        &self,
+        may_wait: impl FnOnce() -> Result<W, Problem>,
+    ) -> Result<Permit, Problem> {
         if let Ok(permit) = self.places.clone().try_acquire_owned() {
             return Ok(Permit(permit));
         }
-        let _waiting = self.join_queue()?;
+        let _waiting = (self.join_queue()?, may_wait()?);
         let place = self.places.clone().acquire_owned();
         match tokio::time::timeout(self.concurrency.queue_timeout(), place).await {
             Ok(permit) => Ok(Permit(permit.expect("the semaphore of places is never closed"))),
@@ -92,11 +96,11 @@ mod tests {
     #[tokio::test]
     async fn refuses_when_the_queue_is_full() {
         let admission = admission(1, 1);
-        let first = admission.enter().await.unwrap();
-        let mut second = Box::pin(admission.enter());
+        let first = admission.enter(|| Ok(())).await.unwrap();
+        let mut second = Box::pin(admission.enter(|| Ok(())));
         assert!(futures::poll!(&mut second).is_pending());
         assert_eq!((admission.running(), admission.waiting()), (1, 1));
-        let third = admission.enter().await.err().unwrap();
+        let third = admission.enter(|| Ok(())).await.err().unwrap();
         assert_eq!(third.code, Code::Overloaded);
         drop(first);
         assert!(second.await.is_ok());
@@ -106,9 +110,9 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_leaves_gives_up_its_place_in_the_queue() {
         let admission = admission(1, 1);
-        let _first = admission.enter().await.unwrap();
+        let _first = admission.enter(|| Ok(())).await.unwrap();
         {
-            let mut second = Box::pin(admission.enter());
+            let mut second = Box::pin(admission.enter(|| Ok(())));
             assert!(futures::poll!(&mut second).is_pending());
         }
         assert_eq!(admission.waiting(), 0);
@@ -117,8 +121,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waiting_has_an_end() {
         let admission = admission(1, 1);
-        let _first = admission.enter().await.unwrap();
-        let problem = admission.enter().await.err().unwrap();
+        let _first = admission.enter(|| Ok(())).await.unwrap();
+        let problem = admission.enter(|| Ok(())).await.err().unwrap();
         assert!(problem.detail.contains("60000 ms"), "{problem}");
     }
 }

@@ -17,7 +17,7 @@ use crate::admission::Permit;
 use crate::answer::Answer;
 use crate::body::{self, Bounds};
 use crate::budget::Claim;
-use crate::invoke::{BoxError, admit, settle};
+use crate::invoke::{BoxError, settle};
 use crate::revision::Revision;
 use crate::routing::Routed;
 
@@ -179,7 +179,7 @@ impl Runtime {
             let more = limits.request_body_bytes.saturating_sub(body.len() as u64);
             self.body_budget.take(&mut memory, usize::try_from(more).unwrap_or(usize::MAX)).await?;
         }
-        let permit = admit(revision, account).await?;
+        let permit = self.admit(revision, account).await?;
 
         // Wake, and read the request meanwhile. Its memory and its place go with it, since it is read to the
         // end whether or not the caller stays.

@@ -69,7 +69,7 @@ impl Runtime {
         let began = Instant::now();
         let (body, memory) = self.receive(revision, account, body).await?;
         account.stage("receive", began);
-        let permit = admit(revision, account).await?;
+        let permit = self.admit(revision, account).await?;
 
         // Wake.
         let handler = self.wake(revision, account).await?;
@@ -169,6 +169,24 @@ impl Runtime {
         Bounds { limit, idle_timeout: self.config.body_idle_timeout }
     }
 
+    /// Waits for a place.
+    pub(crate) async fn admit(&self, revision: &Revision, account: &mut Account) -> Result<Permit, Problem> {
+        // A caller that was slow with its body may come after the end.
+        revision.check_not_deleted()?;
+        let waiting = Instant::now();
+        let may_wait = || {
+            account.wait().inspect_err(|_| {
+                self.config.metrics.host().quota_refusals.add(1);
+            })
+        };
+        let admitted = revision.admission.enter(may_wait).await;
+        account.queue_time = waiting.elapsed();
+        account.stage("queue", waiting);
+        let permit = admitted?;
+        revision.check_not_deleted()?;
+        Ok(permit)
+    }
+
     async fn wake(&self, revision: &Arc<Revision>, account: &mut Account) -> Result<Arc<Handler>, Problem> {
         let warm = revision.handler.get();
         if let (Some(handler), true) = (&warm, revision.models.is_resident()) {
@@ -207,19 +225,6 @@ impl Runtime {
             Err(Problem::new(Code::Overloaded, detail))
         })
     }
-}
-
-/// Waits for a place.
-pub(crate) async fn admit(revision: &Revision, account: &mut Account) -> Result<Permit, Problem> {
-    // A caller that was slow with its body may come after the end.
-    revision.check_not_deleted()?;
-    let waiting = Instant::now();
-    let admitted = revision.admission.enter().await;
-    account.queue_time = waiting.elapsed();
-    account.stage("queue", waiting);
-    let permit = admitted?;
-    revision.check_not_deleted()?;
-    Ok(permit)
 }
 
 /// Account, then answer.

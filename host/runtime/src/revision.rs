@@ -21,7 +21,7 @@ use modelet_types::{
 
 use crate::Runtime;
 use crate::admission::Admission;
-use crate::gate::Gate;
+use crate::gate::FunctionGate;
 use crate::key_value::RevisionKeyValue;
 use crate::layer::Layer;
 use crate::models::RevisionModels;
@@ -72,8 +72,8 @@ pub(crate) struct Revision {
     pub(crate) component: Option<Digest>,
     pub(crate) request_body: RequestBody,
     pub(crate) public: bool,
-    /// Of its tenant.
-    pub(crate) gate: Arc<Gate>,
+    /// Of its function.
+    pub(crate) gate: Arc<FunctionGate>,
     reuse: Reuse,
     pub(crate) limits: Arc<Limits>,
     pub(crate) config: Arc<BTreeMap<String, String>>,
@@ -99,7 +99,13 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
-    pub(crate) fn new(runtime: &Runtime, owner: Owner, row: RevisionRow, deleted: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(
+        runtime: &Runtime,
+        owner: Owner,
+        row: RevisionRow,
+        gate: Arc<FunctionGate>,
+        deleted: Arc<AtomicBool>,
+    ) -> Self {
         let RevisionRow { number, spec, models, secrets } = row;
         let config = &runtime.config;
         let (tenant, function) = (&owner.tenant, &owner.function);
@@ -125,7 +131,7 @@ impl Revision {
             component: spec.component,
             request_body: spec.request_body.unwrap_or_default(),
             public: spec.public,
-            gate: runtime.gate(tenant),
+            gate,
             reuse: spec.reuse,
             limits,
             config: Arc::new(spec.config),

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use modelet_inference::BackendId;
 use modelet_keyvalue::Owner;
-use modelet_types::{Code, FunctionName, Problem, RevisionNumber, Signature, TenantName, TrafficSplit};
+use modelet_types::{
+    Code, FunctionName, InvocationQuotas, Problem, RevisionNumber, Signature, TenantName, TrafficSplit,
+};
 
 use crate::Runtime;
 use crate::functions::Origin;
+use crate::gate::FunctionGate;
 use crate::revision::{Revision, RevisionRow};
 
 /// One function, as it is published.
@@ -23,6 +26,8 @@ pub struct RouteRow {
     pub id: u64,
     /// How its calls are divided.
     pub split: TrafficSplit,
+    /// The most that its calls may use.
+    pub quotas: InvocationQuotas,
     /// The revisions that the split names.
     pub revisions: Vec<RevisionRow>,
 }
@@ -34,6 +39,8 @@ pub(crate) struct Route {
     /// Shared by all revisions that the function ever had: whether it has been deleted. Its
     /// successor of the same name has another one.
     deleted: Arc<AtomicBool>,
+    /// Shared likewise: what they use together.
+    pub(crate) gate: Arc<FunctionGate>,
 }
 
 type Functions = HashMap<FunctionName, Arc<Route>>;
@@ -144,12 +151,16 @@ impl Runtime {
     /// Publishes a function in place of what its name meant before. A revision that stays keeps
     /// what it has loaded.
     pub fn publish(&self, row: RouteRow) {
-        let RouteRow { tenant, function, id, split, revisions } = row;
+        let RouteRow { tenant, function, id, split, quotas, revisions } = row;
         self.routes.change(&tenant, |functions| {
-            let (before, deleted) = match functions.get(&function) {
-                Some(route) => (route.revisions.clone(), route.deleted.clone()),
-                None => (Vec::new(), Arc::default()),
+            let (before, deleted, gate) = match functions.get(&function) {
+                Some(route) => (route.revisions.clone(), route.deleted.clone(), route.gate.clone()),
+                None => {
+                    let gate = FunctionGate::new(function.clone(), self.gate(&tenant));
+                    (Vec::new(), Arc::default(), Arc::new(gate))
+                }
             };
+            gate.set(quotas);
             // First, so that what they keep from going cold is theirs no more.
             let goes = |old: &&Arc<Revision>| !revisions.iter().any(|new| new.number == old.number);
             before.iter().filter(goes).for_each(|gone| gone.retire());
@@ -162,7 +173,7 @@ impl Runtime {
                         return known.clone();
                     }
                     let owner = Owner { tenant: tenant.clone(), function: function.clone(), id };
-                    let revision = Arc::new(Revision::new(self, owner, row, deleted.clone()));
+                    let revision = Arc::new(Revision::new(self, owner, row, gate.clone(), deleted.clone()));
                     if revision.preloads() {
                         let (engine, metrics) = (self.config.engine.clone(), self.config.metrics.clone());
                         let added = self.residents.add(&revision);
@@ -171,7 +182,7 @@ impl Runtime {
                     revision
                 })
                 .collect::<Vec<_>>();
-            functions.insert(function, Arc::new(Route { split, revisions, deleted }));
+            functions.insert(function, Arc::new(Route { split, revisions, deleted, gate }));
         });
         self.residents.changed();
     }

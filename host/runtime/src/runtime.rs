@@ -10,11 +10,11 @@ use modelet_inference::Inference;
 use modelet_keyvalue::KeyValueStores;
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_types::plan::Plan;
-use modelet_types::{Code, Quotas, TenantName, Usage};
+use modelet_types::{Code, FunctionName, Quotas, TenantName, Usage};
 
 use crate::budget::BodyBudget;
 use crate::functions::FunctionCalls;
-use crate::gate::{Gate, InUse};
+use crate::gate::{InUse, TenantGate};
 use crate::model_files::ModelFiles;
 use crate::routing::RoutingTable;
 use crate::sweep::{AwakeBudget, Residents, Sweeper};
@@ -61,8 +61,8 @@ pub struct Runtime {
     pub(crate) routes: RoutingTable,
     pub(crate) residents: Arc<Residents>,
     pub(crate) body_budget: BodyBudget,
-    /// Every tenant of which anything was said or published.
-    gates: DashMap<TenantName, Arc<Gate>>,
+    /// Those of every tenant of which anything was said or published. A function's is in its route.
+    gates: DashMap<TenantName, Arc<TenantGate>>,
     /// Whether new invocations are refused.
     pub(crate) draining: AtomicBool,
     _sweeper: Sweeper,
@@ -92,12 +92,12 @@ impl Runtime {
     }
 
     /// The gate of a tenant's invocations.
-    pub(crate) fn gate(&self, tenant: &TenantName) -> Arc<Gate> {
-        self.gates.entry(tenant.clone()).or_insert_with(|| Arc::new(Gate::new(tenant.clone()))).clone()
+    pub(crate) fn gate(&self, tenant: &TenantName) -> Arc<TenantGate> {
+        self.gates.entry(tenant.clone()).or_insert_with(|| Arc::new(TenantGate::new(tenant.clone()))).clone()
     }
 
     /// Sets how much a tenant may use, and what it pays. What it uses now and has used this month stays.
-    pub fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Arc<Plan>>) {
+    pub fn set_quotas(&self, tenant: &TenantName, quotas: &Quotas, plan: Option<Plan>) {
         self.config.engine.set_weight(tenant, quotas.cpu_weight());
         self.config.inference.set_weight(tenant, quotas.cpu_weight());
         self.gate(tenant).set(quotas, plan);
@@ -108,9 +108,22 @@ impl Runtime {
         self.gate(tenant).begin_with(used);
     }
 
+    /// Says what a published function used in this month before the host started, which its tenant's usage has
+    /// too.
+    pub fn begin_function_with(&self, tenant: &TenantName, function: &FunctionName, used: Usage) {
+        if let Some(route) = self.routes.find(tenant.as_str(), function.as_str()) {
+            route.gate.begin_with(used);
+        }
+    }
+
     /// What a tenant uses now, and has used this month.
     pub fn in_use(&self, tenant: &TenantName) -> InUse {
         self.gate(tenant).in_use()
+    }
+
+    /// The same of one function; `None` if it is not published.
+    pub fn in_use_by(&self, tenant: &TenantName, function: &FunctionName) -> Option<InUse> {
+        Some(self.routes.find(tenant.as_str(), function.as_str())?.gate.in_use())
     }
 
     /// Refuses new invocations from now on; those that run go on.

@@ -75,7 +75,7 @@ mod tests {
     ) -> BoxStream<'static, Result<Frame<Bytes>, Failure>> {
         test.publish(1);
         let revision = test.revision();
-        let permit = revision.admission.enter().await.unwrap();
+        let permit = revision.admission.enter(|| Ok(())).await.unwrap();
         let mut account = Account::open(&test.runtime, &revision, InvocationId::generate()).unwrap();
         account.open_stream(200).await.unwrap();
         let (sender, chunks) = mpsc::channel(1);

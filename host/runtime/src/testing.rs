@@ -12,7 +12,9 @@ use modelet_observe::function_log::FunctionLogsConfig;
 use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::MetricsConfig;
 use modelet_observe::{FunctionLogs, Ledger, Metrics, Position, UsageRecord};
-use modelet_types::{Digest, FunctionName, Problem, RevisionNumber, Secrets, TenantName, TrafficSplit};
+use modelet_types::{
+    Digest, FunctionName, InvocationQuotas, Problem, RevisionNumber, Secrets, TenantName, TrafficSplit,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -62,7 +64,8 @@ impl TestRuntime {
         };
         let (tenant, function) = names();
         let split = TrafficSplit::all_to(RevisionNumber(number));
-        self.runtime.publish(RouteRow { tenant, function, id: 1, split, revisions: vec![row] });
+        let quotas = InvocationQuotas::default();
+        self.runtime.publish(RouteRow { tenant, function, id: 1, split, quotas, revisions: vec![row] });
     }
 
     pub(crate) fn retract(&self) {

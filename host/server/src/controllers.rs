@@ -1,5 +1,6 @@
 //! One file per subject of the API.
 
+pub(crate) mod approvals;
 pub(crate) mod artifacts;
 pub(crate) mod changes;
 pub(crate) mod functions;

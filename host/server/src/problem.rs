@@ -94,7 +94,8 @@ impl<E: Into<Problem>> From<E> for ProblemResponse {
 
 /// Says which quota is reached, and when to try again (draft-ietf-httpapi-ratelimit-headers).
 pub(crate) fn say_reached(headers: &mut HeaderMap, reached: &Reached) {
-    let Reached { quota, limit, window, .. } = reached;
+    let Reached { limit, window, .. } = reached;
+    let quota = reached.name();
     let retry_after_s = reached.retry_after_s();
     let window = window.map(|window| format!(";w={}", window.as_secs())).unwrap_or_default();
     let text = |text: String| HeaderValue::try_from(text).expect("names and numbers are ASCII");

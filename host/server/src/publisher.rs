@@ -21,6 +21,7 @@ impl Publisher for ToRuntime {
             function: function.name,
             id: function.id,
             split: function.traffic,
+            quotas: function.quotas,
             revisions,
         });
     }
@@ -35,12 +36,16 @@ impl Publisher for ToRuntime {
         async move { runtime.preload_models(&tenant, &function, revision_row(published)).await }.boxed()
     }
 
-    fn set_quotas(&self, tenant: &TenantName, quotas: Quotas, plan: Option<Plan>) {
-        self.0.set_quotas(tenant, quotas, plan.map(Arc::new));
+    fn set_quotas(&self, tenant: &TenantName, quotas: &Quotas, plan: Option<Plan>) {
+        self.0.set_quotas(tenant, quotas, plan);
     }
 
     fn begin_with(&self, tenant: &TenantName, used: Usage) {
         self.0.begin_with(tenant, used);
+    }
+
+    fn begin_function_with(&self, tenant: &TenantName, function: &FunctionName, used: Usage) {
+        self.0.begin_function_with(tenant, function, used);
     }
 
     fn retract(&self, tenant: &TenantName, function: &FunctionName) {

@@ -7,8 +7,8 @@ use utoipa_axum::routes;
 
 use crate::context::Context;
 use crate::controllers::{
-    artifacts, changes, functions, health, host, invoke, keys, logs, oip, oip_grpc, openapi as document,
-    revisions, secrets, state, tenants, traffic, usage,
+    approvals, artifacts, changes, functions, health, host, invoke, keys, logs, oip, oip_grpc,
+    openapi as document, revisions, secrets, state, tenants, traffic, usage,
 };
 use crate::middleware::App;
 
@@ -26,10 +26,14 @@ fn api() -> OpenApiRouter<Context> {
         .routes(routes!(artifacts::show, artifacts::upload, artifacts::append))
         .routes(routes!(functions::list))
         .routes(routes!(functions::show, functions::delete))
+        .routes(routes!(functions::quotas, functions::set_quotas))
         .routes(routes!(revisions::list, revisions::create))
         .routes(routes!(revisions::show, revisions::delete))
         .routes(routes!(traffic::set))
         .routes(routes!(traffic::rollback))
+        .routes(routes!(approvals::set))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(approvals::reject))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::delete))
         .routes(routes!(state::show))

@@ -38,6 +38,11 @@ impl Actor {
         Self { name: format!("host/{job}").into(), ..Self::LOCAL }
     }
 
+    /// Whoever is written down by this name.
+    pub(crate) fn named(name: String) -> Self {
+        Self { name: name.into(), ..Self::LOCAL }
+    }
+
     /// The same, asking from this address.
     #[must_use]
     pub fn from(self, origin: Option<IpAddr>) -> Self {
@@ -179,11 +184,16 @@ pub(crate) enum Action {
     ArtifactUpload,
     ArtifactRemove,
     FunctionCreate,
+    FunctionSetQuotas,
+    FunctionSetApproval,
     FunctionDelete,
     RevisionCreate,
     RevisionDelete,
     TrafficSet,
     TrafficRollBack,
+    ActivationRequest,
+    ActivationApprove,
+    ActivationReject,
     SecretSet,
     SecretDelete,
     TenantCreate,
@@ -202,11 +212,16 @@ impl Action {
             Self::ArtifactUpload => "artifact.upload",
             Self::ArtifactRemove => "artifact.remove",
             Self::FunctionCreate => "function.create",
+            Self::FunctionSetQuotas => "function.set_quotas",
+            Self::FunctionSetApproval => "function.set_approval",
             Self::FunctionDelete => "function.delete",
             Self::RevisionCreate => "revision.create",
             Self::RevisionDelete => "revision.delete",
             Self::TrafficSet => "traffic.set",
             Self::TrafficRollBack => "traffic.roll_back",
+            Self::ActivationRequest => "activation.request",
+            Self::ActivationApprove => "activation.approve",
+            Self::ActivationReject => "activation.reject",
             Self::SecretSet => "secret.set",
             Self::SecretDelete => "secret.delete",
             Self::TenantCreate => "tenant.create",
@@ -378,8 +393,7 @@ fn link_from(row: &Row) -> Result<Link<'_>, StoreError> {
 
 /// Reads who did something.
 pub(crate) fn actor(row: &Row, column: &str) -> Result<Actor, StoreError> {
-    let text: String = row.try_get(column)?;
-    Ok(Actor { name: text.into(), ..Actor::LOCAL })
+    Ok(Actor::named(row.try_get(column)?))
 }
 
 fn from_row(row: &Row) -> Result<Change, StoreError> {

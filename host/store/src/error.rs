@@ -333,6 +333,27 @@ pub enum StoreError {
     /// The revision takes part in the traffic split.
     #[error("revision {1} of function `{0}` is active: take it out of the traffic split first")]
     RevisionActive(FunctionName, RevisionNumber),
+    /// A function that was to be deleted needs a second person for its traffic.
+    #[error(
+        "function `{0}` needs a second person for its traffic, and so cannot be deleted: its owner says first that it \
+         needs none (`modelet function approval {0} none`)"
+    )]
+    NeedsApproval(FunctionName),
+    /// No such activation waits.
+    #[error(
+        "no activation {1} of function `{0}` waits: it was approved, rejected or replaced, and `modelet functions` \
+         shows what waits"
+    )]
+    NotPending(FunctionName, u64),
+    /// An activation was to be approved by whoever asked for it.
+    #[error(
+        "`{asked}` asked for this activation, and so another person has to approve it: one with a key that `{asked}` \
+         has not made"
+    )]
+    SamePerson {
+        /// Who asked for it.
+        asked: String,
+    },
     /// There is no earlier traffic split.
     #[error("function `{0}` has no earlier traffic split to roll back to")]
     NothingToRollBack(FunctionName),

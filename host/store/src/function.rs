@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use modelet_types::{FunctionName, RevisionNumber, TenantName, TrafficSplit};
+use modelet_types::{FunctionName, InvocationQuotas, RevisionNumber, TenantName, TrafficSplit};
 use serde::Serialize;
 use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
-use crate::database::{Connection, Row, Tx, now, parsed, time, unsigned};
-use crate::{Actor, Page, Precondition, Revision, Store, StoreError, revision};
+use crate::database::{Connection, Row, Tx, json, now, parsed, time, to_json, unsigned};
+use crate::{Actor, Page, PendingActivation, Precondition, Revision, Store, StoreError, approval, revision};
 
 /// A function, as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,10 +25,25 @@ pub struct Function {
     /// The id of the change that made it what it is: higher after every change, and not used again
     /// by a later function of the same name.
     pub version: u64,
+    /// The most that its invocations may use.
+    pub quotas: InvocationQuotas,
+    /// Whether a change of its traffic needs a second person.
+    pub needs_approval: bool,
+    /// What waits for that person.
+    pub pending: Option<PendingActivation>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// One thing that a function's owner says of it.
+#[derive(Clone, Debug)]
+pub enum FunctionSetting {
+    /// The most that its invocations may use: all of its quotas.
+    Quotas(InvocationQuotas),
+    /// Whether a change of its traffic needs a second person.
+    NeedsApproval(bool),
 }
 
 impl Function {
@@ -53,7 +68,8 @@ pub struct Route {
 macro_rules! select_functions {
     ($rest:literal) => {
         concat!(
-            "SELECT f.tenant, f.name, f.id, f.version, f.created_at, f.updated_at, s.shares,
+            "SELECT f.tenant, f.name, f.id, f.version, f.quotas, f.needs_approval, f.pending, f.created_at,
+                    f.updated_at, s.shares,
                     (SELECT MAX(r.number) FROM revisions r
                      WHERE r.tenant = f.tenant AND r.function = f.name) AS latest
              FROM functions f
@@ -126,11 +142,58 @@ impl Store {
         rows.iter().map(|row| Ok((parsed(row, "tenant")?, unsigned(row, "id")?))).collect()
     }
 
+    /// Sets what a function's owner says of it, in place of what it was. Without the need of a second person,
+    /// nothing waits for one.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFunction`], [`StoreError::Changed`], or if the metastore fails.
+    pub async fn set_function(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        name: &FunctionName,
+        setting: FunctionSetting,
+        precondition: &Precondition,
+    ) -> Result<Function, StoreError> {
+        let mut tx = self.database.write().await?;
+        let before = get(&mut tx, tenant, name).await?;
+        precondition.check(before.tag())?;
+        let (statement, value, action) = match &setting {
+            FunctionSetting::Quotas(quotas) => (
+                "UPDATE functions SET quotas = $1 WHERE tenant = $2 AND name = $3",
+                to_json(quotas),
+                Action::FunctionSetQuotas,
+            ),
+            FunctionSetting::NeedsApproval(needed) => (
+                "UPDATE functions SET needs_approval = CAST($1 AS BIGINT) WHERE tenant = $2 AND name = $3",
+                i64::from(*needed).to_string(),
+                Action::FunctionSetApproval,
+            ),
+        };
+        sqlx::query(statement)
+            .bind(value)
+            .bind(tenant.as_str())
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await?;
+        if let FunctionSetting::NeedsApproval(false) = setting {
+            approval::clear(&mut tx, tenant, name).await?;
+        }
+        let after = get(&mut tx, tenant, name).await?;
+        let states = States { before: Some(&before), after: Some(&after) };
+        let version = change::record(&mut tx, tenant, actor, action, &subject(name), states).await?;
+        set_version(&mut tx, tenant, name, version).await?;
+        let changed = get(&mut tx, tenant, name).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
     /// Removes a function with all its revisions and secrets, and gives what it was. Its revision numbers
     /// stay used.
     ///
     /// # Errors
-    /// [`StoreError::NoFunction`], [`StoreError::Changed`], or if the metastore fails.
+    /// [`StoreError::NoFunction`], [`StoreError::NeedsApproval`], [`StoreError::Changed`], or if the
+    /// metastore fails.
     pub async fn delete_function(
         &self,
         actor: &Actor,
@@ -141,6 +204,10 @@ impl Store {
         let mut tx = self.database.write().await?;
         let function = get(&mut tx, tenant, name).await?;
         precondition.check(function.tag())?;
+        if function.needs_approval {
+            // Else one person could make it anew, with any traffic.
+            return Err(StoreError::NeedsApproval(name.clone()));
+        }
         revision::release_artifacts(&mut tx, tenant, name, None).await?;
         for statement in [
             "DELETE FROM secrets WHERE tenant = $1 AND function = $2",
@@ -267,6 +334,12 @@ fn from_row(row: &Row) -> Result<Function, StoreError> {
         traffic: traffic.unwrap_or_default(),
         latest,
         version: unsigned(row, "version")?,
+        quotas: match row.try_get::<Option<&str>, _>("quotas")? {
+            Some(_) => json(row, "quotas")?,
+            None => InvocationQuotas::default(),
+        },
+        needs_approval: row.try_get::<i64, _>("needs_approval")? != 0,
+        pending: approval::from_row(row)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
     })

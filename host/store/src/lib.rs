@@ -7,6 +7,7 @@
 //! Knows nothing of HTTP, of WebAssembly or of what is in an artifact.
 
 mod api_key;
+mod approval;
 mod artifact;
 mod belonging;
 mod blobs;
@@ -33,13 +34,14 @@ mod upload;
 mod usage;
 
 pub use api_key::{ApiKey, NewApiKey, StoredKey};
+pub use approval::PendingActivation;
 pub use artifact::Artifact;
 pub use blobs::{ArtifactsConfig, BucketConfig, HeldBlob};
 pub use change::{Actor, ChainBreak, ChainHead, Change};
 pub use copy::{Copied, CopyProgress, Source, copy};
 pub use database::MetastoreUrl;
 pub use error::StoreError;
-pub use function::{Function, Route};
+pub use function::{Function, FunctionSetting, Route};
 pub use garbage::Collected;
 pub use page::Page;
 pub use precondition::Precondition;

@@ -72,7 +72,7 @@ impl Store {
                 return Err(StoreError::NoArtifact { field: field.clone(), digest });
             }
         }
-        function::find_or_create(&mut tx, actor, tenant, function).await?;
+        let present = function::find_or_create(&mut tx, actor, tenant, function).await?;
         secret::check_set(&mut tx, tenant, function, &new.spec.secrets).await?;
         let number = next_number(&mut tx, tenant, &format!("revisions/{function}")).await?;
         fail::fail_point!("store::revision::numbered");
@@ -95,7 +95,8 @@ impl Store {
         function::set_version(&mut tx, tenant, function, version).await?;
         fail::fail_point!("store::revision::recorded");
         if new.activate {
-            traffic::set(&mut tx, actor, tenant, function, &TrafficSplit::all_to(revision.number)).await?;
+            let split = TrafficSplit::all_to(revision.number);
+            traffic::set_or_ask(&mut tx, actor, tenant, &present, &split).await?;
             fail::fail_point!("store::revision::activated");
         }
         request::done(&mut tx, tenant, actor, &subject).await?;

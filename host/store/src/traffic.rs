@@ -5,10 +5,13 @@ use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
 use crate::database::{Tx, json, now, to_json};
-use crate::{Actor, Function, Precondition, Store, StoreError, function, request, revision, secret};
+use crate::{
+    Actor, Function, Precondition, Store, StoreError, approval, function, request, revision, secret,
+};
 
 impl Store {
-    /// Divides a function's calls anew. The same split again changes nothing.
+    /// Divides a function's calls anew, or asks a second person for it, where that is needed. The same split
+    /// again changes nothing.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`], [`StoreError::NoRevision`], [`StoreError::RevisionLacksSecret`],
@@ -28,11 +31,12 @@ impl Store {
             return Ok(function);
         }
         check(&mut tx, tenant, name, &split).await?;
-        set(&mut tx, actor, tenant, name, &split).await?;
+        set_or_ask(&mut tx, actor, tenant, &function, &split).await?;
         commit(tx, tenant, name).await
     }
 
-    /// Goes back to the traffic split before the present one. Again: to the one before that.
+    /// Goes back to the traffic split before the present one. Again: to the one before that. It takes no second
+    /// person: what calls had before can be given back to them at once.
     ///
     /// A split that names a revision deleted since is passed over.
     ///
@@ -65,7 +69,7 @@ impl Store {
 }
 
 /// Checks that the revisions of a split are there and have their secrets.
-async fn check(
+pub(crate) async fn check(
     tx: &mut Tx,
     tenant: &TenantName,
     name: &FunctionName,
@@ -78,7 +82,24 @@ async fn check(
     Ok(())
 }
 
-/// Gives a function a new traffic split, whose revisions are known to exist.
+/// Gives a function a new traffic split, whose revisions are known to exist, unless that needs a second person:
+/// then it waits for one.
+pub(crate) async fn set_or_ask(
+    tx: &mut Tx,
+    actor: &Actor,
+    tenant: &TenantName,
+    function: &Function,
+    split: &TrafficSplit,
+) -> Result<(), StoreError> {
+    if function.needs_approval {
+        approval::ask(tx, actor, tenant, function, split).await
+    } else {
+        set(tx, actor, tenant, &function.name, split).await
+    }
+}
+
+/// Gives a function a new traffic split, whose revisions are known to exist. What waited for a second person
+/// waits no more.
 pub(crate) async fn set(
     tx: &mut Tx,
     actor: &Actor,
@@ -104,6 +125,7 @@ pub(crate) async fn set(
     .execute(&mut **tx)
     .await?;
     point_at(tx, tenant, name, id).await?;
+    approval::clear(tx, tenant, name).await?;
     function::set_version(tx, tenant, name, id).await
 }
 
@@ -112,7 +134,11 @@ fn subject(name: &FunctionName) -> String {
     format!("{}/traffic", function::subject(name))
 }
 
-async fn commit(mut tx: Tx, tenant: &TenantName, name: &FunctionName) -> Result<Function, StoreError> {
+pub(crate) async fn commit(
+    mut tx: Tx,
+    tenant: &TenantName,
+    name: &FunctionName,
+) -> Result<Function, StoreError> {
     let changed = function::get(&mut tx, tenant, name).await?;
     fail::fail_point!("store::traffic::recorded");
     tx.commit().await?;

@@ -76,6 +76,19 @@ pub struct UsageSum {
     pub usage: Usage,
 }
 
+/// The sums of the picked rows. PostgreSQL's own are `NUMERIC`.
+macro_rules! sums {
+    () => {
+        "CAST(SUM(invocations) AS BIGINT) AS invocations, CAST(SUM(failed) AS BIGINT) AS failed,
+         CAST(SUM(cold) AS BIGINT) AS cold, CAST(SUM(not_billed) AS BIGINT) AS not_billed,
+         CAST(SUM(duration_ms) AS BIGINT) AS duration_ms,
+         CAST(SUM(memory_mib_ms) AS BIGINT) AS memory_mib_ms, CAST(SUM(cpu_us) AS BIGINT) AS cpu_us,
+         CAST(SUM(inference_cpu_us) AS BIGINT) AS inference_cpu_us,
+         CAST(SUM(request_bytes) AS BIGINT) AS request_bytes,
+         CAST(SUM(response_bytes) AS BIGINT) AS response_bytes"
+    };
+}
+
 impl Store {
     /// How far a ledger, by its id, has been added up.
     ///
@@ -165,20 +178,18 @@ impl Store {
         // Every row has the beginning of the query's first hour if rows are not divided by time.
         let per_row = if *hours_per_row == 0 { (to_hour - from_hour).max(1) } else { *hours_per_row };
         let origin = if *hours_per_row == 0 { *from_hour } else { 0 };
-        let rows = sqlx::query(
-            "SELECT row_hour, row_function, row_revision, CAST(SUM(invocations) AS BIGINT) AS invocations,
-                 CAST(SUM(failed) AS BIGINT) AS failed, CAST(SUM(cold) AS BIGINT) AS cold, CAST(SUM(not_billed) AS BIGINT) AS not_billed,
-                 CAST(SUM(duration_ms) AS BIGINT) AS duration_ms, CAST(SUM(memory_mib_ms) AS BIGINT) AS memory_mib_ms, CAST(SUM(cpu_us) AS BIGINT) AS cpu_us,
-                 CAST(SUM(inference_cpu_us) AS BIGINT) AS inference_cpu_us, CAST(SUM(request_bytes) AS BIGINT) AS request_bytes,
-                 CAST(SUM(response_bytes) AS BIGINT) AS response_bytes
+        let rows = sqlx::query(concat!(
+            "SELECT row_hour, row_function, row_revision, ",
+            sums!(),
+            "
              FROM (SELECT (hour - $1) / $2 * $2 + $1 AS row_hour,
                        CASE WHEN $3 THEN function END AS row_function,
                        CASE WHEN $4 THEN revision END AS row_revision, usage_hours.*
                    FROM usage_hours
                    WHERE tenant = $5 AND hour >= $6 AND hour < $7 AND ($8 IS NULL OR function = $8)) AS picked
              GROUP BY row_hour, row_function, row_revision
-             ORDER BY row_hour, row_function, row_revision LIMIT $9",
-        )
+             ORDER BY row_hour, row_function, row_revision LIMIT $9"
+        ))
         .bind(origin)
         .bind(per_row)
         .bind(*by_function || *by_revision)
@@ -198,18 +209,39 @@ impl Store {
     /// # Errors
     /// If the metastore fails.
     pub async fn usage_since(&self, from_hour: i64) -> Result<Vec<(TenantName, Usage)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT tenant, CAST(SUM(invocations) AS BIGINT) AS invocations, CAST(SUM(failed) AS BIGINT) AS failed, CAST(SUM(cold) AS BIGINT) AS cold,
-                 CAST(SUM(not_billed) AS BIGINT) AS not_billed, CAST(SUM(duration_ms) AS BIGINT) AS duration_ms,
-                 CAST(SUM(memory_mib_ms) AS BIGINT) AS memory_mib_ms, CAST(SUM(cpu_us) AS BIGINT) AS cpu_us,
-                 CAST(SUM(inference_cpu_us) AS BIGINT) AS inference_cpu_us, CAST(SUM(request_bytes) AS BIGINT) AS request_bytes,
-                 CAST(SUM(response_bytes) AS BIGINT) AS response_bytes
-             FROM usage_hours WHERE hour >= $1 GROUP BY tenant",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT tenant, ",
+            sums!(),
+            " FROM usage_hours WHERE hour >= $1 GROUP BY tenant"
+        ))
         .bind(from_hour)
         .fetch_all(self.database.reader())
         .await?;
         rows.iter().map(|row| Ok((parsed(row, "tenant")?, usage_from(row)?))).collect()
+    }
+
+    /// What every function has used since `from_hour`, and since it was made: what one of its name used that is
+    /// gone is not its own.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn usage_by_function_since(
+        &self,
+        from_hour: i64,
+    ) -> Result<Vec<(TenantName, FunctionName, Usage)>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "SELECT usage_hours.tenant, usage_hours.function, ",
+            sums!(),
+            " FROM usage_hours
+              JOIN functions ON functions.tenant = usage_hours.tenant AND functions.name = usage_hours.function
+              WHERE hour >= $1 AND hour >= functions.created_at / 3600000000
+              GROUP BY usage_hours.tenant, usage_hours.function"
+        ))
+        .bind(from_hour)
+        .fetch_all(self.database.reader())
+        .await?;
+        let usage = |row: &Row| Ok((parsed(row, "tenant")?, parsed(row, "function")?, usage_from(row)?));
+        rows.iter().map(usage).collect()
     }
 }
 

@@ -66,8 +66,9 @@ pub enum Permission {
     Deploy,
     /// See the keys of the tenant, its usage and the record of its changes.
     Audit,
-    /// Make, rotate and revoke the tenant's keys.
-    ManageKeys,
+    /// Make, rotate and revoke the tenant's keys; set the quotas of its functions, and which of them need a
+    /// second person.
+    Manage,
     /// Make and delete tenants, act for any of them, and see what concerns the host.
     Operate,
 }
@@ -75,7 +76,7 @@ pub enum Permission {
 impl Permission {
     /// Every permission, in the order of the documentation.
     pub const ALL: [Self; 6] =
-        [Self::Invoke, Self::Read, Self::Deploy, Self::Audit, Self::ManageKeys, Self::Operate];
+        [Self::Invoke, Self::Read, Self::Deploy, Self::Audit, Self::Manage, Self::Operate];
 
     /// What it lets somebody do, as it follows "may not".
     pub const fn as_str(self) -> &'static str {
@@ -84,7 +85,7 @@ impl Permission {
             Self::Read => "see functions, revisions, state and logs",
             Self::Deploy => "deploy, change traffic, set secrets and delete",
             Self::Audit => "see keys, usage and changes",
-            Self::ManageKeys => "make, rotate and revoke keys",
+            Self::Manage => "manage keys, and quotas and approval of functions",
             Self::Operate => "manage tenants and see the host's metrics",
         }
     }
@@ -124,10 +125,10 @@ impl Role {
 
     /// Whether whoever has this role may do something.
     pub const fn may(self, permission: Permission) -> bool {
-        use Permission::{Audit, Deploy, Invoke, ManageKeys, Operate, Read};
+        use Permission::{Audit, Deploy, Invoke, Manage, Operate, Read};
         match self {
-            Self::Operator => matches!(permission, Invoke | Read | Deploy | Audit | ManageKeys | Operate),
-            Self::Owner => matches!(permission, Invoke | Read | Deploy | Audit | ManageKeys),
+            Self::Operator => matches!(permission, Invoke | Read | Deploy | Audit | Manage | Operate),
+            Self::Owner => matches!(permission, Invoke | Read | Deploy | Audit | Manage),
             Self::Deployer => matches!(permission, Invoke | Read | Deploy),
             Self::Invoker => matches!(permission, Invoke),
             Self::Auditor => matches!(permission, Read | Audit),
@@ -286,7 +287,7 @@ mod tests {
             assert_eq!(role.may(Permission::Operate), role == Role::Operator);
             assert_eq!(role.as_str().parse::<Role>().unwrap(), role);
         }
-        for permission in [Permission::Invoke, Permission::Deploy, Permission::ManageKeys] {
+        for permission in [Permission::Invoke, Permission::Deploy, Permission::Manage] {
             assert!(!Role::Auditor.may(permission));
         }
         assert_eq!(

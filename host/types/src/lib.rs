@@ -28,7 +28,7 @@ pub use error::{Code, Problem};
 pub use id::{FunctionName, InvocationId, ModelName, RevisionNumber, SecretName, TenantName};
 pub use limits::{Limits, StatedLimits};
 pub use manifest::{Ceiling, RevisionSpec};
-pub use quota::Quotas;
+pub use quota::{InvocationQuotas, Quotas};
 pub use secret::{SecretValue, Secrets};
 pub use split::TrafficSplit;
 pub use tensor::{ElementType, Signature, Tensor, TensorInfo};

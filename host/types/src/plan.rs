@@ -117,7 +117,19 @@ impl Plan {
 
     /// What usage costs.
     pub fn total(&self, usage: &Usage) -> Decimal {
-        self.lines(usage).iter().map(|line| line.amount).sum()
+        METERS.iter().map(|meter| meter.amount(self, usage)).sum()
+    }
+
+    /// The same prices, where nothing is free.
+    #[must_use]
+    pub fn without_free(&self) -> Self {
+        Self {
+            free_invocations: 0,
+            free_gib_seconds: 0,
+            free_cpu_seconds: 0,
+            free_inference_seconds: 0,
+            ..self.clone()
+        }
     }
 
     /// Why these prices make no sense, by field.
@@ -135,26 +147,44 @@ impl Plan {
 }
 
 impl Meter {
-    fn line(&self, plan: &Plan, usage: &Usage) -> BillLine {
+    /// Counted units that cost nothing.
+    fn free_units(&self, plan: &Plan, counted: u64) -> u64 {
+        (self.free)(plan).saturating_mul(self.per_unit).min(counted)
+    }
+
+    /// What usage costs, rounded. An invocation may wait for this, so it does no more than it must.
+    fn amount(&self, plan: &Plan, usage: &Usage) -> Decimal {
         let counted = (self.counted)(usage);
-        let free = (self.free)(plan).saturating_mul(self.per_unit).min(counted);
-        let in_units = |counted: u64| Decimal::from(counted) / Decimal::from(self.per_unit);
+        let units = counted - self.free_units(plan, counted);
         let price = (self.price)(plan);
+        if units == 0 || price.is_zero() {
+            return Decimal::new(0, DECIMALS);
+        }
         // A quantity has at most 20 digits and a price at most 7 before its point: the product fits, and what
         // it loses of its decimals is far behind those that are kept.
-        let units = Decimal::from(counted - free);
-        let exact = units * price / Decimal::from(self.per_unit) / Decimal::from(self.priced_units);
+        let mut exact = Decimal::from(units) * price;
+        for divisor in [self.per_unit, self.priced_units] {
+            if divisor != 1 {
+                exact /= Decimal::from(divisor);
+            }
+        }
         let mut amount = exact.round_dp_with_strategy(DECIMALS, RoundingStrategy::MidpointAwayFromZero);
         // Written with all of its decimals, as money is.
         amount.rescale(DECIMALS);
+        amount
+    }
+
+    fn line(&self, plan: &Plan, usage: &Usage) -> BillLine {
+        let counted = (self.counted)(usage);
+        let in_units = |counted: u64| Decimal::from(counted) / Decimal::from(self.per_unit);
         BillLine {
             meter: self.name,
             unit: self.unit,
             quantity: in_units(counted).round_dp(DECIMALS).normalize(),
-            free: in_units(free).round_dp(DECIMALS).normalize(),
-            price: price.normalize(),
+            free: in_units(self.free_units(plan, counted)).round_dp(DECIMALS).normalize(),
+            price: (self.price)(plan).normalize(),
             priced_units: self.priced_units,
-            amount,
+            amount: self.amount(plan, usage),
         }
     }
 }

@@ -15,8 +15,8 @@ pub struct Usage {
     pub failed: u64,
     /// Of those that are billed, the ones that had to wake a layer.
     pub cold: u64,
-    /// Invocations that are not billed, because the host was at fault: it was overloaded, was shutting down,
-    /// died or failed. Nothing else of them is in these sums.
+    /// Invocations that are not billed, because the host was at fault (it was overloaded, was shutting down,
+    /// died or failed) or has refused them for a quota. Nothing else of them is in these sums.
     pub not_billed: u64,
     /// Time, in ms: of each invocation, without what it waited for a place and for waking, rounded up.
     pub duration_ms: u64,

@@ -27,10 +27,22 @@ pub struct Function {
     /// The newest revision.
     #[serde(default)]
     pub latest: Option<u64>,
+    /// What waits for a second person.
+    #[serde(default)]
+    pub pending: Option<Pending>,
     /// When it last changed.
     pub updated_at: String,
     /// Where it is called, as a path on the host.
     pub url: String,
+}
+
+/// A traffic split that waits for a second person.
+#[derive(Debug, Deserialize)]
+pub struct Pending {
+    /// What it is approved by.
+    pub activation: u64,
+    /// What was asked for.
+    pub traffic: Vec<Share>,
 }
 
 /// A function's revisions.
@@ -54,6 +66,9 @@ pub struct Revision {
     pub created_by: String,
     /// Whether it answers calls.
     pub active: bool,
+    /// The activation that waits for a second person to give it calls.
+    #[serde(default)]
+    pub pending: Option<u64>,
     /// What the host found out about it.
     #[serde(default)]
     pub details: Details,

@@ -28,8 +28,10 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let split = TrafficSplit::all_to(arguments.revision);
     let answer = client.set_traffic(arguments.function.as_str(), &split).await?;
-    output.answer(&answer.raw, || {
-        format!("{GREEN}{}{GREEN:#} is answered by revision {}\n", arguments.function, arguments.revision)
+    let Arguments { function, revision } = arguments;
+    output.answer(&answer.raw, || match &answer.value.pending {
+        None => format!("{GREEN}{function}{GREEN:#} is answered by revision {revision}\n"),
+        Some(pending) => super::approve::waits(function.as_str(), *revision, pending.activation),
     })?;
     Ok(())
 }

@@ -64,6 +64,10 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
 fn summary(revision: &Revision, url: &str) -> String {
     let Revision { revision: number, active, .. } = revision;
     let function = in_one_line(&revision.function);
+    if let Some(activation) = revision.pending {
+        let waits = super::approve::waits(&function, number, activation);
+        return format!("{GREEN}deployed{GREEN:#} {BOLD}{function}{BOLD:#} revision {number}\n{waits}");
+    }
     if !active {
         return format!(
             "{GREEN}deployed{GREEN:#} {BOLD}{function}{BOLD:#} revision {number}, not active\n\

@@ -30,7 +30,16 @@ pub async fn run(_: &Arguments, client: &Client, output: Output) -> anyhow::Resu
         let row = |function: &crate::client::answers::Function| {
             let url = client.url(&function.url).map_or_else(|_| function.url.clone(), String::from);
             let latest = function.latest.map_or_else(|| "-".into(), |latest| latest.to_string());
-            [function.name.clone(), traffic(&function.traffic), latest, function.updated_at.clone(), url]
+            let active = match &function.pending {
+                None => traffic(&function.traffic),
+                Some(pending) => format!(
+                    "{}; {} waits for approval of {}",
+                    traffic(&function.traffic),
+                    traffic(&pending.traffic),
+                    pending.activation
+                ),
+            };
+            [function.name.clone(), active, latest, function.updated_at.clone(), url]
         };
         let rows: Vec<_> = functions.iter().map(row).collect();
         table(["FUNCTION", "ACTIVE", "LATEST", "CHANGED", "URL"], &rows)

@@ -1,10 +1,10 @@
 //! `modelet tenant`: makes and deletes tenants, and says how far one is trusted.
 
 use clap::{Args, Subcommand};
-use modelet_types::{Quotas, TenantName, Trust};
-use rust_decimal::Decimal;
+use modelet_types::{InvocationQuotas, Quotas, TenantName, Trust};
 use serde_json::json;
 
+use super::quotas::InvocationQuotaArguments;
 use crate::client::Client;
 use crate::output::{DIM, GREEN, Output};
 
@@ -73,36 +73,19 @@ enum Action {
 
 /// What a tenant may use.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 struct QuotaArguments {
     /// None at all: takes away those that the tenant has.
-    #[arg(long, conflicts_with_all = ["invocations_per_second", "concurrency", "memory_bytes", "functions",
-        "artifact_bytes", "invocations_per_month", "cpu_seconds_per_month", "spend_per_month", "cpu_weight"])]
+    #[arg(long, conflicts_with_all = ["InvocationQuotaArguments", "functions", "artifact_bytes", "cpu_weight"],
+        required_unless_present_any = ["InvocationQuotaArguments", "functions", "artifact_bytes", "cpu_weight"])]
     none: bool,
-    /// Invocations that begin in a second.
-    #[arg(long, value_name = "COUNT")]
-    invocations_per_second: Option<u32>,
-    /// Invocations that run or wait at one time.
-    #[arg(long, value_name = "COUNT")]
-    concurrency: Option<u32>,
-    /// Memory of the invocations that run, by their limits.
-    #[arg(long, value_name = "BYTES")]
-    memory_bytes: Option<u64>,
+    #[command(flatten)]
+    invocations: InvocationQuotaArguments,
     /// Functions.
     #[arg(long, value_name = "COUNT")]
     functions: Option<u32>,
     /// Bytes of components and models.
     #[arg(long, value_name = "BYTES")]
     artifact_bytes: Option<u64>,
-    /// Invocations of a month.
-    #[arg(long, value_name = "COUNT")]
-    invocations_per_month: Option<u64>,
-    /// CPU seconds of a month, of handlers and models.
-    #[arg(long, value_name = "SECONDS")]
-    cpu_seconds_per_month: Option<u64>,
-    /// What a month may cost, such as 99.50.
-    #[arg(long, value_name = "AMOUNT")]
-    spend_per_month: Option<Decimal>,
     /// Its part of the processors while others want them too, 1 to 100; 1 if it is not set.
     #[arg(long, value_name = "WEIGHT")]
     cpu_weight: Option<u32>,
@@ -110,15 +93,27 @@ struct QuotaArguments {
 
 impl QuotaArguments {
     fn quotas(&self) -> Quotas {
+        let InvocationQuotas {
+            invocations_per_second,
+            concurrency,
+            queue,
+            memory_bytes,
+            tensor_bytes,
+            invocations_per_month,
+            cpu_seconds_per_month,
+            spend_per_month,
+        } = self.invocations.quotas();
         Quotas {
-            invocations_per_second: self.invocations_per_second,
-            concurrency: self.concurrency,
-            memory_bytes: self.memory_bytes,
+            invocations_per_second,
+            concurrency,
+            queue,
+            memory_bytes,
+            tensor_bytes,
             functions: self.functions,
             artifact_bytes: self.artifact_bytes,
-            invocations_per_month: self.invocations_per_month,
-            cpu_seconds_per_month: self.cpu_seconds_per_month,
-            spend_per_month: self.spend_per_month,
+            invocations_per_month,
+            cpu_seconds_per_month,
+            spend_per_month,
             cpu_weight: self.cpu_weight,
         }
     }

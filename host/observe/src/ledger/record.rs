@@ -17,18 +17,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the invocation is billed: not if the host was at fault.
+    /// Whether the invocation is billed: not if the host was at fault, or has refused it for a quota.
     pub fn is_billed(self) -> bool {
-        let hosts_fault = [
+        let free = [
             Code::Internal,
             Code::Overloaded,
             Code::ShuttingDown,
             Code::BackendUnavailable,
             Code::StorageUnavailable,
+            Code::QuotaExceeded,
         ];
         match self {
             Self::Ok => true,
-            Self::Failed(code) => !hosts_fault.contains(&code),
+            Self::Failed(code) => !free.contains(&code),
             Self::Interrupted => false,
         }
     }

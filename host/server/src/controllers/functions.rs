@@ -1,21 +1,26 @@
-//! Functions: listed, shown, deleted.
+//! Functions: listed, shown, held to quotas, deleted.
 
 use std::collections::BTreeSet;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
-use modelet_store::{Function, Page, StoreError};
-use modelet_types::{FunctionName, Permission, RevisionNumber, TenantName, TrafficSplit};
+use modelet_store::{Function, FunctionSetting, Page, StoreError};
+use modelet_types::{FunctionName, InvocationQuotas, Permission, RevisionNumber, TenantName, TrafficSplit};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::context::Context;
+use crate::controllers::approvals::PendingBody;
+use crate::controllers::tenants::InUseBody;
 use crate::extract::conditional::{self, IfMatch, Tagged};
 use crate::extract::page::{self, PageParams};
 use crate::extract::{Path, Query};
 use crate::problem::{ProblemBody, Result};
+
+const MAX_QUOTAS_BYTES: usize = 4 << 10;
 
 /// A function, as it is now.
 #[derive(Serialize, ToSchema)]
@@ -26,6 +31,12 @@ pub(crate) struct FunctionBody {
     traffic: TrafficSplit,
     /// Its newest revision, active or not.
     latest: Option<RevisionNumber>,
+    /// The most that its invocations may use, within what the tenant may.
+    quotas: InvocationQuotas,
+    /// Whether a change of its traffic needs a second person.
+    needs_approval: bool,
+    /// What waits for that person; `null`: nothing.
+    pending: Option<PendingBody>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: jiff::Timestamp,
@@ -39,8 +50,11 @@ pub(crate) struct FunctionBody {
 impl FunctionBody {
     pub(crate) fn new(tenant: &TenantName, function: Function) -> Self {
         let url = format!("/f/{tenant}/{}/", function.name);
-        let Function { name, traffic, latest, created_at, updated_at, .. } = function;
-        Self { function: name, traffic, latest, created_at, updated_at, url }
+        let Function {
+            name, traffic, latest, quotas, needs_approval, pending, created_at, updated_at, ..
+        } = function;
+        let pending = pending.map(Into::into);
+        Self { function: name, traffic, latest, quotas, needs_approval, pending, created_at, updated_at, url }
     }
 
     /// With the tag of its state.
@@ -111,10 +125,64 @@ pub(crate) async fn show(
     Ok(FunctionBody::tagged(&identity.tenant, function))
 }
 
-/// Deletes a function with all its revisions and its log.
+/// Sets the quotas of a function, in place of those that it has.
+#[utoipa::path(put, path = "/api/v1/functions/{function}/quotas", tag = "functions",
+    params(("function" = inline(FunctionName), Path), IfMatch), request_body = InvocationQuotas,
+    responses(
+        (status = 200, body = FunctionBody, headers(("etag" = String))),
+        (status = 404, body = ProblemBody), (status = 412, body = ProblemBody),
+    ))]
+pub(crate) async fn set_quotas(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Tagged<FunctionBody>> {
+    let (identity, name) = caller.may_with(Permission::Manage, &name)?;
+    let precondition = conditional::precondition(&headers)?;
+    let quotas: InvocationQuotas = context.json(&headers, body, MAX_QUOTAS_BYTES).await?;
+    let setting = FunctionSetting::Quotas(quotas);
+    let changed =
+        context.control.set_function(&identity.actor, &identity.tenant, &name, setting, precondition);
+    Ok(FunctionBody::tagged(&identity.tenant, changed.await?))
+}
+
+/// What a function may use, and what it uses.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FunctionQuotasBody {
+    /// The function.
+    function: FunctionName,
+    /// The most that its invocations may use, within what the tenant may.
+    quotas: InvocationQuotas,
+    #[serde(flatten)]
+    in_use: InUseBody,
+}
+
+/// What a function may use, and what it uses now and has used this month.
+#[utoipa::path(get, path = "/api/v1/functions/{function}/quotas", tag = "usage",
+    params(("function" = inline(FunctionName), Path)),
+    responses((status = 200, body = FunctionQuotasBody), (status = 404, body = ProblemBody)))]
+pub(crate) async fn quotas(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<FunctionQuotasBody>> {
+    let (identity, name) = caller.may_with(Permission::Audit, &name)?;
+    let function = context.control.store().function(&identity.tenant, &name).await?;
+    let quotas = function.ok_or_else(|| StoreError::NoFunction(name.clone()))?.quotas;
+    let in_use = context.runtime.in_use_by(&identity.tenant, &name).unwrap_or_default().into();
+    Ok(Json(FunctionQuotasBody { function: name, quotas, in_use }))
+}
+
+/// Deletes a function with all its revisions and its log. One that needs a second person for its traffic is not
+/// deleted.
 #[utoipa::path(delete, path = "/api/v1/functions/{function}", tag = "functions",
     params(("function" = inline(FunctionName), Path), IfMatch),
-    responses((status = 204), (status = 404, body = ProblemBody), (status = 412, body = ProblemBody)))]
+    responses(
+        (status = 204), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+        (status = 412, body = ProblemBody),
+    ))]
 pub(crate) async fn delete(
     State(context): State<Context>,
     caller: Caller,

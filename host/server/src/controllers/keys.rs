@@ -147,7 +147,7 @@ pub(crate) async fn create(
     parts: Parts,
     body: Body,
 ) -> Result<Made> {
-    let identity = caller.may(Permission::ManageKeys)?;
+    let identity = caller.may(Permission::Manage)?;
     let (new, actor) = context.json_once(&identity.actor, &parts, body, MAX_BODY_BYTES).await?;
     let NewKeyBody { role, functions, description, expires_in_s } = new;
     if role == Role::Operator {
@@ -197,7 +197,7 @@ pub(crate) async fn revoke(
 /// Whoever may change the key that an address names. An operator's key is changed by operators alone: an
 /// owner who rotated it would have one.
 async fn manage<'c>(context: &Context, caller: &'c Caller, key: &str) -> Result<(&'c Identity, KeyId)> {
-    let identity = caller.may(Permission::ManageKeys)?;
+    let identity = caller.may(Permission::Manage)?;
     let id: KeyId = key.parse().map_err(|error: modelet_types::access::InvalidKeyId| {
         Problem::new(Code::InvalidInput, error.to_string()).at("key")
     })?;

@@ -12,11 +12,9 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use modelet_control::{Deploy, DeployEvent};
-use modelet_store::{Actor, Revision, StoreError};
+use modelet_store::{Actor, Function, Revision, StoreError};
 use modelet_types::outbound::OutboundRule;
-use modelet_types::{
-    Code, FunctionName, Permission, Problem, RevisionNumber, RevisionSpec, TenantName, TrafficSplit,
-};
+use modelet_types::{Code, FunctionName, Permission, Problem, RevisionNumber, RevisionSpec, TenantName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -45,6 +43,8 @@ pub(crate) struct RevisionBody {
     revision: RevisionNumber,
     /// Whether it takes calls.
     active: bool,
+    /// The activation that waits for a second person to give it calls; `null`: none.
+    pending: Option<u64>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: jiff::Timestamp,
@@ -58,9 +58,12 @@ pub(crate) struct RevisionBody {
 }
 
 impl RevisionBody {
-    fn new(revision: Revision, active: bool) -> Self {
+    fn new(revision: Revision, of: &Function) -> Self {
         let Revision { function, number, spec, details, created_at, created_by } = revision;
-        Self { function, revision: number, active, created_at, created_by, spec, details }
+        let active = of.traffic.names(number);
+        let pending = of.pending.as_ref().filter(|pending| pending.traffic.names(number));
+        let pending = pending.map(|pending| pending.id);
+        Self { function, revision: number, active, pending, created_at, created_by, spec, details }
     }
 }
 
@@ -77,7 +80,8 @@ pub(crate) struct RevisionsBody {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateParams {
-    /// Whether the revision takes all calls at once.
+    /// Whether the revision takes all calls at once, or once a second person approves where the function needs
+    /// one.
     #[serde(default = "yes")]
     activate: bool,
 }
@@ -156,9 +160,9 @@ async fn created(
     deploy: Deploy,
     progress: Arc<dyn Fn(DeployEvent) + Send + Sync>,
 ) -> Result<RevisionBody> {
-    let active = deploy.activate;
+    let (tenant, name) = (deploy.tenant.clone(), deploy.function.clone());
     let revision = context.control.deploy(deploy, progress).await?;
-    Ok(RevisionBody::new(revision, active))
+    Ok(RevisionBody::new(revision, &function(context, &tenant, &name).await?))
 }
 
 /// A deploy as a stream of its steps. It ends when the client leaves.
@@ -223,14 +227,11 @@ pub(crate) async fn list(
 ) -> Result<Json<RevisionsBody>> {
     let (identity, name) = caller.may_with(Permission::Read, &name)?;
     let page = params.page()?;
-    let traffic = traffic_of(&context, &identity.tenant, &name).await?;
+    let function = function(&context, &identity.tenant, &name).await?;
     let more = page::and_one_more(&page);
     let mut revisions = context.control.store().revisions(&identity.tenant, &name, &more).await?;
     let next = page::cut(&mut revisions, page.limit, |revision| revision.number);
-    let body = |revision: Revision| {
-        let active = traffic.names(revision.number);
-        RevisionBody::new(revision, active)
-    };
+    let body = |revision| RevisionBody::new(revision, &function);
     let revisions = revisions.into_iter().map(body).collect();
     Ok(Json(RevisionsBody { revisions, next }))
 }
@@ -246,10 +247,10 @@ pub(crate) async fn show(
 ) -> Result<Json<RevisionBody>> {
     let (identity, name) = caller.may_with(Permission::Read, &name)?;
     let number = revision_number(&number)?;
-    let traffic = traffic_of(&context, &identity.tenant, &name).await?;
+    let function = function(&context, &identity.tenant, &name).await?;
     let revision = context.control.store().revision(&identity.tenant, &name, number).await?;
     let revision = revision.ok_or(StoreError::NoRevision(name, number))?;
-    Ok(Json(RevisionBody::new(revision, traffic.names(number))))
+    Ok(Json(RevisionBody::new(revision, &function)))
 }
 
 /// Deletes a revision that takes no calls.
@@ -267,9 +268,9 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn traffic_of(context: &Context, tenant: &TenantName, name: &FunctionName) -> Result<TrafficSplit> {
+async fn function(context: &Context, tenant: &TenantName, name: &FunctionName) -> Result<Function> {
     let function = context.control.store().function(tenant, name).await?;
-    Ok(function.ok_or_else(|| StoreError::NoFunction(name.clone()))?.traffic)
+    Ok(function.ok_or_else(|| StoreError::NoFunction(name.clone()))?)
 }
 
 pub(crate) fn revision_number(text: &str) -> std::result::Result<RevisionNumber, Problem> {

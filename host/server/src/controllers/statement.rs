@@ -91,7 +91,7 @@ pub(super) fn html(statement: &Statement) -> String {
          <tfoot><tr><td colspan=\"4\">total</td><td>{}</td></tr></tfoot></table>\
          <table><thead><tr><th>function</th><th>invocations</th><th>failed</th><th>GiB-seconds</th>\
          <th>CPU seconds</th><th>inference seconds</th></tr></thead><tbody>{used}</tbody></table>\
-         <p>{} invocations are not billed, because the host was at fault.</p></body></html>",
+         <p>{} invocations are not billed, because the host was at fault or has refused them for a quota.</p></body></html>",
         grouped(&total.to_string()),
         grouped(&statement.usage.not_billed.to_string()),
     )

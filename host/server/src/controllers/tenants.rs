@@ -219,6 +219,28 @@ pub(crate) async fn set_quotas(
     .await
 }
 
+/// What is used now, and has been used this month.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InUseBody {
+    /// Invocations that run or wait now.
+    running: u32,
+    /// Of those, the ones that wait for a place.
+    waiting: u32,
+    /// Memory that is set aside for them, in bytes.
+    memory_bytes: u64,
+    /// Of that, what is for tensors.
+    tensor_bytes: u64,
+    /// What those of this month, UTC, that have ended have used.
+    month: Usage,
+}
+
+impl From<InUse> for InUseBody {
+    fn from(in_use: InUse) -> Self {
+        let InUse { running, waiting, memory_bytes, tensor_bytes, used } = in_use;
+        Self { running, waiting, memory_bytes, tensor_bytes, month: used }
+    }
+}
+
 /// What a tenant may use, and what it uses.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct QuotasBody {
@@ -226,12 +248,8 @@ pub(crate) struct QuotasBody {
     tenant: TenantName,
     /// The most that it may use.
     quotas: Quotas,
-    /// Invocations that run or wait now.
-    running: u32,
-    /// Memory that is set aside for them, in bytes.
-    memory_bytes: u64,
-    /// What those of this month, UTC, that have ended have used.
-    month: Usage,
+    #[serde(flatten)]
+    in_use: InUseBody,
 }
 
 /// What the tenant may use, and what it uses now and has used this month.
@@ -240,8 +258,8 @@ pub(crate) struct QuotasBody {
 pub(crate) async fn quotas(State(context): State<Context>, caller: Caller) -> Result<Json<QuotasBody>> {
     let identity = caller.may(Permission::Audit)?;
     let quotas = context.control.store().tenant(&identity.tenant).await?.quotas;
-    let InUse { running, memory_bytes, used } = context.runtime.in_use(&identity.tenant);
-    Ok(Json(QuotasBody { tenant: identity.tenant.clone(), quotas, running, memory_bytes, month: used }))
+    let in_use = context.runtime.in_use(&identity.tenant).into();
+    Ok(Json(QuotasBody { tenant: identity.tenant.clone(), quotas, in_use }))
 }
 
 /// Deletes a tenant that has no functions, with its keys.

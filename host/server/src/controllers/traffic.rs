@@ -16,7 +16,8 @@ use crate::problem::{ProblemBody, Result};
 /// The largest traffic split.
 const MAX_SPLIT_BYTES: usize = 64 << 10;
 
-/// Divides a function's calls anew. One share activates a revision.
+/// Divides a function's calls anew. One share activates a revision. Where the function needs a second person,
+/// the answer's `pending` has what waits for one.
 #[utoipa::path(put, path = "/api/v1/functions/{function}/traffic", tag = "traffic",
     params(("function" = inline(FunctionName), Path), IfMatch),
     request_body = TrafficSplit,

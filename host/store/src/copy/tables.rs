@@ -48,8 +48,8 @@ const TABLES: &[Table] = &[
     },
     Table {
         name: "functions",
-        texts: &["tenant", "name"],
-        numbers: &["id", "version", "split", "created_at", "updated_at"],
+        texts: &["tenant", "name", "quotas", "pending"],
+        numbers: &["id", "version", "split", "needs_approval", "created_at", "updated_at"],
         key: "tenant, name",
     },
     Table {

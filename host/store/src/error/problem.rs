@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use modelet_types::quota::Reached;
+use modelet_types::quota::{Holder, Reached};
 use modelet_types::{Code, Problem};
 
 use super::StoreError;
@@ -46,6 +46,7 @@ impl StoreError {
             | Self::NoFunction(_)
             | Self::NoRevision(..)
             | Self::NoArtifact { .. }
+            | Self::NotPending(..)
             | Self::BlobLost(_)
             | Self::BlobDamaged { .. }
             | Self::NoSecret(..) => Code::NotFound,
@@ -57,6 +58,7 @@ impl StoreError {
             | Self::KeyEnded(_)
             | Self::TooManyKeys { .. }
             | Self::RevisionActive(..)
+            | Self::NeedsApproval(_)
             | Self::SecretUnreadable(..)
             | Self::RevisionLacksSecret { .. }
             | Self::SecretInUse { .. }
@@ -65,6 +67,7 @@ impl StoreError {
             | Self::UploadBusy(_)
             | Self::WrongOffset { .. }
             | Self::Repeated { .. } => Code::Conflict,
+            Self::SamePerson { .. } => Code::PermissionDenied,
             Self::Changed { .. } => Code::PreconditionFailed,
             Self::KeyOfAnotherRequest => Code::IdempotencyKeyReused,
             Self::DigestMismatch { .. } => Code::DigestMismatch,
@@ -86,6 +89,7 @@ impl StoreError {
             Self::NoKey(_) | Self::KeyEnded(_) => Some("key"),
             Self::NoFunction(_) => Some("function"),
             Self::NoRevision(..) => Some("revision"),
+            Self::NotPending(..) => Some("activation"),
             Self::WrongOffset { .. } => Some("upload-offset"),
             Self::Changed { .. } => Some("if-match"),
             Self::Repeated { .. } | Self::KeyOfAnotherRequest => Some("idempotency-key"),
@@ -114,8 +118,13 @@ impl From<StoreError> for Problem {
         let problem = match error {
             // Nothing frees it by itself but the collection of what is not used, which takes a day.
             StoreError::QuotaExceeded { quota, limit } => {
-                let reached =
-                    Reached { quota, limit, window: None, retry_after: Duration::from_secs(24 * 3_600) };
+                let reached = Reached {
+                    holder: Holder::Tenant,
+                    quota,
+                    limit,
+                    window: None,
+                    retry_after: Duration::from_secs(24 * 3_600),
+                };
                 Self { reached: Some(reached), ..Self::new(code, error.to_string()) }
             }
             _ => Self::new(code, error.to_string()),

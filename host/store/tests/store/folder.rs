@@ -174,6 +174,8 @@ async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
     fs::remove_file(folder.path().join("METASTORE")).unwrap();
     let database = folder.path().join("metastore.sqlite3");
     let statements = "DROP TABLE secrets; ALTER TABLE functions DROP COLUMN id;
+                      ALTER TABLE functions DROP COLUMN quotas; ALTER TABLE functions DROP COLUMN pending;
+                      ALTER TABLE functions DROP COLUMN needs_approval;
                       DROP TABLE api_keys; DROP TABLE tenants; DROP TABLE usage_hours; DROP TABLE usage_cursors;
                       DROP TABLE requests;
                       DROP INDEX changes_without_hash; ALTER TABLE changes DROP COLUMN hash;

@@ -64,12 +64,19 @@ macro_rules! conformance {
                 names_are_in_the_order_of_their_bytes,
                 tenants_come_and_go,
                 usage_adds_up,
+                a_functions_usage_is_its_own,
             }
             requests {
                 a_request_is_done_once,
                 a_request_that_failed_can_be_mended,
                 a_change_on_a_condition_is_made_if_it_holds,
                 long_lists_come_in_pages,
+            }
+            approvals {
+                settings_stay_until_they_are_set_anew,
+                an_activation_waits_for_a_second_person,
+                a_key_that_one_has_made_is_oneself,
+                there_is_no_way_around_a_second_person,
             }
             traffic {
                 a_split_needs_existing_revisions,

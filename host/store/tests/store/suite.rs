@@ -1,5 +1,6 @@
 //! What any metastore must do, whatever database is underneath.
 
+pub mod approvals;
 pub mod artifacts;
 pub mod functions;
 pub mod garbage;

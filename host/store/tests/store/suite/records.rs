@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use modelet_store::{
     Actor, NewApiKey, Page, Precondition, Store, StoreError, TenantSetting, UsageCursor, UsageHour,
-    UsageQuery,
+    UsageQuery, hour_of,
 };
 use modelet_types::{Digest, Problem, Quotas, RevisionNumber, Role, Trust, Usage};
 
@@ -92,6 +92,27 @@ pub async fn tenants_come_and_go(store: &Arc<Store>) {
     assert!(matches!(store.tenant(&name).await.unwrap_err(), StoreError::NoTenant(_)));
     let again = store.create_tenant(&Actor::LOCAL, &name, Trust::Trusted).await.unwrap_err();
     assert!(matches!(again, StoreError::TenantNameTaken { was_deleted: true, .. }), "{again}");
+}
+
+/// Without what another one of its name has used before.
+pub async fn a_functions_usage_is_its_own(store: &Arc<Store>) {
+    let owner = tenant("a");
+    deploy_new(store, &owner, "f", true).await;
+    let made = hour_of(store.function(&owner, &function("f")).await.unwrap().unwrap().created_at);
+    let hour = |hour, name, invocations| UsageHour {
+        tenant: owner.clone(),
+        hour,
+        function: function(name),
+        revision: RevisionNumber(1),
+        usage: Usage { invocations, ..Usage::default() },
+    };
+    let hours =
+        [hour(made - 1, "f", 1), hour(made, "f", 10), hour(made + 1, "f", 100), hour(made, "gone", 7)];
+    store.add_usage("ledger", UsageCursor { segment: 1, offset: 1 }, &hours).await.unwrap();
+    let since = async |hour| store.usage_by_function_since(hour).await.unwrap();
+    let used = |invocations| vec![(owner.clone(), function("f"), Usage { invocations, ..Usage::default() })];
+    assert_eq!(since(made - 5).await, used(110));
+    assert_eq!(since(made + 1).await, used(100));
 }
 
 pub async fn usage_adds_up(store: &Arc<Store>) {

@@ -1,0 +1,120 @@
+//! Activations that need a second person: which functions ask for one, and what that person says.
+
+use axum::body::Body;
+use axum::extract::State;
+use http::HeaderMap;
+use http::request::Parts;
+use modelet_store::{Actor, FunctionSetting, PendingActivation};
+use modelet_types::{Code, FunctionName, Permission, Problem, TrafficSplit};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::caller::Caller;
+use crate::context::Context;
+use crate::controllers::functions::FunctionBody;
+use crate::extract::Path;
+use crate::extract::conditional::{self, IdempotencyKey, IfMatch, Tagged};
+use crate::problem::{ProblemBody, Result};
+
+const MAX_BODY_BYTES: usize = 1 << 10;
+
+/// A traffic split that waits for a second person.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PendingBody {
+    /// What it is approved or rejected by.
+    activation: u64,
+    /// What was asked for.
+    traffic: TrafficSplit,
+    /// Who asked for it, and cannot approve it.
+    #[schema(value_type = String)]
+    requested_by: Actor,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    requested_at: jiff::Timestamp,
+}
+
+impl From<PendingActivation> for PendingBody {
+    fn from(pending: PendingActivation) -> Self {
+        let PendingActivation { id, traffic, requested_by, requested_at } = pending;
+        Self { activation: id, traffic, requested_by, requested_at }
+    }
+}
+
+/// Whether a function's traffic needs a second person.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApprovalBody {
+    /// Whether it does.
+    needed: bool,
+}
+
+/// Says whether a change of a function's traffic needs a second person. Without that need, nothing waits.
+#[utoipa::path(put, path = "/api/v1/functions/{function}/approval", tag = "traffic",
+    params(("function" = inline(FunctionName), Path), IfMatch), request_body = ApprovalBody,
+    responses(
+        (status = 200, body = FunctionBody, headers(("etag" = String))),
+        (status = 404, body = ProblemBody), (status = 412, body = ProblemBody),
+    ))]
+pub(crate) async fn set(
+    State(context): State<Context>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Tagged<FunctionBody>> {
+    let (identity, name) = caller.may_with(Permission::Manage, &name)?;
+    let precondition = conditional::precondition(&headers)?;
+    let ApprovalBody { needed } = context.json(&headers, body, MAX_BODY_BYTES).await?;
+    let setting = FunctionSetting::NeedsApproval(needed);
+    let changed =
+        context.control.set_function(&identity.actor, &identity.tenant, &name, setting, precondition);
+    Ok(FunctionBody::tagged(&identity.tenant, changed.await?))
+}
+
+/// Makes an activation that waits. Whoever asked for it cannot approve it, nor with a key that they have made.
+#[utoipa::path(post, path = "/api/v1/functions/{function}/activations/{activation}/approve", tag = "traffic",
+    params(("function" = inline(FunctionName), Path), ("activation" = u64, Path), IdempotencyKey),
+    responses(
+        (status = 200, body = FunctionBody, headers(("etag" = String))), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
+    ))]
+pub(crate) async fn approve(
+    State(context): State<Context>,
+    caller: Caller,
+    Path((name, activation)): Path<(String, String)>,
+    parts: Parts,
+) -> Result<Tagged<FunctionBody>> {
+    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
+    let id = activation_id(&activation)?;
+    let actor = identity.actor.clone().with_request(conditional::request(&parts, b"")?);
+    let function = context.control.approve_activation(&actor, &identity.tenant, &name, id).await?;
+    Ok(FunctionBody::tagged(&identity.tenant, function))
+}
+
+/// Does away with an activation that waits. Whoever asked for it may do so, too.
+#[utoipa::path(post, path = "/api/v1/functions/{function}/activations/{activation}/reject", tag = "traffic",
+    params(("function" = inline(FunctionName), Path), ("activation" = u64, Path), IdempotencyKey),
+    responses(
+        (status = 200, body = FunctionBody, headers(("etag" = String))), (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody), (status = 422, body = ProblemBody),
+    ))]
+pub(crate) async fn reject(
+    State(context): State<Context>,
+    caller: Caller,
+    Path((name, activation)): Path<(String, String)>,
+    parts: Parts,
+) -> Result<Tagged<FunctionBody>> {
+    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
+    let id = activation_id(&activation)?;
+    let actor = identity.actor.clone().with_request(conditional::request(&parts, b"")?);
+    let function = context.control.reject_activation(&actor, &identity.tenant, &name, id).await?;
+    Ok(FunctionBody::tagged(&identity.tenant, function))
+}
+
+fn activation_id(text: &str) -> std::result::Result<u64, Problem> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        Problem::new(Code::InvalidInput, format!("`{shown}` is not the number of an activation"))
+            .at("activation")
+    })
+}
