@@ -9,6 +9,7 @@ mod billing;
 mod control;
 mod deploy;
 mod details;
+mod forget;
 mod identity;
 mod operator_key;
 mod publish;
@@ -17,6 +18,7 @@ mod tenant;
 mod upkeep;
 mod usage;
 
+pub use audit::{AuditConfig, Verification};
 pub use billing::{Billing, DEFAULT_PLAN, FunctionUsage, Month, Statement};
 pub use control::{Control, ControlConfig};
 pub use deploy::{Deploy, DeployEvent};

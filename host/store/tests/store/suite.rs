@@ -1,6 +1,7 @@
 //! What any metastore must do, whatever database is underneath.
 
 pub mod artifacts;
+pub mod audit;
 pub mod functions;
 pub mod garbage;
 pub mod records;
