@@ -1,5 +1,9 @@
 //! The record of changes: everything that changed, by whom and from where, and every way to alter it found.
 
+mod offline;
+mod retention;
+mod signed;
+
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -26,7 +30,12 @@ async fn verify(host: &Api, remembered: Value) -> Value {
 
 /// A host on which something was changed, with the last change that it has.
 async fn host_with_changes() -> (TestHost, Value) {
-    let host = TestHost::start().await;
+    host_with_changes_and(&json!({})).await
+}
+
+/// The same, with `settings`.
+async fn host_with_changes_and(settings: &Value) -> (TestHost, Value) {
+    let host = TestHost::start_with(settings).await;
     host.deploy_component("f", noop_handler(0)).await;
     host.put("/api/v1/functions/f/secrets/token", &json!({ "value": "sesame" })).await.expect(200);
     host.put("/api/v1/tenants/default/quotas", &json!({ "concurrency": 7 })).await.expect(200);
@@ -59,14 +68,19 @@ async fn every_change_says_who_made_it_and_from_where() {
     host.get("/api/v1/changes?limit=0").await.problem(400, "invalid_input", Some("limit"));
 }
 
-/// Alters the metastore of a host that has stopped, and starts another one on it.
-async fn alter(host: &mut TestHost, statement: &'static str) {
-    host.stop().await;
+/// Alters the metastore of a host that has stopped.
+async fn write(host: &TestHost, statement: &str) {
     let file = host.data_dir().join("metastore.sqlite3");
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-    let altered = sqlx::query(statement).execute(&mut connection).await.unwrap();
-    assert_eq!(altered.rows_affected(), 1);
+    let altered = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    assert!(altered.rows_affected() > 0, "{statement}");
     connection.close().await.unwrap();
+}
+
+/// Alters the metastore of a host, and starts another one on it.
+async fn alter(host: &mut TestHost, statement: &str) {
+    host.stop().await;
+    write(host, statement).await;
     host.start_again().await;
 }
 
@@ -96,16 +110,16 @@ async fn a_forged_chain_is_told_from_what_is_remembered() {
     let remembered = json!([{ "id": last["id"], "hash": last["hash"] }]);
     assert_eq!(verify(&host, remembered.clone()).await["intact"], true);
     // As somebody does who knows how it is made: the host chains anew what has no hash.
-    host.stop().await;
-    let file = host.data_dir().join("metastore.sqlite3");
-    let mut connection = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     let forged = "UPDATE changes SET actor = 'nobody', hash = NULL WHERE tenant = 'default' AND id > 1";
-    sqlx::query(forged).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    host.start_again().await;
+    alter(&mut host, forged).await;
     let verified = verify(&host, json!([])).await;
     assert_eq!(verified["intact"], false, "the file of hashes has the last change: {verified}");
-    std::fs::remove_file(host.data_dir().join("audit-heads.jsonl")).unwrap();
+    let heads = host.data_dir().join("audit-heads.jsonl");
+    std::fs::remove_file(&heads).unwrap();
+    assert_eq!(verify(&host, json!([])).await["intact"], false, "the host has read the file");
+    host.stop().await;
+    assert!(!heads.exists(), "what contradicts what was signed is not signed");
+    host.start_again().await;
     assert_eq!(verify(&host, json!([])).await["intact"], true, "nobody remembers");
     let verified = verify(&host, remembered).await;
     assert_eq!((&verified["intact"], &verified["broken_at"]), (&json!(false), &last["id"]), "{verified}");

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use answers::{
     DeployEvent, Function, Functions, Identity, Keys, LogLine, MadeKey, Revisions, Secret, Secrets, State,
-    Statement, Usage, Verified,
+    Statement, Usage, Verified, WrittenChanges,
 };
 use lines::Lines;
 use problem::HostProblem;
@@ -211,6 +211,16 @@ impl Client {
     /// If the host cannot be reached or refuses, or its answer is not understood.
     pub async fn changes(&self, after: u64) -> Result<Answer<serde_json::Value>, Error> {
         self.json(self.request(Method::GET, &format!("/api/v1/changes?limit=1000&after={after}"))?).await
+    }
+
+    /// The same, with each change to the letter.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn changes_as_written(&self, after: u64) -> Result<WrittenChanges, Error> {
+        let path = format!("/api/v1/changes?limit=1000&after={after}");
+        let response = self.send(self.request(Method::GET, &path)?).await?;
+        response.json().await.map_err(|error| self.failed(error))
     }
 
     /// Whether the tenant's changes are as they were recorded.

@@ -53,6 +53,9 @@ pub fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Backup(arguments) => return backup::run(arguments, output),
         Command::Restore(arguments) => return restore::run(arguments, output),
         Command::Completions(arguments) => return completions::run(&arguments),
+        Command::Audit(audit::Arguments { action: audit::Action::Check(arguments) }) => {
+            return audit::check::run(&arguments, cli.global.tenant.as_ref(), output);
+        }
         command => command,
     };
     let client = Client::new(&cli.global.host, cli.global.ca_file.as_deref())?;

@@ -1,41 +1,87 @@
 //! The record of changes, and the hashes of it that are kept outside of the metastore.
 //!
 //! Whoever can write to the metastore could change a record and every hash after it. So the last hash of each
-//! tenant is appended to a file as well, which can be on another disk, or one that can only be appended to.
+//! tenant is appended to a file as well, which can be on another disk, or one that can only be appended to; and each
+//! line is signed, so that who can write to both still cannot forge what the host has said.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use modelet_store::{ChainBreak, ChainHead};
-use modelet_types::{Code, Digest, Problem, TenantName};
-use serde::{Deserialize, Serialize};
+use modelet_store::{
+    Anchor, AuditKey, ChainBreak, ChainHead, Heads, PublicKey, Signed, Store, StoreError, Verified,
+    read_anchors,
+};
+use modelet_types::{Code, Problem, TenantName};
 
 use crate::Control;
 
 /// How often last hashes are written to the file.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
 
-/// A line of the file.
-#[derive(Serialize, Deserialize)]
-struct Anchor {
-    at: Timestamp,
-    tenant: TenantName,
-    id: u64,
-    hash: Digest,
+/// How the record of changes is kept.
+pub struct AuditConfig {
+    /// Where the last hashes of changes are kept outside of the store.
+    pub heads_file: PathBuf,
+    /// What signs them.
+    pub key: AuditKey,
+    /// Other keys whose signatures count.
+    pub trusted_keys: Vec<PublicKey>,
+    /// How long changes are kept; `None`: for ever.
+    pub retention: Option<Duration>,
 }
 
-/// What the file says last of each tenant.
+impl AuditConfig {
+    /// The keys whose signatures count.
+    pub(crate) fn trusted(&self) -> Vec<PublicKey> {
+        [&[self.key.public()], &*self.trusted_keys].concat()
+    }
+}
+
+/// What came of looking at the changes of a tenant.
+#[derive(Debug)]
+pub struct Verification {
+    /// Whether they are as they were recorded.
+    pub outcome: Result<Verified, ChainBreak>,
+    /// What of them is signed.
+    pub signed: Option<Signed>,
+    /// Lines of the file of hashes that hosts before keys wrote.
+    pub unsigned_heads: usize,
+}
+
+/// What this host has read in the file of hashes or written to it: it says so even if the file is gone meanwhile.
 #[derive(Default)]
-pub(crate) struct Anchors(HashMap<TenantName, u64>);
+pub(crate) struct Remembered {
+    heads: HashMap<TenantName, ChainHead>,
+    checkpoints: HashMap<TenantName, u64>,
+}
+
+impl Remembered {
+    fn add(&mut self, anchor: &Anchor) {
+        let head = self.heads.entry(anchor.tenant.clone()).or_insert(anchor.change());
+        if head.id < anchor.id {
+            *head = anchor.change();
+        }
+        if anchor.checkpoint {
+            let checkpoint = self.checkpoints.entry(anchor.tenant.clone()).or_default();
+            *checkpoint = anchor.id.max(*checkpoint);
+        }
+    }
+}
 
 impl Control {
+    /// What the signatures of this host are checked with.
+    pub fn audit_public_key(&self) -> PublicKey {
+        self.config.audit.key.public()
+    }
+
     /// Looks whether the changes of a tenant are those that were recorded, and contain what the file of
-    /// hashes and `remembered` say.
+    /// hashes and `remembered` say. If `pinned` names keys, theirs are the only signatures that count, and there has
+    /// to be one.
     ///
     /// # Errors
     /// If the store fails, or the file cannot be read.
@@ -43,17 +89,47 @@ impl Control {
         &self,
         tenant: &TenantName,
         remembered: &[ChainHead],
-    ) -> Result<Result<ChainHead, ChainBreak>, Problem> {
-        let file = self.config.audit_heads_file.clone();
-        let wanted = tenant.clone();
-        let read = tokio::task::spawn_blocking(move || read(&file, Some(&wanted))).await;
-        let anchors = read.map_err(io::Error::other).flatten().map_err(|error| {
+        pinned: &[PublicKey],
+    ) -> Result<Verification, Problem> {
+        if !pinned.is_empty() {
+            // Changes of the last minute may be the tenant's first.
+            self.write_heads().await;
+        }
+        let trusted = if pinned.is_empty() { self.config.audit.trusted() } else { pinned.to_vec() };
+        let unsound = |broken| Verification { outcome: Err(broken), signed: None, unsigned_heads: 0 };
+        let heads = match self.heads(tenant, &trusted).await? {
+            Ok(heads) => heads,
+            Err(broken) => return Ok(unsound(broken)),
+        };
+        let known = [&*heads.known, remembered].concat();
+        let mut outcome = self.store().verify_changes(tenant, &known, &trusted).await?;
+        if !pinned.is_empty() && heads.signed.is_none() && outcome.is_ok() {
+            let reason = "nothing is signed with the key that was given".into();
+            outcome = Err(ChainBreak { id: 1, reason });
+        }
+        Ok(Verification { outcome, signed: heads.signed, unsigned_heads: heads.unsigned })
+    }
+
+    /// What the file of hashes, and this host's memory of it, say of a tenant.
+    pub(crate) async fn heads(
+        &self,
+        tenant: &TenantName,
+        trusted: &[PublicKey],
+    ) -> Result<Result<Heads, ChainBreak>, Problem> {
+        let all = self.remembered.lock().await;
+        let remembered = all.as_ref().and_then(|all| all.heads.get(tenant).copied());
+        drop(all);
+        let file = self.config.audit.heads_file.clone();
+        let read = tokio::task::spawn_blocking(move || read_anchors(&file)).await;
+        let lines = read.map_err(io::Error::other).flatten().map_err(|error| {
             tracing::error!(%error, "cannot read the hashes of changes");
             Problem::new(Code::Internal, "the host cannot read its file of hashes; its log has the reason")
         })?;
-        let heads = anchors.into_iter().map(|anchor| ChainHead { id: anchor.id, hash: anchor.hash });
-        let heads: Vec<_> = heads.chain(remembered.iter().copied()).collect();
-        Ok(self.store().verify_changes(tenant, &heads).await?)
+        let made = self.config.audit.key.made();
+        Ok(Heads::of(tenant, &lines, trusted, made).map(|mut heads| {
+            heads.known.extend(remembered);
+            heads
+        }))
     }
 
     /// Writes the last hash of each tenant to the file, again and again. Never returns.
@@ -65,69 +141,89 @@ impl Control {
         }
     }
 
-    /// Writes the last hash of each tenant that has changed since it was last written to the file.
+    /// Writes the last hash of each tenant that has changed since it was last written to the file, and checkpoints
+    /// that it does not have.
     pub async fn write_heads(&self) {
         let written = async {
             // One at a time, so that none is written twice.
-            let mut anchors = self.anchors.lock().await;
-            let file = self.config.audit_heads_file.clone();
-            let known = match anchors.take() {
+            let mut remembered = self.remembered.lock().await;
+            let known = match remembered.take() {
                 Some(known) => known,
-                None => tokio::task::spawn_blocking(move || last_of_each(&file))
-                    .await
-                    .map_err(io::Error::other)
-                    .flatten()
-                    .map_err(failed)?,
+                None => self.remember().await?,
             };
-            let known = anchors.insert(known);
-            let at = Timestamp::now();
-            let heads = self.store().chain_heads().await?.into_iter();
-            let news = heads.filter(|(tenant, head)| known.0.get(tenant) != Some(&head.id));
-            let news: Vec<_> =
-                news.map(|(tenant, head)| Anchor { at, tenant, id: head.id, hash: head.hash }).collect();
+            let known = remembered.insert(known);
+            let news = news(self.store(), &self.config.audit, known).await?;
             if news.is_empty() {
                 return Ok(());
             }
-            let told: Vec<_> = news.iter().map(|anchor| (anchor.tenant.clone(), anchor.id)).collect();
-            let file = self.config.audit_heads_file.clone();
-            let written = tokio::task::spawn_blocking(move || append(&file, &news)).await;
+            let (file, lines) = (self.config.audit.heads_file.clone(), news.clone());
+            let written = tokio::task::spawn_blocking(move || append(&file, &lines)).await;
             written.map_err(io::Error::other).flatten().map_err(failed)?;
-            known.0.extend(told);
+            news.iter().for_each(|anchor| known.add(anchor));
             Ok::<_, Problem>(())
         };
         if let Err(problem) = written.await {
             tracing::error!(%problem, "cannot keep the hashes of changes outside of the metastore");
         }
     }
+
+    /// Reads what the file says, as far as it is signed.
+    async fn remember(&self) -> Result<Remembered, Problem> {
+        let file = self.config.audit.heads_file.clone();
+        let read = tokio::task::spawn_blocking(move || read_anchors(&file)).await;
+        let lines = read.map_err(io::Error::other).flatten().map_err(failed)?;
+        let trusted = self.config.audit.trusted();
+        let mut remembered = Remembered::default();
+        let (believed, others): (Vec<_>, Vec<_>) =
+            lines.iter().map(|(_, anchor)| anchor).partition(|anchor| anchor.is_signed_by(&trusted));
+        believed.into_iter().for_each(|anchor| remembered.add(anchor));
+        let distrusted = others.iter().filter(|anchor| anchor.signature.is_some()).count();
+        if distrusted > 0 {
+            tracing::error!(
+                lines = distrusted,
+                public_key = %self.audit_public_key(),
+                "lines of the file of hashes are not signed with this host's key: if its file was lost or changed, \
+                 put it back, or list the public key of before in audit.trusted_keys"
+            );
+        }
+        Ok(remembered)
+    }
+}
+
+/// What the file does not have yet, signed.
+async fn news(store: &Store, config: &AuditConfig, known: &Remembered) -> Result<Vec<Anchor>, StoreError> {
+    let checkpoints = store.checkpoints(&config.trusted()).await?;
+    let (mut heads, at) = (Vec::new(), Timestamp::now());
+    for (tenant, head) in store.chain_heads().await? {
+        if let Some(known) = known.heads.get(&tenant) {
+            if known.id == head.id {
+                continue;
+            }
+            let is_forgotten =
+                |anchor: &Anchor| anchor.tenant == tenant && known.id > 1 && known.id < anchor.id;
+            // What was signed once must not be signed otherwise: whoever has forged what it tells of would get the
+            // host's word for it.
+            if !checkpoints.iter().any(is_forgotten) && !store.has_change(&tenant, *known).await? {
+                tracing::error!(
+                    %tenant,
+                    change = known.id,
+                    "a change is not the one that was signed, so that its tenant's record is not signed any more; see \
+                     `modelet audit verify`"
+                );
+                continue;
+            }
+        }
+        heads.push(Anchor::head(&config.key, at, &tenant, head));
+    }
+    let is_new = |anchor: &Anchor| known.checkpoints.get(&anchor.tenant).is_none_or(|id| *id < anchor.id);
+    Ok(checkpoints.into_iter().filter(is_new).chain(heads).collect())
 }
 
 fn failed(error: io::Error) -> Problem {
     Problem::new(Code::Internal, format!("the file of hashes: {error}"))
 }
 
-fn last_of_each(file: &Path) -> io::Result<Anchors> {
-    let anchors = read(file, None)?;
-    Ok(Anchors(anchors.into_iter().map(|anchor| (anchor.tenant, anchor.id)).collect()))
-}
-
-/// The lines of a tenant, or of all. A line that a killed host has not written to its end is left out.
-fn read(file: &Path, tenant: Option<&TenantName>) -> io::Result<Vec<Anchor>> {
-    let opened = match fs::File::open(file) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut anchors = Vec::new();
-    for line in io::BufReader::new(opened).lines() {
-        match serde_json::from_str::<Anchor>(&line?) {
-            Ok(anchor) if tenant.is_none_or(|tenant| *tenant == anchor.tenant) => anchors.push(anchor),
-            _ => {}
-        }
-    }
-    Ok(anchors)
-}
-
-fn append(file: &PathBuf, anchors: &[Anchor]) -> io::Result<()> {
+fn append(file: &Path, anchors: &[Anchor]) -> io::Result<()> {
     let mut text = Vec::new();
     let is_torn = fs::read(file).is_ok_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'));
     if is_torn {
@@ -144,25 +240,31 @@ fn append(file: &PathBuf, anchors: &[Anchor]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use modelet_types::Digest;
+
     use super::*;
 
     #[test]
     fn a_torn_line_costs_nothing_but_itself() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("heads.jsonl");
-        assert!(read(&file, None).unwrap().is_empty());
-        let anchor = |tenant: &str, id| Anchor {
-            at: Timestamp::now(),
-            tenant: tenant.parse().unwrap(),
-            id,
-            hash: Digest::of(tenant.as_bytes()),
+        let (file, key) = (folder.path().join("heads.jsonl"), folder.path().join("audit.key"));
+        let (key, _) = AuditKey::read_or_make(&key).unwrap();
+        assert!(read_anchors(&file).unwrap().is_empty());
+        let anchor = |tenant: &str, id| {
+            let head = ChainHead { id, hash: Digest::of(tenant.as_bytes()) };
+            Anchor::head(&key, Timestamp::now(), &tenant.parse().unwrap(), head)
         };
         append(&file, &[anchor("acme", 1), anchor("globex", 7)]).unwrap();
         let mut opened = OpenOptions::new().append(true).open(&file).unwrap();
-        opened.write_all(b"{\"at\":\"20").unwrap();
+        // Half of a line, which may end within a character.
+        opened.write_all(b"{\"at\":\"20\xc3").unwrap();
         append(&file, &[anchor("acme", 2)]).unwrap();
-        assert_eq!(last_of_each(&file).unwrap().0.len(), 2);
-        let acme = read(&file, Some(&"acme".parse().unwrap())).unwrap();
-        assert_eq!(acme.iter().map(|anchor| anchor.id).collect::<Vec<_>>(), [1, 2]);
+        let lines = read_anchors(&file).unwrap();
+        let told: Vec<_> =
+            lines.iter().map(|(line, anchor)| (*line, anchor.tenant.as_str(), anchor.id)).collect();
+        assert_eq!(told, [(1, "acme", 1), (2, "globex", 7), (4, "acme", 2)]);
+        let mut remembered = Remembered::default();
+        lines.iter().rev().for_each(|(_, anchor)| remembered.add(anchor));
+        assert_eq!(remembered.heads["acme"].id, 2);
     }
 }

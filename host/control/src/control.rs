@@ -1,6 +1,5 @@
 //! What the control plane consists of, and the changes that are one step.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use modelet_store::{Actor, Artifact, Function, Precondition, Store, StoreError};
 use modelet_types::{Ceiling, Code, Digest, FunctionName, Problem, RevisionNumber, TenantName, TrafficSplit};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::audit::Anchors;
+use crate::audit::{AuditConfig, Remembered};
 use crate::identity::Keyring;
 use crate::{Billing, Publisher};
 
@@ -38,8 +37,8 @@ pub struct ControlConfig {
     pub ledger: Arc<Ledger>,
     /// How long records are kept after that; `None`: for ever.
     pub ledger_retention: Option<Duration>,
-    /// Where the last hashes of changes are kept outside of the store.
-    pub audit_heads_file: PathBuf,
+    /// How the record of changes is kept.
+    pub audit: AuditConfig,
     /// What usage costs.
     pub billing: Billing,
     /// The most that a manifest may ask for.
@@ -55,8 +54,8 @@ pub struct Control {
     pub(crate) compiling: Arc<Semaphore>,
     /// How far the ledger has been added up; `None` until the store was asked.
     pub(crate) usage_cursor: Arc<Mutex<Option<Position>>>,
-    /// What the file of hashes has; `None` until it was read.
-    pub(crate) anchors: Arc<Mutex<Option<Anchors>>>,
+    /// What the file of hashes has, or had while this host ran; `None` until it was read.
+    pub(crate) remembered: Arc<Mutex<Option<Remembered>>>,
     pub(crate) keyring: Arc<Keyring>,
     /// Every tenant, for requests that name one.
     pub(crate) tenants: Arc<DashSet<TenantName>>,
@@ -71,7 +70,7 @@ impl Control {
             publishing: Arc::default(),
             compiling: Arc::new(Semaphore::new(COMPILATIONS)),
             usage_cursor: Arc::default(),
-            anchors: Arc::default(),
+            remembered: Arc::default(),
             keyring: Arc::default(),
             tenants: Arc::default(),
         }

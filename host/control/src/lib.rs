@@ -9,6 +9,7 @@ mod billing;
 mod control;
 mod deploy;
 mod details;
+mod forget;
 mod function;
 mod identity;
 mod operator_key;
@@ -18,6 +19,7 @@ mod tenant;
 mod upkeep;
 mod usage;
 
+pub use audit::{AuditConfig, Verification};
 pub use billing::{Billing, DEFAULT_PLAN, FunctionUsage, Month, Statement};
 pub use control::{Control, ControlConfig};
 pub use deploy::{Deploy, DeployEvent};

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use modelet_control::Billing;
 use modelet_engine::CompileConfig;
 use modelet_inference::WorkerConfig;
-use modelet_store::MetastoreUrl;
+use modelet_store::{MetastoreUrl, PublicKey};
 use modelet_types::manifest::KeyValue;
 use modelet_types::{Ceiling, Limits, StatedLimits};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -229,9 +229,14 @@ impl Default for LedgerSettings {
 impl LedgerSettings {
     /// How long records are kept.
     pub(crate) fn retention(&self) -> Option<Duration> {
-        const DAY_S: u64 = 24 * 3_600;
-        (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * DAY_S))
+        days(self.retention_days)
     }
+}
+
+/// `None` is for ever.
+fn days(days: u32) -> Option<Duration> {
+    const DAY_S: u64 = 24 * 3_600;
+    (days > 0).then(|| Duration::from_secs(u64::from(days) * DAY_S))
 }
 
 /// How the record of changes is kept.
@@ -241,6 +246,19 @@ pub struct AuditSettings {
     /// The file to which the last hash of each tenant's changes is appended; not set: `audit-heads.jsonl` in
     /// the data folder.
     pub heads_file: Option<PathBuf>,
+    /// The key that signs them; not set: `audit.key` in the data folder.
+    pub key_file: Option<PathBuf>,
+    /// Other keys whose signatures count, such as the one before a change of keys.
+    pub trusted_keys: Vec<PublicKey>,
+    /// Days that changes are kept; 0: for ever.
+    pub retention_days: u32,
+}
+
+impl AuditSettings {
+    /// How long changes are kept.
+    pub(crate) fn retention(&self) -> Option<Duration> {
+        days(self.retention_days)
+    }
 }
 
 impl Default for Config {
@@ -297,6 +315,10 @@ impl Config {
 
     pub(crate) fn audit_heads_file(&self) -> PathBuf {
         self.audit.heads_file.clone().unwrap_or_else(|| self.data_dir.join("audit-heads.jsonl"))
+    }
+
+    pub(crate) fn audit_key_file(&self) -> PathBuf {
+        self.audit.key_file.clone().unwrap_or_else(|| self.data_dir.join("audit.key"))
     }
 
     /// The most that a manifest may ask for.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_control::{Control, ControlConfig, Identity};
+use modelet_control::{AuditConfig, Control, ControlConfig, Identity};
 use modelet_engine::{CompileConfig, Engine, EngineConfig, Layers, OutboundConfig};
 use modelet_inference::{Inference, InferenceConfig, WorkerConfig};
 use modelet_keyvalue::{KeyValueConfig, KeyValueStores};
@@ -14,7 +14,7 @@ use modelet_observe::ledger::LedgerConfig;
 use modelet_observe::metrics::{MetricsConfig, ModelRun, SessionState};
 use modelet_observe::{FunctionLogs, Ledger, Metrics};
 use modelet_runtime::{Runtime, RuntimeConfig};
-use modelet_store::{ArtifactsConfig, BucketConfig, Store, StoreConfig};
+use modelet_store::{ArtifactsConfig, AuditKey, AuditKeyError, BucketConfig, Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
@@ -66,6 +66,9 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] modelet_store::StoreError),
+    /// The key that signs hashes of changes cannot be used.
+    #[error("cannot use the key of the record of changes (audit.key_file): {0}")]
+    AuditKey(#[from] AuditKeyError),
     /// The folder of what functions keep cannot be used.
     #[error("cannot use {path}", path = path.display())]
     KeyValues {
@@ -167,7 +170,7 @@ impl Host {
             metrics: metrics.clone(),
             ledger,
             ledger_retention: config.ledger.retention(),
-            audit_heads_file: config.audit_heads_file(),
+            audit: audit_config(&config)?,
             billing: config.billing.clone(),
             ceiling: config.ceiling(),
         };
@@ -278,6 +281,21 @@ impl Host {
 
 fn operator_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join("operator-key")
+}
+
+/// Blocks.
+fn audit_config(config: &Config) -> Result<AuditConfig, AuditKeyError> {
+    let file = config.audit_key_file();
+    let (key, was_there) = AuditKey::read_or_make(&file)?;
+    if !was_there {
+        tracing::info!(file = %file.display(), public_key = %key.public(), "made the key that signs hashes of changes");
+    }
+    Ok(AuditConfig {
+        heads_file: config.audit_heads_file(),
+        key,
+        trusted_keys: config.audit.trusted_keys.clone(),
+        retention: config.audit.retention(),
+    })
 }
 
 fn engine_config(config: &Config) -> Result<EngineConfig, StartError> {
@@ -429,8 +447,9 @@ fn metrics(
 
 fn upkeep(control: Control) -> Vec<JoinHandle<()>> {
     let (compiling, keys) = (control.clone(), control.clone());
-    let (usage, audit) = (control.clone(), control.clone());
+    let (usage, audit, forgetting) = (control.clone(), control.clone(), control.clone());
     vec![
+        tokio::spawn(async move { match forgetting.forget_changes_forever().await {} }),
         tokio::spawn(async move { match audit.write_heads_forever().await {} }),
         tokio::spawn(async move { match usage.add_up_usage_forever().await {} }),
         tokio::spawn(async move { match keys.write_last_used_forever().await {} }),

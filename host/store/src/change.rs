@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use modelet_types::{Digest, KeyId, TenantName};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::Row as _;
 
-use crate::chain::{self, Link};
-use crate::database::{Row, Tx, next_number, signed, time, unsigned};
-use crate::{Request, Store, StoreError};
+use crate::chain::{self, Follower, Link};
+use crate::database::{Connection, Row, Tx, next_number, signed, time, unsigned};
+use crate::{Anchor, PublicKey, Request, Store, StoreError, forget};
 
 /// Who made a change, from where, and with which request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +91,29 @@ pub struct Change {
     /// What it was done to, such as `functions/digits/revisions/3`.
     pub subject: String,
     /// The subject's state before; absent if it was not there.
-    pub before: Option<Value>,
+    pub before: Option<State>,
     /// The subject's state after; absent if it is gone.
-    pub after: Option<Value>,
+    pub after: Option<State>,
     /// What chains it to the change before it.
     pub hash: Digest,
+}
+
+/// A state as it was recorded, to the letter: that is what is hashed.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct State(Box<RawValue>);
+
+impl State {
+    /// What it says.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(self.0.get()).expect("it was read as JSON")
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
 }
 
 /// The last change of a tenant: whoever remembers it can tell later whether anything before it was touched.
@@ -166,7 +185,7 @@ async fn hash_of(tx: &mut Tx, tenant: &TenantName, id: i64) -> Result<Digest, St
     stored_hash(&row)
 }
 
-fn stored_hash(row: &Row) -> Result<Digest, StoreError> {
+pub(crate) fn stored_hash(row: &Row) -> Result<Digest, StoreError> {
     let text: Option<&str> = row.try_get("hash")?;
     let hash = text.and_then(Digest::from_hex);
     hash.ok_or_else(|| StoreError::damaged("changes.hash")("it is no hash".to_owned()))
@@ -204,6 +223,7 @@ pub(crate) enum Action {
     KeyCreate,
     KeyRotate,
     KeyRevoke,
+    ChangesForget,
 }
 
 impl Action {
@@ -232,6 +252,7 @@ impl Action {
             Self::KeyCreate => "key.create",
             Self::KeyRotate => "key.rotate",
             Self::KeyRevoke => "key.revoke",
+            Self::ChangesForget => forget::ACTION,
         }
     }
 }
@@ -242,7 +263,16 @@ pub struct ChainBreak {
     /// The first change that is not right.
     pub id: u64,
     /// What is wrong with it.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
+}
+
+/// What the changes of a tenant are that are as they were recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The last of them.
+    pub last: ChainHead,
+    /// Up to where changes were forgotten, but for the first; `None` if all are there.
+    pub checkpoint: Option<Anchor>,
 }
 
 /// Changes that are read at once.
@@ -260,54 +290,42 @@ impl Store {
         after_id: u64,
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
-        self.change_rows(tenant, after_id, limit).await?.iter().map(from_row).collect()
-    }
-
-    async fn change_rows(
-        &self,
-        tenant: &TenantName,
-        after_id: u64,
-        limit: u32,
-    ) -> Result<Vec<Row>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, at, actor, origin, action, subject, before_json, after_json, hash FROM changes
-             WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
-        )
-        .bind(tenant.as_str())
-        .bind(signed(after_id))
-        .bind(i64::from(limit))
-        .fetch_all(self.database.reader())
-        .await?;
-        Ok(rows)
+        let mut connection = self.database.reader().acquire().await?;
+        rows_after(&mut connection, tenant, after_id, limit).await?.iter().map(from_row).collect()
     }
 
     /// Looks whether the changes of a tenant are those that were recorded: without a gap from the first to
     /// the last that was ever made, each with the hash that its fields and the change before it give; and
-    /// whether those that somebody remembers are among them.
+    /// whether what is known of them is so. A gap behind the first is right if one of the keys `trusted` has signed
+    /// that those changes were forgotten.
     ///
     /// # Errors
     /// If the metastore fails.
     pub async fn verify_changes(
         &self,
         tenant: &TenantName,
-        remembered: &[ChainHead],
-    ) -> Result<Result<ChainHead, ChainBreak>, StoreError> {
-        let broken = |id: u64, reason| Ok(Err(ChainBreak { id, reason }));
-        let mut head = ChainHead { id: 0, hash: chain::genesis(tenant) };
+        known: &[ChainHead],
+        trusted: &[PublicKey],
+    ) -> Result<Result<Verified, ChainBreak>, StoreError> {
+        // One state of all: a change that is made, or forgotten, meanwhile must not look like one that is missing.
+        let mut tx = self.database.snapshot().await?;
+        let checkpoint = match forget::checkpoint(&mut tx, tenant, trusted).await? {
+            Ok(checkpoint) => checkpoint,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let begun = Follower::begin(tenant, checkpoint.as_ref().map(Anchor::change), known.iter().copied());
+        let mut follower = match begun {
+            Ok(follower) => follower,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let mut after = 0;
         loop {
-            let rows = self.change_rows(tenant, head.id, PAGE).await?;
+            let rows = rows_after(&mut tx, tenant, after, PAGE).await?;
             for row in &rows {
-                let id = unsigned(row, "id")?;
-                if id != head.id + 1 {
-                    return broken(head.id + 1, "it is missing");
-                }
-                let hash = link_from(row)?.hash(head.hash);
-                if row.try_get::<Option<&str>, _>("hash")? != Some(hash.to_hex().as_str()) {
-                    return broken(id, "it is not as it was recorded");
-                }
-                head = ChainHead { id, hash };
-                if remembered.iter().any(|known| known.id == id && known.hash != hash) {
-                    return broken(id, "it has another hash than the one remembered");
+                let link = link_from(row)?;
+                after = link.id.unsigned_abs();
+                if let Err(broken) = follower.next(&link, row.try_get("hash")?) {
+                    return Ok(Err(broken));
                 }
             }
             if rows.len() < PAGE as usize {
@@ -317,14 +335,24 @@ impl Store {
         let made: Option<i64> =
             sqlx::query_scalar("SELECT last FROM counters WHERE tenant = $1 AND name = 'changes'")
                 .bind(tenant.as_str())
-                .fetch_optional(self.database.reader())
+                .fetch_optional(&mut *tx)
                 .await?;
-        let made = u64::try_from(made.unwrap_or_default()).unwrap_or_default();
-        let last = remembered.iter().map(|known| known.id).chain([made]).max().unwrap_or_default();
-        if head.id < last {
-            return broken(head.id + 1, "it is missing");
-        }
-        Ok(Ok(head))
+        let last = follower.end(made.unwrap_or_default().unsigned_abs());
+        Ok(last.map(|last| Verified { last, checkpoint }))
+    }
+
+    /// Whether a tenant's change is there with this hash.
+    ///
+    /// # Errors
+    /// If the metastore fails.
+    pub async fn has_change(&self, tenant: &TenantName, change: ChainHead) -> Result<bool, StoreError> {
+        let found = sqlx::query("SELECT id FROM changes WHERE tenant = $1 AND id = $2 AND hash = $3")
+            .bind(tenant.as_str())
+            .bind(signed(change.id))
+            .bind(change.hash.to_hex())
+            .fetch_optional(self.database.reader())
+            .await?;
+        Ok(found.is_some())
     }
 
     /// The last change of every tenant.
@@ -378,6 +406,25 @@ impl Store {
     }
 }
 
+/// At most `limit` changes of a tenant after the one named.
+async fn rows_after(
+    connection: &mut Connection,
+    tenant: &TenantName,
+    after_id: u64,
+    limit: u32,
+) -> Result<Vec<Row>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, at, actor, origin, action, subject, before_json, after_json, hash FROM changes
+         WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
+    )
+    .bind(tenant.as_str())
+    .bind(signed(after_id))
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
 fn link_from(row: &Row) -> Result<Link<'_>, StoreError> {
     Ok(Link {
         id: row.try_get("id")?,
@@ -398,8 +445,9 @@ pub(crate) fn actor(row: &Row, column: &str) -> Result<Actor, StoreError> {
 
 fn from_row(row: &Row) -> Result<Change, StoreError> {
     let state = |column: &str| {
-        let text: Option<&str> = row.try_get(column)?;
-        text.map(serde_json::from_str).transpose().map_err(StoreError::damaged(column))
+        let text: Option<String> = row.try_get(column)?;
+        let state = text.map(RawValue::from_string).transpose().map_err(StoreError::damaged(column))?;
+        Ok::<_, StoreError>(state.map(State))
     };
     Ok(Change {
         id: unsigned(row, "id")?,

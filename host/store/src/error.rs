@@ -135,7 +135,7 @@ pub enum StoreError {
         /// Where it is.
         metastore: String,
     },
-    /// The folder that a copy goes to has another key of secrets.
+    /// The folder that a copy goes to has another key, of secrets or of the record of changes.
     #[error("{} is another key than that of the store that is copied: use a new data folder", .0.display())]
     OtherSealingKey(PathBuf),
     /// The metastore was brought to the format of a newer version of the host.

@@ -7,6 +7,7 @@
 //! METASTORE                           which metastore names the blobs here (`belonging.rs`)
 //! operator-key                        the key with which the operator begins (control writes it)
 //! secret.key                          what the secrets in the metastore are encrypted with
+//! audit.key                           what signs hashes of changes, unless it is elsewhere
 //! artifacts/sha256/<2 hex>/<64 hex>   blobs; with a bucket, those of them that were used here
 //! artifacts/incoming                  blobs that have not come whole from the bucket
 //! artifacts/BUCKET                    the bucket that all blobs are in, if they are in one

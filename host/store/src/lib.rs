@@ -6,9 +6,11 @@
 //!
 //! Knows nothing of HTTP, of WebAssembly or of what is in an artifact.
 
+mod anchor;
 mod api_key;
 mod approval;
 mod artifact;
+mod audit_key;
 mod belonging;
 mod blobs;
 mod bucket;
@@ -17,8 +19,10 @@ mod change;
 mod copy;
 mod database;
 mod error;
+mod export;
 pub mod failpoints;
 mod folder;
+mod forget;
 mod function;
 mod garbage;
 mod page;
@@ -33,14 +37,18 @@ mod traffic;
 mod upload;
 mod usage;
 
+pub use anchor::{Anchor, Heads, Signed, read_anchors};
 pub use api_key::{ApiKey, NewApiKey, StoredKey};
 pub use approval::PendingActivation;
 pub use artifact::Artifact;
+pub use audit_key::{AuditKey, AuditKeyError, AuditSignature, InvalidPublicKey, PublicKey};
 pub use blobs::{ArtifactsConfig, BucketConfig, HeldBlob};
-pub use change::{Actor, ChainBreak, ChainHead, Change};
+pub use change::{Actor, ChainBreak, ChainHead, Change, State, Verified};
 pub use copy::{Copied, CopyProgress, Source, copy};
 pub use database::MetastoreUrl;
 pub use error::StoreError;
+pub use export::{ExportError, verify_export};
+pub use forget::Forgotten;
 pub use function::{Function, FunctionSetting, Route};
 pub use garbage::Collected;
 pub use page::Page;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use modelet_types::split::Share;
 use modelet_types::{Signature, TenantName};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::problem::HostProblem;
 
@@ -179,6 +180,15 @@ pub struct Change {
     pub subject: String,
 }
 
+/// Changes as the host wrote them: what they are chained by is their very text.
+#[derive(Debug, Deserialize)]
+pub struct WrittenChanges {
+    /// The oldest first.
+    pub changes: Vec<Box<RawValue>>,
+    /// What to ask for next.
+    pub next: Option<u64>,
+}
+
 /// Whether the record of changes is whole.
 #[derive(Debug, Deserialize)]
 pub struct Verified {
@@ -196,6 +206,39 @@ pub struct Verified {
     /// What is wrong with it.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Up to where changes were forgotten.
+    #[serde(default)]
+    pub checkpoint: Option<Checkpoint>,
+    /// What of it is signed.
+    #[serde(default)]
+    pub signed: Option<Signed>,
+    /// Hashes outside of the metastore that are of before the host's key.
+    #[serde(default)]
+    pub unsigned_heads: u64,
+    /// Changes that could not be compared.
+    #[serde(default)]
+    pub unchecked: Vec<u64>,
+    /// With which key the host signs.
+    #[serde(default)]
+    pub public_key: Option<String>,
+}
+
+/// Up to where changes were forgotten, but for the first.
+#[derive(Debug, Deserialize)]
+pub struct Checkpoint {
+    /// The last that is gone.
+    pub id: u64,
+    /// When.
+    pub at: String,
+}
+
+/// What of the record of changes is signed.
+#[derive(Debug, Deserialize)]
+pub struct Signed {
+    /// When a host signed it first.
+    pub since: String,
+    /// The last change that is covered.
+    pub id: u64,
 }
 
 /// Whose key it is.

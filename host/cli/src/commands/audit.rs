@@ -1,15 +1,18 @@
 //! `modelet audit`: who changed what, and whether the record of it is whole.
 
+pub mod check;
+
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use modelet_store::PublicKey;
 use modelet_types::Digest;
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::client::answers::Change;
+use crate::client::answers::{Change, Verified};
 use crate::error::Error;
-use crate::output::{GREEN, Output, RED, table};
+use crate::output::{GREEN, Output, RED, YELLOW, in_one_line, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +20,8 @@ Examples:
   modelet audit export > changes.jsonl           every change, a line of JSON each
   modelet audit verify                           has anything been edited, left out or cut off?
   modelet audit verify --remembered 118:sha256:9f86…
+  modelet audit verify --public-key ed25519:d75a98…
+  modelet audit check changes.jsonl --heads audit-heads.jsonl --public-key ed25519:d75a98…
 
 Whoever remembers the last id and hash that `verify` prints can find out later whether the record up to there
 was touched, also by somebody who could write to the host's disk.";
@@ -26,11 +31,12 @@ was touched, also by somebody who could write to the host's disk.";
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
-    action: Action,
+    pub action: Action,
 }
 
+/// What is done with the record.
 #[derive(Debug, Subcommand)]
-enum Action {
+pub enum Action {
     /// List the last changes.
     List {
         /// How many.
@@ -48,12 +54,16 @@ enum Action {
         /// A change that has to be there as it was; may be given several times.
         #[arg(long, value_name = "ID:HASH")]
         remembered: Vec<Remembered>,
+        /// The only public key whose signatures count, as `verify` printed it before; may be given several times.
+        #[arg(long = "public-key", value_name = "KEY")]
+        public_keys: Vec<PublicKey>,
     },
+    Check(check::Arguments),
 }
 
 /// An id and a hash that `verify` has printed.
 #[derive(Clone, Debug)]
-struct Remembered {
+pub struct Remembered {
     id: u64,
     hash: Digest,
 }
@@ -76,7 +86,8 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
     match &arguments.action {
         Action::List { last } => list(*last, client, output).await,
         Action::Export { after } => export(*after, client, output).await,
-        Action::Verify { remembered } => verify(remembered, client, output).await,
+        Action::Verify { remembered, public_keys } => verify(remembered, public_keys, client, output).await,
+        Action::Check(_) => unreachable!("it needs no client"),
     }
 }
 
@@ -109,34 +120,69 @@ async fn list(last: usize, client: &Client, output: Output) -> anyhow::Result<()
 
 async fn export(mut after: u64, client: &Client, output: Output) -> anyhow::Result<()> {
     loop {
-        let page = client.changes(after).await?.raw;
-        for change in page["changes"].as_array().into_iter().flatten() {
+        let page = client.changes_as_written(after).await?;
+        for change in &page.changes {
             output.answer(change, || format!("{change}\n"))?;
         }
-        match page["next"].as_u64() {
+        match page.next {
             Some(next) => after = next,
             None => return Ok(()),
         }
     }
 }
 
-async fn verify(remembered: &[Remembered], client: &Client, output: Output) -> anyhow::Result<()> {
+async fn verify(
+    remembered: &[Remembered],
+    public_keys: &[PublicKey],
+    client: &Client,
+    output: Output,
+) -> anyhow::Result<()> {
     let remembered: Vec<_> =
         remembered.iter().map(|known| json!({ "id": known.id, "hash": known.hash })).collect();
-    let answer = client.verify_changes(&json!({ "remembered": remembered })).await?;
+    // A host of before knows no keys.
+    let mut asked = json!({ "remembered": remembered });
+    if !public_keys.is_empty() {
+        asked["public_keys"] = json!(public_keys);
+    }
+    let answer = client.verify_changes(&asked).await?;
     let verified = &answer.value;
-    let (id, hash) = (verified.id.unwrap_or_default(), verified.hash.clone().unwrap_or_default());
-    let (broken, reason) =
-        (verified.broken_at.unwrap_or_default(), verified.reason.clone().unwrap_or_default());
-    output.answer(&answer.raw, || {
-        if verified.intact {
-            format!("{GREEN}intact{GREEN:#} {id} changes; remember {id}:{hash}\n")
-        } else {
-            format!("{RED}not intact{RED:#} at change {broken}: {reason}\n")
-        }
-    })?;
+    output.answer(&answer.raw, || told(verified))?;
     if verified.intact {
         return Ok(());
     }
-    Err(Error::Altered { id: broken }.into())
+    Err(Error::Altered { id: verified.broken_at.unwrap_or_default() }.into())
+}
+
+/// What came of it, for a person.
+fn told(verified: &Verified) -> String {
+    let shown = |text: &Option<String>| in_one_line(text.as_deref().unwrap_or_default());
+    if !verified.intact {
+        let (broken, reason) = (verified.broken_at.unwrap_or_default(), shown(&verified.reason));
+        return format!("{RED}not intact{RED:#} at change {broken}: {reason}\n");
+    }
+    let (id, hash) = (verified.id.unwrap_or_default(), shown(&verified.hash));
+    let mut text = format!("{GREEN}intact{GREEN:#} {id} changes; remember {id}:{hash}\n");
+    let key = shown(&verified.public_key);
+    match &verified.signed {
+        Some(signed) => {
+            let since = in_one_line(&signed.since);
+            text += &format!("signed up to change {}, since {since}; the host's key is {key}\n", signed.id);
+        }
+        None if !key.is_empty() => text += &format!("nothing is signed yet; the host's key is {key}\n"),
+        // A host of before.
+        None => {}
+    }
+    if let Some(checkpoint) = &verified.checkpoint {
+        text +=
+            &format!("changes 2 to {} were forgotten at {}\n", checkpoint.id, in_one_line(&checkpoint.at));
+    }
+    if verified.unsigned_heads > 0 {
+        text +=
+            &format!("{} hashes outside of the metastore are of before the key\n", verified.unsigned_heads);
+    }
+    if !verified.unchecked.is_empty() {
+        let ids: Vec<String> = verified.unchecked.iter().map(u64::to_string).collect();
+        text += &format!("{YELLOW}not compared{YELLOW:#}, because forgotten: {}\n", ids.join(", "));
+    }
+    text
 }

@@ -40,7 +40,7 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 22] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 23] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),
@@ -60,6 +60,7 @@ impl Config {
             ("inference.worker_memory_bytes", self.inference.worker_memory_bytes, MIN_WORKER_BYTES..=1 << 44),
             ("key_value.max_bytes", self.key_value.max_bytes, 0..=KeyValue::HIGHEST_BYTES),
             ("ledger.retention_days", self.ledger.retention_days.into(), 0..=36_500),
+            ("audit.retention_days", self.audit.retention_days.into(), 0..=36_500),
             ("compile.memory_bytes", self.compile.memory_bytes, MIN_COMPILE_BYTES..=1 << 44),
             ("compile.cpu_time_ms", self.compile.cpu_time_ms, 1_000..=HOUR_MS),
             ("compile.wall_time_ms", self.compile.wall_time_ms, 1_000..=HOUR_MS),

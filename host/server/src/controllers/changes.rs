@@ -4,10 +4,13 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use http::HeaderMap;
-use modelet_store::{Actor, ChainHead, Change, Page};
+use modelet_control::Verification;
+use modelet_store::{Actor, Anchor, ChainHead, Change, Page, PublicKey, Signed, State as Recorded, Verified};
 use modelet_types::{Digest, Permission, TenantName};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::caller::Caller;
 use crate::context::Context;
@@ -34,10 +37,12 @@ pub(crate) struct ChangeBody {
     action: String,
     /// What it was done to, such as `functions/digits/revisions/3`.
     subject: String,
-    /// The subject's state before; `null` if it was not there.
-    before: Option<serde_json::Value>,
-    /// The subject's state after; `null` if it is gone.
-    after: Option<serde_json::Value>,
+    /// The subject's state before, as it was recorded to the letter; `null` if it was not there.
+    #[schema(value_type = Option<serde_json::Value>)]
+    before: Option<Recorded>,
+    /// The same after; `null` if it is gone.
+    #[schema(value_type = Option<serde_json::Value>)]
+    after: Option<Recorded>,
     /// SHA-256 of all of it and of the hash before it.
     hash: Digest,
 }
@@ -84,6 +89,23 @@ pub(crate) struct RememberedBody {
     hash: Digest,
 }
 
+/// The public key of a host.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct PublicKeyText(PublicKey);
+
+impl PartialSchema for PublicKeyText {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^ed25519:[0-9a-f]{64}$"))
+            .description(Some("The public key of a host, with which it signs hashes of changes."))
+            .into()
+    }
+}
+
+impl ToSchema for PublicKeyText {}
+
 /// What to verify beside what the host remembers itself.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +113,41 @@ pub(crate) struct VerifyBody {
     /// Changes that have to be there as they were.
     #[serde(default)]
     remembered: Vec<RememberedBody>,
+    /// The only keys whose signatures count, and of which there has to be one; if there are none here, those that
+    /// the host trusts.
+    #[serde(default)]
+    public_keys: Vec<PublicKeyText>,
+}
+
+/// Up to where changes were forgotten.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CheckpointBody {
+    /// The last change that is gone; those before it are gone too, but for the first.
+    id: u64,
+    /// Its hash, to which the next change is chained.
+    hash: Digest,
+    /// When they were forgotten.
+    #[schema(value_type = String, format = DateTime)]
+    at: jiff::Timestamp,
+    /// The key with which the host signed that.
+    public_key: Option<PublicKeyText>,
+}
+
+impl From<Anchor> for CheckpointBody {
+    fn from(anchor: Anchor) -> Self {
+        let Anchor { id, hash, at, key, .. } = anchor;
+        Self { id, hash, at, public_key: key.map(PublicKeyText) }
+    }
+}
+
+/// What of the record is signed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignedBody {
+    /// When a host signed it first.
+    #[schema(value_type = String, format = DateTime)]
+    since: jiff::Timestamp,
+    /// The last change that a signature covers. The host signs once a minute.
+    id: u64,
 }
 
 /// What came of it.
@@ -98,7 +155,7 @@ pub(crate) struct VerifyBody {
 pub(crate) struct VerifiedBody {
     /// The tenant.
     tenant: TenantName,
-    /// Whether every change is as it was recorded, and none is missing.
+    /// Whether every change is as it was recorded, and none is missing that was not forgotten.
     intact: bool,
     /// The id of the last change, to be remembered with its hash; `null` if it is not intact.
     id: Option<u64>,
@@ -107,11 +164,21 @@ pub(crate) struct VerifiedBody {
     /// The first change that is not right; `null` if all are.
     broken_at: Option<u64>,
     /// What is wrong with it.
-    reason: Option<&'static str>,
+    reason: Option<String>,
+    /// Up to where changes were forgotten; `null` if none were.
+    checkpoint: Option<CheckpointBody>,
+    /// What of the record is signed; `null` if nothing is, or it is not intact.
+    signed: Option<SignedBody>,
+    /// Hashes outside of the metastore that are not signed, because they are of a host before keys.
+    unsigned_heads: usize,
+    /// Changes that the request remembers and that nobody can compare, since they were forgotten.
+    unchecked: Vec<u64>,
+    /// The public key with which this host signs.
+    public_key: PublicKeyText,
 }
 
 /// Whether the changes of the tenant are as they were recorded: none edited, left out or cut off, as far as
-/// their hashes, the host's file of them, and what the request remembers can tell.
+/// their hashes, the host's signed file of them, and what the request remembers can tell.
 #[utoipa::path(post, path = "/api/v1/changes/verify", tag = "changes", request_body = VerifyBody,
     responses(
         (status = 200, body = VerifiedBody),
@@ -123,27 +190,53 @@ pub(crate) async fn verify(
     body: Body,
 ) -> Result<Json<VerifiedBody>> {
     let identity = caller.may(Permission::Audit)?;
-    let VerifyBody { remembered } = context.json(&headers, body, MAX_BODY_BYTES).await?;
+    let VerifyBody { remembered, public_keys } = context.json(&headers, body, MAX_BODY_BYTES).await?;
     let remembered: Vec<_> =
         remembered.into_iter().map(|RememberedBody { id, hash }| ChainHead { id, hash }).collect();
-    let tenant = identity.tenant.clone();
-    let verified = context.control.verify_changes(&tenant, &remembered).await?;
-    Ok(Json(match verified {
-        Ok(ChainHead { id, hash }) => VerifiedBody {
-            tenant,
-            intact: true,
-            id: Some(id),
-            hash: Some(hash),
-            broken_at: None,
-            reason: None,
-        },
-        Err(broken) => VerifiedBody {
+    let pinned: Vec<_> = public_keys.into_iter().map(|PublicKeyText(key)| key).collect();
+    let verification = context.control.verify_changes(&identity.tenant, &remembered, &pinned).await?;
+    let public_key = PublicKeyText(context.control.audit_public_key());
+    Ok(Json(VerifiedBody::of(identity.tenant.clone(), verification, &remembered, public_key)))
+}
+
+impl VerifiedBody {
+    fn of(
+        tenant: TenantName,
+        verification: Verification,
+        remembered: &[ChainHead],
+        public_key: PublicKeyText,
+    ) -> Self {
+        let Verification { outcome, signed, unsigned_heads } = verification;
+        let body = Self {
             tenant,
             intact: false,
             id: None,
             hash: None,
-            broken_at: Some(broken.id),
-            reason: Some(broken.reason),
-        },
-    }))
+            broken_at: None,
+            reason: None,
+            checkpoint: None,
+            signed: None,
+            unsigned_heads,
+            unchecked: Vec::new(),
+            public_key,
+        };
+        let Verified { last, checkpoint } = match outcome {
+            Ok(verified) => verified,
+            Err(broken) => {
+                return Self { broken_at: Some(broken.id), reason: Some(broken.reason.into_owned()), ..body };
+            }
+        };
+        // The first change stays.
+        let is_forgotten =
+            |id: &u64| checkpoint.as_ref().is_some_and(|checkpoint| (2..checkpoint.id).contains(id));
+        Self {
+            intact: true,
+            id: Some(last.id),
+            hash: Some(last.hash),
+            unchecked: remembered.iter().map(|known| known.id).filter(is_forgotten).collect(),
+            signed: signed.map(|Signed { since, id }| SignedBody { since, id }),
+            checkpoint: checkpoint.map(Into::into),
+            ..body
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::store::blocking;
 
 const HEADS: &str = "audit-heads.jsonl";
 const SEALING_KEY: &str = "secret.key";
+const AUDIT_KEY: &str = "audit.key";
 const LEDGER: &str = "ledger";
 const KEY_VALUE: &str = "key-value";
 
@@ -101,11 +102,13 @@ pub(super) async fn copy_artifacts(
     Ok(())
 }
 
-/// Copies what is left: the key of the secrets, the ledger, and what functions keep.
+/// Copies what is left: the keys of secrets and of the record of changes, the ledger, and what functions keep.
 pub(super) async fn copy_others(from: &Path, to: &Path) -> Result<(), StoreError> {
     let (source, target) = (from.to_owned(), to.to_owned());
     let kept = move || {
-        copy_key(&source.join(SEALING_KEY), &target.join(SEALING_KEY))?;
+        for key in [SEALING_KEY, AUDIT_KEY] {
+            copy_key(&source.join(key), &target.join(key))?;
+        }
         for file in files(&source.join(LEDGER))? {
             let Some(name) = file.file_name().filter(|name| *name != LEDGER_LOCK) else { continue };
             copy_file(&file, &target.join(LEDGER).join(name))?;
@@ -128,7 +131,7 @@ pub(super) async fn copy_others(from: &Path, to: &Path) -> Result<(), StoreError
     Ok(())
 }
 
-/// A target that has another key has secrets of its own, or had.
+/// A target that has another key has secrets or changes of its own, or had.
 fn copy_key(from: &Path, to: &Path) -> Result<(), StoreError> {
     let differs = |there: &Vec<u8>| fs::read(from).is_ok_and(|key| key != *there);
     if fs::read(to).as_ref().is_ok_and(differs) {

@@ -29,6 +29,12 @@ const TABLES: &[Table] = &[
         key: "tenant, id",
     },
     Table {
+        name: "audit_checkpoints",
+        texts: &["tenant", "hash", "public_key", "signature"],
+        numbers: &["id", "at"],
+        key: "tenant",
+    },
+    Table {
         name: "tenants",
         texts: &["name", "trust", "created_by", "quotas", "plan"],
         numbers: &["created_at", "deleted_at"],

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use modelet_store::{
     Actor, Copied, CopyProgress, MetastoreUrl, NewApiKey, Page, Precondition, Source, Store, StoreConfig,
     StoreError, TenantSetting, UsageCursor, UsageHour, copy,
@@ -16,15 +17,17 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tempfile::TempDir;
 
 use crate::support::{
-    append, chain, config, database, deploy, deploy_new, files, function, open_at, range, split, tenant,
-    upload,
+    append, audit_key, chain, config, database, deploy, deploy_new, files, function, open_at, range, split,
+    tenant, upload,
 };
 
 /// Fills a store with rows of every kind, and its folder with what other parts of a host keep there.
 async fn fill(store: &Arc<Store>) {
     let owner = tenant("a");
     let shared = upload(store, &owner, b"shared").await;
-    upload(store, &tenant("b"), b"shared").await;
+    for bytes in [&b"shared"[..], b"shared too"] {
+        upload(store, &tenant("b"), bytes).await;
+    }
     for _ in 0..3 {
         deploy(store, &owner, "f", shared, false).await.unwrap();
     }
@@ -53,6 +56,9 @@ async fn fill(store: &Arc<Store>) {
     store.set_tenant(&Actor::LOCAL, &owner, quotas, &Precondition::NONE).await.unwrap();
     store.create_tenant(&Actor::LOCAL, &tenant("late"), Trust::Trusted).await.unwrap();
     store.delete_tenant(&Actor::LOCAL, &tenant("late"), &Precondition::NONE).await.unwrap();
+    let (key, now) = (audit_key(store), Timestamp::now());
+    let forgotten = store.forget_changes(&key, &tenant("b"), now, &[], &[]).await.unwrap().unwrap();
+    assert_eq!(forgotten.unwrap().removed, 1);
     // More than are written in one statement.
     let hours: Vec<_> = (0..250)
         .map(|hour| UsageHour {
@@ -90,9 +96,11 @@ fn secret() -> SecretName {
 /// Looks whether a store is the one that was filled, and whether one can go on with it.
 async fn check_filled(store: &Arc<Store>) {
     let owner = tenant("a");
+    let trusted = [audit_key(store).public()];
     for tenant in ["a", "b", "c", "default", "late"] {
-        store.verify_changes(&tenant.parse().unwrap(), &[]).await.unwrap().unwrap();
+        store.verify_changes(&tenant.parse().unwrap(), &[], &trusted).await.unwrap().unwrap();
     }
+    assert_eq!(store.checkpoints(&trusted).await.unwrap().len(), 1);
     let found = store.function(&owner, &function("f")).await.unwrap().unwrap();
     assert_eq!(found.traffic, split(&[(2, 1)]));
     let values = store.secret_values(&owner, &found, &[secret()]).await.unwrap();
@@ -145,7 +153,7 @@ fn dump_postgres(url: &str) -> String {
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'
                   AND table_name NOT LIKE '\\_sqlx%' ORDER BY table_name";
     let tables = Server::shared().sql(name, tables).unwrap();
-    assert_eq!(tables.lines().count(), 13);
+    assert_eq!(tables.lines().count(), 14);
     let rows = |table: &str| {
         Server::shared()
             .sql(name, &format!("SELECT to_jsonb(t) FROM {table} t ORDER BY to_jsonb(t)::text"))
@@ -159,7 +167,7 @@ fn dump_files(config: &StoreConfig) -> BTreeSet<(String, Vec<u8>)> {
     let below = |part: &str| files(&config.data_dir.join(part));
     let mut found: Vec<_> = [below("artifacts"), below("ledger")].concat();
     found.retain(|path| !path.ends_with("ledger/lock"));
-    found.extend(["secret.key", "audit-heads.jsonl"].map(|name| config.data_dir.join(name)));
+    found.extend(["secret.key", "audit.key", "audit-heads.jsonl"].map(|name| config.data_dir.join(name)));
     let name = |path: &Path| path.strip_prefix(&config.data_dir).unwrap().display().to_string();
     found.iter().map(|path| (name(path), fs::read(path).unwrap())).collect()
 }
@@ -177,7 +185,7 @@ async fn a_store_moves_to_postgres_and_back_without_a_difference() {
     let back = run(&second, &third, Source::Stopped).await.unwrap();
     assert_eq!(there, back);
     assert_eq!(there.missing, 0);
-    assert!(there.rows >= 300 && there.artifacts == 2, "{there:?}");
+    assert!(there.rows >= 300 && there.artifacts == 3, "{there:?}");
     assert!(told.contains(&CopyProgress::Rows { rows: there.rows, total: there.rows }), "{told:?}");
     let bytes = there.artifact_bytes;
     assert!(told.contains(&CopyProgress::Artifacts { bytes, total_bytes: bytes }), "{told:?}");

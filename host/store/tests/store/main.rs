@@ -47,6 +47,10 @@ macro_rules! conformance {
                 an_artifact_whose_bytes_are_lost_is_received_again,
                 tenants_do_not_see_each_others_artifacts,
             }
+            audit {
+                forgotten_changes_leave_a_record_that_verifies,
+                a_record_that_is_not_whole_is_kept,
+            }
             functions {
                 the_first_revision_makes_the_function,
                 a_revision_reads_back_as_written,

@@ -60,7 +60,7 @@ async fn a_host_outlives_the_end_of_its_database() {
     server.resume().unwrap();
     assert_eq!(store.function(&owner, &function("f")).await.unwrap(), Some(before));
     deploy_new(&store, &owner, "f", true).await;
-    store.verify_changes(&owner, &[]).await.unwrap().unwrap();
+    store.verify_changes(&owner, &[], &[]).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn an_answer_that_never_comes_ends_the_change_and_not_the_host() {
     network.swallows.send_replace(false);
     assert_eq!(store.api_keys(&owner).await.unwrap(), [made]);
     store.create_api_key(&Actor::LOCAL, &owner, key(3)).await.unwrap();
-    store.verify_changes(&owner, &[]).await.unwrap().unwrap();
+    store.verify_changes(&owner, &[], &[]).await.unwrap().unwrap();
 }
 
 /// What is between a host and its database.

@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod artifacts;
+pub mod audit;
 pub mod functions;
 pub mod garbage;
 pub mod records;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream;
 use modelet_store::{
-    Actor, ArtifactsConfig, BucketConfig, MetastoreUrl, NewRevision, Precondition, Revision, Store,
+    Actor, ArtifactsConfig, AuditKey, BucketConfig, MetastoreUrl, NewRevision, Precondition, Revision, Store,
     StoreConfig, StoreError, UploadRange, UploadState,
 };
 use modelet_test_postgres::Server;
@@ -105,6 +105,11 @@ pub fn chain(error: &StoreError) -> String {
 
 /// The id of the change that made a tenant of these tests.
 pub const MADE: u64 = 1;
+
+/// The key that the host of a store signs with.
+pub fn audit_key(store: &Store) -> AuditKey {
+    AuditKey::read_or_make(&store.data_dir().join("audit.key")).unwrap().0
+}
 
 pub fn tenant(name: &str) -> TenantName {
     name.parse().unwrap()

@@ -16,7 +16,7 @@ pub async fn changes_are_chained(store: &Arc<Store>) {
         deploy_new(store, &owner, name, true).await;
     }
     let changes = store.changes(&owner, 0, 100).await.unwrap();
-    let head = store.verify_changes(&owner, &[]).await.unwrap().unwrap();
+    let head = store.verify_changes(&owner, &[], &[]).await.unwrap().unwrap().last;
     assert_eq!((head.id, head.hash), (changes.len() as u64, changes.last().unwrap().hash));
     let heads = store.chain_heads().await.unwrap();
     assert!(heads.contains(&(owner, head)), "{heads:?}");
