@@ -7,11 +7,10 @@ use super::{Effort, host, keys, peers, rounds, verify};
 /// Connections of the client: one, for what a caller notices, and several, for what the host pays.
 const CONNECTIONS: [usize; 2] = [1, 8];
 
-/// Every quota, so high that none is reached.
-const QUOTAS: &str = r#"{"invocations_per_second": 1000000, "concurrency": 10000,
-    "memory_bytes": 1000000000000, "functions": 1000, "artifact_bytes": 1000000000000,
-    "invocations_per_month": 1000000000000, "cpu_seconds_per_month": 1000000000000,
-    "spend_per_month": "1000000000"}"#;
+/// Every quota that a function can have, so high that none is reached.
+const QUOTAS: &str = r#"{"invocations_per_second": 1000000, "concurrency": 10000, "queue": 10000,
+    "memory_bytes": 1000000000000, "tensor_bytes": 1000000000000, "invocations_per_month": 1000000000000,
+    "cpu_seconds_per_month": 1000000000000, "spend_per_month": "1000000000"}"#;
 /// Prices, so that spending is reckoned.
 const ON: &str = "[billing]\ncurrency = \"EUR\"\n[billing.plans.default]\nper_million_invocations = \"0.20\"\n\
                   per_gib_second = \"0.0000166667\"\nper_cpu_second = \"0.00001\"\n";
@@ -20,12 +19,13 @@ const OFF: &str = "authentication = \"none\"\n[ledger]\ndurability = \"off\"\n";
 /// Measures both in turn.
 pub fn run(effort: &Effort, report: &mut Report) -> anyhow::Result<()> {
     let on = peers::deploy_digits(host::start_with(ON)?, &[])?;
-    let quotas = format!("{}/api/v1/tenants/default/quotas", on.origin());
     let key = keys::of(on.origin()).unwrap_or_default();
-    ureq::put(quotas)
-        .header("authorization", format!("Bearer {key}"))
-        .content_type("application/json")
-        .send(QUOTAS)?;
+    for holder in ["tenants/default", "functions/digits"] {
+        ureq::put(format!("{}/api/v1/{holder}/quotas", on.origin()))
+            .header("authorization", format!("Bearer {key}"))
+            .content_type("application/json")
+            .send(QUOTAS)?;
+    }
     let off = peers::deploy_digits(host::start_with(OFF)?, &[])?;
     let servers = [on, off];
     for server in &servers {
