@@ -16,6 +16,7 @@ mod secret;
 mod tenant;
 mod upkeep;
 mod usage;
+mod usage_export;
 
 pub use billing::{Billing, DEFAULT_PLAN, FunctionUsage, Month, Statement};
 pub use control::{Control, ControlConfig};
@@ -24,3 +25,4 @@ pub use details::RevisionDetails;
 pub use identity::{Authenticator, Identity};
 pub use publish::{Publication, PublishedRevision, Publisher};
 pub use tenant::{KeySpec, MadeKey};
+pub use usage_export::{NotSent, Remedy, UsageExport, UsageSink};

@@ -31,6 +31,7 @@ mod tenant;
 mod traffic;
 mod upload;
 mod usage;
+mod usage_export;
 
 pub use api_key::{ApiKey, NewApiKey, StoredKey};
 pub use artifact::Artifact;
