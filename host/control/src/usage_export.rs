@@ -158,6 +158,9 @@ impl Exporter {
     /// Sends one request's records, if there are any, and notes that they are sent.
     async fn step(&mut self) -> Result<Step, NotSent> {
         let from = self.begin().await?;
+        if self.batch.is_none() && self.ledger.end() == from {
+            return Ok(Step::Done);
+        }
         let batch = match &mut self.batch {
             Some(batch) => batch,
             None => self.batch.insert(read(&self.ledger, from, self.size.get()).await?),
