@@ -40,4 +40,5 @@ mod surface;
 mod tenants;
 mod tls;
 mod usage;
+mod usage_export;
 mod worker_processes;

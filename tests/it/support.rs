@@ -3,6 +3,7 @@
 mod answer;
 mod api;
 mod artifact;
+mod collector;
 mod digits;
 mod host;
 mod neighbour;
@@ -15,6 +16,7 @@ pub use api::{Api, trusting};
 pub use artifact::{
     digits_handler, digits_model, example, example_component, foreign_guest, guest, repository, target_dir,
 };
+pub use collector::{Behaviour, Collected, Collector};
 pub use digits::{Digit, digits};
 pub use host::TestHost;
 pub use neighbour::Neighbour;

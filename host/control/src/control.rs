@@ -14,7 +14,8 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::audit::{AuditConfig, Remembered};
 use crate::identity::Keyring;
-use crate::{Billing, Publisher};
+use crate::usage_export::Exporter;
+use crate::{Billing, Publisher, UsageExport};
 
 /// Components that are compiled at one time. Cranelift uses every core for one.
 const COMPILATIONS: usize = 1;
@@ -37,6 +38,8 @@ pub struct ControlConfig {
     pub ledger: Arc<Ledger>,
     /// How long records are kept after that; `None`: for ever.
     pub ledger_retention: Option<Duration>,
+    /// Where records are sent; `None`: nowhere.
+    pub usage_export: Option<UsageExport>,
     /// How the record of changes is kept.
     pub audit: AuditConfig,
     /// What usage costs.
@@ -54,6 +57,8 @@ pub struct Control {
     pub(crate) compiling: Arc<Semaphore>,
     /// How far the ledger has been added up; `None` until the store was asked.
     pub(crate) usage_cursor: Arc<Mutex<Option<Position>>>,
+    /// Sends usage records, if they are to be sent.
+    pub(crate) exporter: Option<Arc<Mutex<Exporter>>>,
     /// What the file of hashes has, or had while this host ran; `None` until it was read.
     pub(crate) remembered: Arc<Mutex<Option<Remembered>>>,
     pub(crate) keyring: Arc<Keyring>,
@@ -64,12 +69,17 @@ pub struct Control {
 impl Control {
     /// The control plane that publishes to `publisher`.
     pub fn new(config: ControlConfig, publisher: Arc<dyn Publisher>) -> Self {
+        let exporter = config.usage_export.clone().map(|export| {
+            let (store, ledger) = (config.store.clone(), config.ledger.clone());
+            Arc::new(Mutex::new(Exporter::new(store, ledger, config.metrics.clone(), export)))
+        });
         Self {
             config: Arc::new(config),
             publisher,
             publishing: Arc::default(),
             compiling: Arc::new(Semaphore::new(COMPILATIONS)),
             usage_cursor: Arc::default(),
+            exporter,
             remembered: Arc::default(),
             keyring: Arc::default(),
             tenants: Arc::default(),

@@ -18,6 +18,7 @@ mod secret;
 mod tenant;
 mod upkeep;
 mod usage;
+mod usage_export;
 
 pub use audit::{AuditConfig, Verification};
 pub use billing::{Billing, DEFAULT_PLAN, FunctionUsage, Month, Statement};
@@ -27,3 +28,4 @@ pub use details::RevisionDetails;
 pub use identity::{Authenticator, Identity};
 pub use publish::{Publication, PublishedRevision, Publisher};
 pub use tenant::{KeySpec, MadeKey};
+pub use usage_export::{NotSent, Remedy, UsageExport, UsageSink};

@@ -85,13 +85,18 @@ impl Control {
         }
     }
 
-    /// Removes files of the ledger whose records are added up and older than they are kept.
+    /// Removes files of the ledger whose records are added up, exported and older than they are kept.
     async fn forget_records(&self) {
         let Some(kept) = self.config.ledger_retention else { return };
         let Some(added) = *self.usage_cursor.lock().await else { return };
+        let exported = match self.exported().await {
+            Ok(exported) => exported,
+            Err(error) => return tracing::error!(%error, "cannot remove old records"),
+        };
+        let done = exported.map_or(added, |exported| exported.min(added));
         let ledger = self.config.ledger.clone();
         let work = move || match SystemTime::now().checked_sub(kept) {
-            Some(before) => ledger.forget_older(before, added),
+            Some(before) => ledger.forget_older(before, done),
             None => Ok(0),
         };
         match tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other) {

@@ -172,6 +172,12 @@ pub struct HostMetrics {
     pub evictions: Counter,
     /// Calls that were refused because a quota of their tenant or function is reached.
     pub quota_refusals: Counter,
+    /// Usage records that a collector has taken.
+    pub usage_export_records: Counter,
+    /// Requests to it that failed.
+    pub usage_export_failures: Counter,
+    /// When the oldest record ended that it has not taken, in µs since 1970; 0: there is none.
+    pub usage_export_oldest: Gauge,
     /// Compilations of handlers, with their duration.
     pub compilation: DurationHistogram,
     wakes: [DurationHistogram; Layer::ALL.len()],
@@ -382,6 +388,17 @@ fn expose_host(out: &mut Exposition<'_>, host: &HostMetrics) -> fmt::Result {
     )?;
     out.counter("modelet_evictions", "Revisions put to sleep before their time, for want of room", |out| {
         out.put(&[], host.evictions.get())
+    })?;
+    out.counter("modelet_usage_export_records", "Usage records that a collector has taken", |out| {
+        out.put(&[], host.usage_export_records.get())
+    })?;
+    out.counter("modelet_usage_export_failures", "Requests to it that failed", |out| {
+        out.put(&[], host.usage_export_failures.get())
+    })?;
+    let oldest = Some(host.usage_export_oldest.get()).filter(|at| *at > 0);
+    let lag = oldest.map_or(0, |at| (Timestamp::now().as_microsecond() - at).max(0));
+    out.gauge("modelet_usage_export_lag_seconds", "Age of the oldest record that it has not taken", |out| {
+        out.put(&[], lag as f64 / 1e6)
     })?;
     out.counter("modelet_compilations", "Handlers compiled", |out| out.put(&[], host.compilation.count()))?;
     out.histogram("modelet_compilation_duration_seconds", "Compiling a handler", |out| {

@@ -77,6 +77,8 @@ pub struct Config {
     pub compile: CompileSettings,
     /// The usage ledger.
     pub ledger: LedgerSettings,
+    /// Where usage records are sent.
+    pub usage_export: UsageExportSettings,
     /// What usage costs.
     pub billing: Billing,
     /// The record of changes.
@@ -239,6 +241,28 @@ fn days(days: u32) -> Option<Duration> {
     (days > 0).then(|| Duration::from_secs(u64::from(days) * DAY_S))
 }
 
+/// Where usage records are sent, as CloudEvents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UsageExportSettings {
+    /// The collector's address; not set: records are not sent.
+    pub url: Option<String>,
+    /// A file with the token that the collector asks for.
+    pub token_file: Option<PathBuf>,
+    /// A file of certificates in PEM format whose authorities are trusted beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// The most records in one request.
+    pub max_records: u32,
+    /// How long a request may take.
+    pub timeout_ms: u64,
+}
+
+impl Default for UsageExportSettings {
+    fn default() -> Self {
+        Self { url: None, token_file: None, ca_file: None, max_records: 100, timeout_ms: 10_000 }
+    }
+}
+
 /// How the record of changes is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -289,6 +313,7 @@ impl Default for Config {
             key_value: KeyValueSettings::default(),
             compile: CompileSettings::default(),
             ledger: LedgerSettings::default(),
+            usage_export: UsageExportSettings::default(),
             billing: Billing::default(),
             audit: AuditSettings::default(),
             limits: Limits::HIGHEST,

@@ -1,4 +1,4 @@
-//! What docs/operating.md says, held against the code: a table there is a promise to operators.
+//! What docs/operating.md and docs/billing.md say, held against the code: a table there is a promise to operators.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,10 +13,14 @@ use crate::Config;
 
 /// What the tables under `heading` of docs/operating.md name in their first columns.
 fn documented(heading: &str) -> BTreeSet<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+    documented_in("operating.md", heading)
+}
+
+fn documented_in(file: &str, heading: &str) -> BTreeSet<String> {
+    let path = format!("{}/../../docs/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(path).unwrap();
     let section = text.split("\n## ").find(|section| section.lines().next() == Some(heading));
-    let section = section.unwrap_or_else(|| panic!("docs/operating.md has no section `{heading}`"));
+    let section = section.unwrap_or_else(|| panic!("docs/{file} has no section `{heading}`"));
     let first = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
     section.lines().filter_map(first).collect()
 }
@@ -67,4 +71,16 @@ fn every_metric_is_documented() {
     // What the kernel of this machine does not say is left out of a scrape.
     documented.retain(|name| !name.starts_with("process_") || there.contains(name));
     assert_eq!(documented, there, "docs/operating.md on the left, the code on the right");
+}
+
+#[test]
+fn every_field_of_an_exported_event_is_documented() {
+    let event = crate::usage_export::sample_event();
+    let mut there = BTreeSet::new();
+    fields("", &event, &mut there);
+    assert_eq!(
+        documented_in("billing.md", "Export"),
+        there,
+        "docs/billing.md on the left, the code on the right"
+    );
 }

@@ -28,6 +28,7 @@ use crate::functions::ToController;
 use crate::model_files::FromStore;
 use crate::publisher::ToRuntime;
 use crate::tls::{Certificate, CertificateError};
+use crate::usage_export::{self, CollectorError};
 use crate::{awake, descriptors, listener, machine, routes, status};
 
 /// Why a host cannot start.
@@ -63,6 +64,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Usage cannot be sent to its collector.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] modelet_store::StoreError),
@@ -122,6 +126,7 @@ impl Host {
             (Some(certificate), Some(key)) => Some(Certificate::read(certificate.clone(), key.clone())?),
             _ => None,
         };
+        let usage_export = usage_export::from_settings(&config.usage_export)?;
         let store_config = StoreConfig {
             data_dir: config.data_dir.clone(),
             metastore_url: config.metastore_url.clone(),
@@ -170,6 +175,7 @@ impl Host {
             metrics: metrics.clone(),
             ledger,
             ledger_retention: config.ledger.retention(),
+            usage_export,
             audit: audit_config(&config)?,
             billing: config.billing.clone(),
             ceiling: config.ceiling(),
@@ -270,6 +276,7 @@ impl Host {
         if let Err(problem) = self.context.control.add_up_usage().await {
             tracing::error!(%problem, "cannot add up usage; the next start does");
         }
+        self.context.control.export_rest_of_usage().await;
         if let Err(problem) = self.context.control.write_last_used().await {
             tracing::error!(%problem, "cannot write down when keys were last used");
         }
@@ -447,11 +454,13 @@ fn metrics(
 
 fn upkeep(control: Control) -> Vec<JoinHandle<()>> {
     let (compiling, keys) = (control.clone(), control.clone());
-    let (usage, audit, forgetting) = (control.clone(), control.clone(), control.clone());
+    let (usage, export) = (control.clone(), control.clone());
+    let (audit, forgetting) = (control.clone(), control.clone());
     vec![
         tokio::spawn(async move { match forgetting.forget_changes_forever().await {} }),
         tokio::spawn(async move { match audit.write_heads_forever().await {} }),
         tokio::spawn(async move { match usage.add_up_usage_forever().await {} }),
+        tokio::spawn(async move { match export.export_usage_forever().await {} }),
         tokio::spawn(async move { match keys.write_last_used_forever().await {} }),
         tokio::spawn(async move { match compiling.compile_missing_forever().await {} }),
         tokio::spawn(async move { match control.collect_garbage_forever().await {} }),

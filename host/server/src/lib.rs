@@ -27,13 +27,15 @@ mod publisher;
 mod routes;
 mod status;
 mod tls;
+mod usage_export;
 
 pub use config::{
     AuditSettings, Authentication, CompileSettings, Config, Confinement, InferenceSettings, InvalidSetting,
-    KeyValueSettings, LedgerSettings, TlsSettings,
+    KeyValueSettings, LedgerSettings, TlsSettings, UsageExportSettings,
 };
 pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};
 pub use modelet_engine::compile_worker_if_asked;
 pub use modelet_inference::model_worker_if_asked;
 pub use tls::CertificateError;
+pub use usage_export::CollectorError;

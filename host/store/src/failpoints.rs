@@ -43,6 +43,8 @@ pub const FAILPOINTS: &[&str] = &[
     "store::usage::added",
     // Usage is committed, which nobody is told.
     "store::usage::committed",
+    // A collector has taken usage records; how far it has them is written and not committed.
+    "store::usage::exported",
     // A deletion of a function is written and not committed.
     "store::function::deleted",
     // A deletion of a function is committed and not answered.

@@ -36,6 +36,7 @@ mod tenant;
 mod traffic;
 mod upload;
 mod usage;
+mod usage_export;
 
 pub use anchor::{Anchor, Heads, Signed, read_anchors};
 pub use api_key::{ApiKey, NewApiKey, StoredKey};

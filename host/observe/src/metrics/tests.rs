@@ -125,6 +125,7 @@ fn the_host_shows_its_layers_and_its_process() {
     metrics.host().model_loads.add(2);
     metrics.host().instances_running.add(5);
     metrics.host().instances_running.add(-1);
+    metrics.host().usage_export_oldest.set(Timestamp::now().as_microsecond() - 90_000_000);
     metrics.before_scrape(|host| host.sessions(SessionState::Ready).set(6));
     let series = parse(&metrics.encode());
     assert_eq!(series[r#"modelet_build_info{version="1.2.3"}"#], 1.0);
@@ -135,6 +136,9 @@ fn the_host_shows_its_layers_and_its_process() {
     assert_eq!(series["modelet_model_loads_total"], 2.0);
     assert_eq!(series["modelet_instances_running"], 4.0);
     assert_eq!(series["modelet_compilations_total"], 1.0);
+    assert!((90.0..150.0).contains(&series["modelet_usage_export_lag_seconds"]));
+    metrics.host().usage_export_oldest.set(0);
+    assert_eq!(parse(&metrics.encode())["modelet_usage_export_lag_seconds"], 0.0);
     assert_eq!(bucket(&series, "modelet_compilation_duration_seconds", "0.05"), 1.0);
     assert!(series["process_resident_memory_bytes"] > 1e6);
     assert!(series["process_open_fds"] >= 3.0 && series["process_max_fds"] > 3.0);

@@ -2,8 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use modelet_observe::Durability;
 use modelet_types::manifest::KeyValue;
 use modelet_types::{Limits, StatedLimits};
+use reqwest::Url;
 
 use super::Config;
 
@@ -40,7 +42,7 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 23] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 25] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),
@@ -61,6 +63,8 @@ impl Config {
             ("key_value.max_bytes", self.key_value.max_bytes, 0..=KeyValue::HIGHEST_BYTES),
             ("ledger.retention_days", self.ledger.retention_days.into(), 0..=36_500),
             ("audit.retention_days", self.audit.retention_days.into(), 0..=36_500),
+            ("usage_export.max_records", self.usage_export.max_records.into(), 1..=1_000),
+            ("usage_export.timeout_ms", self.usage_export.timeout_ms, 1..=HOUR_MS),
             ("compile.memory_bytes", self.compile.memory_bytes, MIN_COMPILE_BYTES..=1 << 44),
             ("compile.cpu_time_ms", self.compile.cpu_time_ms, 1_000..=HOUR_MS),
             ("compile.wall_time_ms", self.compile.wall_time_ms, 1_000..=HOUR_MS),
@@ -83,6 +87,14 @@ impl Config {
             let detail = "a certificate and its key go together: name both files, or neither";
             return Err(InvalidSetting::new(missing, detail));
         }
+        if let Some(url) = &self.usage_export.url {
+            check_collector(url).map_err(|detail| InvalidSetting::new("usage_export.url", detail))?;
+            if self.ledger.durability == Durability::Off {
+                let detail = "nothing is recorded that could be sent: set `ledger.durability` to `process`, or \
+                              leave this out";
+                return Err(InvalidSetting::new("usage_export.url", detail));
+            }
+        }
         if self.billing.currency.is_empty() && !self.billing.plans.is_empty() {
             let detail = "prices need a currency: write its code, such as `EUR`";
             return Err(InvalidSetting::new("billing.currency", detail));
@@ -97,6 +109,24 @@ impl Config {
             .check(&Limits::HIGHEST)
             .map_err(|problem| InvalidSetting::new(problem.field.unwrap_or_default(), problem.detail))
     }
+}
+
+/// The address is not shown: somebody may have written a secret into it.
+fn check_collector(url: &str) -> Result<(), &'static str> {
+    let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let Some(parsed) = parsed else {
+        return Err("it is no address of a collector: write one such as \
+                    `https://openmeter.example.com/api/v1/events`");
+    };
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(
+            "it has credentials: put the token into a file, and name that in `usage_export.token_file`",
+        );
+    }
+    if parsed.fragment().is_some() {
+        return Err("what comes behind `#` is never sent: leave it out");
+    }
+    Ok(())
 }
 
 /// What is compared is a `Host` header without its port.
@@ -121,7 +151,9 @@ fn check_host_name(entry: &str) -> Result<(), InvalidSetting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CompileSettings, InferenceSettings, KeyValueSettings};
+    use crate::config::{
+        CompileSettings, InferenceSettings, KeyValueSettings, LedgerSettings, UsageExportSettings,
+    };
 
     fn refused(config: Config) -> InvalidSetting {
         config.check().unwrap_err()
@@ -151,6 +183,33 @@ mod tests {
             refusal.to_string(),
             format!("inference.queue: {} is out of range: use 0 to 1000000", usize::MAX)
         );
+    }
+
+    #[test]
+    fn a_collector_has_an_address_that_is_not_shown_and_something_to_collect() {
+        let with = |url: &str, ledger| {
+            let usage_export = UsageExportSettings { url: Some(url.into()), ..Default::default() };
+            Config { usage_export, ledger, ..Config::default() }
+        };
+        let on = LedgerSettings::default;
+        assert_eq!(with("https://c.example/api/v1/events?a=b", on()).check(), Ok(()));
+        assert_eq!(with("http://127.0.0.1:8888", on()).check(), Ok(()));
+        for (url, why) in [
+            ("c.example/hunter2", "no address"),
+            ("ftp://c.example/hunter2", "no address"),
+            ("https://user:hunter2@c.example", "usage_export.token_file"),
+            ("https://c.example/#hunter2", "never sent"),
+        ] {
+            let refusal = refused(with(url, on()));
+            assert_eq!(refusal.key, "usage_export.url");
+            assert!(refusal.detail.contains(why) && !refusal.detail.contains("hunter2"), "{refusal}");
+        }
+        let off = LedgerSettings { durability: Durability::Off, ..on() };
+        assert!(refused(with("https://c.example", off)).detail.contains("ledger.durability"));
+        for max_records in [0, 1_001] {
+            let usage_export = UsageExportSettings { max_records, ..Default::default() };
+            assert_eq!(refused(Config { usage_export, ..Config::default() }).key, "usage_export.max_records");
+        }
     }
 
     #[test]

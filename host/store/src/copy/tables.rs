@@ -103,6 +103,12 @@ const TABLES: &[Table] = &[
     },
     Table { name: "usage_cursors", texts: &["ledger"], numbers: &["segment", "position"], key: "ledger" },
     Table {
+        name: "usage_export_cursors",
+        texts: &["ledger"],
+        numbers: &["segment", "position"],
+        key: "ledger",
+    },
+    Table {
         name: "requests",
         texts: &["tenant", "actor", "request", "fingerprint", "subject"],
         numbers: &["at"],

@@ -153,7 +153,7 @@ fn dump_postgres(url: &str) -> String {
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'
                   AND table_name NOT LIKE '\\_sqlx%' ORDER BY table_name";
     let tables = Server::shared().sql(name, tables).unwrap();
-    assert_eq!(tables.lines().count(), 14);
+    assert_eq!(tables.lines().count(), 15);
     let rows = |table: &str| {
         Server::shared()
             .sql(name, &format!("SELECT to_jsonb(t) FROM {table} t ORDER BY to_jsonb(t)::text"))

@@ -181,6 +181,8 @@ async fn life_of_a_host() {
         let cursor = UsageCursor { segment: round, offset: 0 };
         store.add_usage("ledger", cursor, &[hour]).await.unwrap();
         acknowledge(format!("usage {round}"));
+        store.set_usage_export_cursor("ledger", cursor).await.unwrap();
+        acknowledge(format!("exported {round}"));
 
         let unused = upload(&store, &owner, format!("unused {round}").as_bytes()).await;
         deploy(&store, &owner, "gone", unused, true).await.unwrap();
@@ -262,6 +264,8 @@ async fn check(
     // What was added and how far it was read are of one moment.
     let cursor = store.usage_cursor("ledger").await.unwrap().segment;
     assert!(of("usage").iter().all(|round| *round <= cursor), "{case}: usage is lost");
+    let exported = store.usage_export_cursor("ledger").await.unwrap().map_or(0, |cursor| cursor.segment);
+    assert!(of("exported").iter().all(|round| *round <= exported), "{case}: what is exported is lost");
     let query = UsageQuery {
         from_hour: 0,
         to_hour: 2,

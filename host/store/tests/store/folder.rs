@@ -178,6 +178,7 @@ async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
                       ALTER TABLE functions DROP COLUMN needs_approval;
                       DROP TABLE api_keys; DROP TABLE tenants; DROP TABLE usage_hours; DROP TABLE usage_cursors;
                       DROP TABLE requests; DROP TABLE audit_checkpoints;
+                      DROP TABLE usage_export_cursors;
                       DROP INDEX changes_without_hash; ALTER TABLE changes DROP COLUMN hash;
                       ALTER TABLE changes DROP COLUMN origin;
                       DELETE FROM _sqlx_migrations WHERE version >= 2;";

@@ -135,6 +135,14 @@ pub async fn usage_adds_up(store: &Arc<Store>) {
     store.add_usage("ledger", UsageCursor { segment: 2, ..cursor }, &hours[..1]).await.unwrap();
     assert_eq!(store.usage_cursor("ledger").await.unwrap(), UsageCursor { segment: 2, offset: 77 });
     assert_eq!(store.usage_cursor("other").await.unwrap(), UsageCursor::default());
+    // What is exported has a place of its own, which also goes back.
+    assert_eq!(store.usage_export_cursor("ledger").await.unwrap(), None);
+    for segment in [3, 2] {
+        let cursor = UsageCursor { segment, offset: 5 };
+        store.set_usage_export_cursor("ledger", cursor).await.unwrap();
+        assert_eq!(store.usage_export_cursor("ledger").await.unwrap(), Some(cursor));
+    }
+    assert_eq!(store.usage_cursor("ledger").await.unwrap(), UsageCursor { segment: 2, offset: 77 });
 
     let all = UsageQuery {
         from_hour: 20,
