@@ -63,7 +63,9 @@ async fn fill(store: &Arc<Store>) {
             usage: Usage { invocations: 1, cpu_us: u64::try_from(i64::MAX).unwrap(), ..Usage::default() },
         })
         .collect();
-    store.add_usage("ledger", UsageCursor { segment: 1, offset: 7 }, &hours).await.unwrap();
+    let cursor = UsageCursor { segment: 1, offset: 7 };
+    store.add_usage("ledger", cursor, &hours).await.unwrap();
+    store.set_usage_export_cursor("ledger", cursor).await.unwrap();
     append(store, &owner, Digest::of(b"abcdef"), range(0, 6), b"abc").await.unwrap();
 
     let folder = store.data_dir();
@@ -145,7 +147,7 @@ fn dump_postgres(url: &str) -> String {
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'
                   AND table_name NOT LIKE '\\_sqlx%' ORDER BY table_name";
     let tables = Server::shared().sql(name, tables).unwrap();
-    assert_eq!(tables.lines().count(), 13);
+    assert_eq!(tables.lines().count(), 14);
     let rows = |table: &str| {
         Server::shared()
             .sql(name, &format!("SELECT to_jsonb(t) FROM {table} t ORDER BY to_jsonb(t)::text"))
