@@ -185,10 +185,11 @@ impl Exporter {
             }
         }
         let (end, is_full) = (batch.end, batch.is_full);
-        if end != from {
+        // A part without records, such as the beginning of a new ledger, is read again by the next host.
+        if count > 0 {
             self.store.set_usage_export_cursor(self.ledger.id(), cursor(end)).await.map_err(not_noted)?;
-            self.from = Some(end);
         }
+        self.from = Some(end);
         self.batch = None;
         self.pace.recovered();
         if is_full && end != self.ledger.end() {

@@ -54,7 +54,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(&StoreConfig::embedded(&folder.path().join("data"))).await.unwrap();
+        let store = Store::open(&StoreConfig::embedded(folder.path().join("data"))).await.unwrap();
         let metrics = Metrics::new(MetricsConfig::default());
         Self { folder, store, sink: Arc::default(), metrics }
     }

@@ -25,7 +25,10 @@ pub(super) async fn read(response: Response, token: Option<&str>) -> Result<(), 
     if status.is_success() {
         return Ok(());
     }
-    let said = token.map_or(said.clone(), |token| said.replace(token, "[token]"));
+    let said = match token {
+        Some(token) => said.replace(token, "[token]"),
+        None => said,
+    };
     let detail: String = said.chars().take(SHOWN).collect();
     let (remedy, reason) = meaning(status, retry_after);
     Err(NotSent { remedy, reason: format!("the collector answers {}: {reason}", status.as_u16()), detail })
@@ -62,7 +65,7 @@ fn meaning(status: StatusCode, retry_after: Option<Duration>) -> (Remedy, &'stat
         ),
         404 | 405 | 410 => (Remedy::Operator, "set usage_export.url to the address at which it takes events"),
         415 => {
-            (Remedy::Operator, "it does not take CloudEvents in batches, as one has to that is to be used")
+            (Remedy::Operator, "it takes no batches of CloudEvents: name one that does in usage_export.url")
         }
         300..=399 => (Remedy::Operator, "set usage_export.url to where it leads: redirects are not followed"),
         _ => (Remedy::Operator, "look at what it says, and at what events it takes"),

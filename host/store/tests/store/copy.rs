@@ -69,7 +69,9 @@ async fn fill(store: &Arc<Store>) {
             usage: Usage { invocations: 1, cpu_us: u64::try_from(i64::MAX).unwrap(), ..Usage::default() },
         })
         .collect();
-    store.add_usage("ledger", UsageCursor { segment: 1, offset: 7 }, &hours).await.unwrap();
+    let cursor = UsageCursor { segment: 1, offset: 7 };
+    store.add_usage("ledger", cursor, &hours).await.unwrap();
+    store.set_usage_export_cursor("ledger", cursor).await.unwrap();
     append(store, &owner, Digest::of(b"abcdef"), range(0, 6), b"abc").await.unwrap();
 
     let folder = store.data_dir();
