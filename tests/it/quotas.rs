@@ -144,7 +144,7 @@ async fn a_function_is_bounded_within_its_tenant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn those_that_wait_are_bounded() {
-    let (mut host, owner) = tenant_with(&json!({}), &json!({ "queue": 1 })).await;
+    let (host, owner) = tenant_with(&json!({}), &json!({ "queue": 1 })).await;
     let component = owner.upload(guest("hostile")).await;
     owner.deploy("f", &json!({ "component": component, "concurrency": { "limit": 1 } })).await;
     let sleeping = || owner.request(Method::POST, "/f/acme/f/sleep").send();

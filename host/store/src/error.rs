@@ -1,4 +1,4 @@
-//! What can go wrong in the store.
+//! What can go wrong in the store. One enum, and long because each case has a text that says what to do.
 
 mod problem;
 

@@ -44,7 +44,7 @@ schemas! {
         .schema_type(Type::Integer)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::UInt64)))
         .minimum(Some(0))
-        .maximum(Some(isize::MAX))
+        .maximum(Some(usize::MAX))
         .description(Some("The number of a revision within its function; 1 is the first."));
     OutboundRule => text("`[METHOD,…] [scheme://]host[:port]`");
 }
