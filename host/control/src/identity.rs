@@ -138,9 +138,11 @@ mod tests {
     use super::*;
 
     fn stored(text: &ApiKeyText, expires_at: Option<Timestamp>) -> StoredKey {
+        let id = ApiKeyText::id_of(text.expose()).unwrap();
         let key = ApiKey {
             tenant: "acme".parse().unwrap(),
-            id: ApiKeyText::id_of(text.expose()).unwrap(),
+            id,
+            person: id,
             role: Role::Invoker,
             functions: Some(vec!["digits".parse().unwrap()]),
             description: String::new(),

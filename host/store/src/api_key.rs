@@ -21,6 +21,8 @@ pub struct ApiKey {
     pub tenant: TenantName,
     /// What it is found by.
     pub id: KeyId,
+    /// The first of the keys that it was rotated from, or itself: those of one line are one person's.
+    pub person: KeyId,
     /// What it may do.
     pub role: Role,
     /// The functions that it is for; `None`: all of them.
@@ -68,7 +70,7 @@ pub struct StoredKey {
 macro_rules! select_keys {
     ($rest:literal) => {
         concat!(
-            "SELECT tenant, id, digest, role, functions, description, created_at, created_by, expires_at,
+            "SELECT tenant, id, person, digest, role, functions, description, created_at, created_by, expires_at,
                     lifetime_s, last_used_at FROM api_keys ",
             $rest
         )
@@ -119,7 +121,8 @@ impl Store {
     ) -> Result<ApiKey, StoreError> {
         let mut tx = self.database.write().await?;
         request::check(&mut tx, tenant, actor).await?;
-        let key = create(&mut tx, actor, tenant, new).await?;
+        let person = new.id;
+        let key = create(&mut tx, actor, tenant, new, person).await?;
         request::done(&mut tx, tenant, actor, &subject(key.id)).await?;
         fail::fail_point!("store::api_key::recorded");
         tx.commit().await?;
@@ -156,7 +159,8 @@ impl Store {
         let after = ApiKey { expires_at: Some(ends_at), ..before.clone() };
         let states = States { before: Some(&before), after: Some(&after) };
         change::record(&mut tx, tenant, actor, Action::KeyRotate, &subject(id), states).await?;
-        let key = create(&mut tx, actor, tenant, successor(before)).await?;
+        let person = before.person;
+        let key = create(&mut tx, actor, tenant, successor(before), person).await?;
         request::done(&mut tx, tenant, actor, &subject(key.id)).await?;
         tx.commit().await?;
         Ok(key)
@@ -202,7 +206,8 @@ impl Store {
     }
 }
 
-fn subject(id: KeyId) -> String {
+/// How the record of changes names a key.
+pub(crate) fn subject(id: KeyId) -> String {
     format!("keys/{id}")
 }
 
@@ -211,6 +216,7 @@ async fn create(
     actor: &Actor,
     tenant: &TenantName,
     new: NewApiKey,
+    person: KeyId,
 ) -> Result<ApiKey, StoreError> {
     tenant::get(tx, tenant).await?;
     // Other texts are names, or JSON, which writes it with other characters.
@@ -240,6 +246,7 @@ async fn create(
     let key = ApiKey {
         tenant: tenant.clone(),
         id,
+        person,
         role,
         functions,
         description,
@@ -251,8 +258,8 @@ async fn create(
     };
     sqlx::query(
         "INSERT INTO api_keys (tenant, id, digest, role, functions, description, created_at, created_by,
-                               expires_at, lifetime_s)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                               expires_at, lifetime_s, person)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(tenant.as_str())
     .bind(id.to_string())
@@ -264,6 +271,7 @@ async fn create(
     .bind(actor.to_string())
     .bind(key.expires_at.map(Timestamp::as_microsecond))
     .bind(lifetime)
+    .bind(person.to_string())
     .execute(&mut **tx)
     .await?;
     let states = States { before: None, after: Some(&key) };
@@ -300,6 +308,10 @@ fn from_row(row: &Row) -> Result<StoredKey, StoreError> {
     let key = ApiKey {
         tenant: parsed(row, "tenant")?,
         id: parsed(row, "id")?,
+        person: match row.try_get::<Option<&str>, _>("person")? {
+            Some(_) => parsed(row, "person")?,
+            None => parsed(row, "id")?,
+        },
         role: parsed(row, "role")?,
         functions,
         description: row.try_get("description")?,

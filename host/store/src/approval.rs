@@ -1,6 +1,7 @@
 //! Activations that need a second person: asked for by one, and made when another approves.
 //!
-//! A person is a key. Keys that one key has made, by itself or through others, are the same person's.
+//! A person is a key, with those that it was rotated from or to. Keys that a person has made, or had made by keys
+//! that they made, are the same person's.
 
 use std::collections::HashSet;
 
@@ -22,6 +23,8 @@ pub struct PendingActivation {
     pub traffic: TrafficSplit,
     /// Who asked for it, and cannot approve it.
     pub requested_by: Actor,
+    /// The person who that is, by the first of their keys: the key itself may be gone when somebody approves.
+    pub person: String,
     /// When.
     pub requested_at: Timestamp,
 }
@@ -32,6 +35,7 @@ struct Stored {
     id: u64,
     traffic: TrafficSplit,
     requested_by: String,
+    person: String,
     requested_at: Timestamp,
 }
 
@@ -52,9 +56,7 @@ impl Store {
         let mut tx = self.database.write().await?;
         request::check(&mut tx, tenant, actor).await?;
         let pending = waiting(&mut tx, tenant, name, id).await?;
-        if is_same_person(&mut tx, &pending.requested_by, actor).await? {
-            return Err(StoreError::SamePerson { asked: pending.requested_by.to_string() });
-        }
+        check_second_person(&mut tx, &pending, actor).await?;
         traffic::check(&mut tx, tenant, name, &pending.traffic).await?;
         record_end(&mut tx, actor, tenant, name, Action::ActivationApprove, &pending).await?;
         // Which also takes away what waited.
@@ -101,6 +103,7 @@ pub(crate) async fn ask(
         id: id.unsigned_abs(),
         traffic: split.clone(),
         requested_by: actor.clone(),
+        person: maker_and_person(tx, &actor.to_string()).await?.map_or(actor.to_string(), |found| found.1),
         requested_at: now(),
     };
     sqlx::query("UPDATE functions SET pending = $1 WHERE tenant = $2 AND name = $3")
@@ -127,8 +130,9 @@ pub(crate) fn from_row(row: &Row) -> Result<Option<PendingActivation>, StoreErro
     if row.try_get::<Option<&str>, _>("pending")?.is_none() {
         return Ok(None);
     }
-    let Stored { id, traffic, requested_by, requested_at } = json(row, "pending")?;
-    Ok(Some(PendingActivation { id, traffic, requested_by: Actor::named(requested_by), requested_at }))
+    let Stored { id, traffic, requested_by, person, requested_at } = json(row, "pending")?;
+    let requested_by = Actor::named(requested_by);
+    Ok(Some(PendingActivation { id, traffic, requested_by, person, requested_at }))
 }
 
 /// How the record of changes names an activation.
@@ -159,22 +163,61 @@ async fn record_end(
     change::record(tx, tenant, actor, action, &subject(name), states).await
 }
 
-/// Whether whoever asked and whoever approves are one person: with the same key, or with one that the key of
-/// whoever asked has made.
-async fn is_same_person(tx: &mut Tx, asked: &Actor, approves: &Actor) -> Result<bool, StoreError> {
-    let mut maker = approves.to_string();
-    // A key is made once; who writes to the metastore could still make a ring of them.
+/// Refuses whoever asked: with a key of theirs, or with one that such a key has made, by itself or through others.
+async fn check_second_person(
+    tx: &mut Tx,
+    pending: &PendingActivation,
+    approves: &Actor,
+) -> Result<(), StoreError> {
+    let same = || Err(StoreError::SamePerson { asked: pending.requested_by.to_string() });
+    let mut actor = approves.to_string();
+    // A key is made once; whoever writes to the metastore could still make a ring of them.
     let mut seen = HashSet::new();
-    while maker != asked.to_string() {
-        let Some(id) = maker.strip_prefix("key/") else { return Ok(false) };
-        let made_by: Option<String> = sqlx::query_scalar("SELECT created_by FROM api_keys WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&mut **tx)
-            .await?;
-        match made_by {
-            Some(by) if seen.insert(by.clone()) => maker = by,
-            _ => return Ok(false),
+    while seen.insert(actor.clone()) {
+        if actor == pending.person {
+            return same();
         }
+        if !actor.starts_with(KEY) {
+            return Ok(());
+        }
+        let Some((maker, person)) = maker_and_person(tx, &actor).await? else {
+            return Err(StoreError::UnknownPerson { actor });
+        };
+        if person == pending.person {
+            return same();
+        }
+        actor = maker;
     }
-    Ok(true)
+    same()
+}
+
+/// How an actor begins who is a key.
+const KEY: &str = "key/";
+
+/// Who made a key, and whose it is; of one that is gone, what the record of changes says.
+async fn maker_and_person(tx: &mut Tx, actor: &str) -> Result<Option<(String, String)>, StoreError> {
+    let Some(id) = actor.strip_prefix(KEY) else { return Ok(None) };
+    let row = sqlx::query("SELECT created_by, person FROM api_keys WHERE id = $1")
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?;
+    if let Some(row) = row {
+        let person: Option<String> = row.try_get("person")?;
+        return Ok(Some((row.try_get("created_by")?, format!("{KEY}{}", person.as_deref().unwrap_or(id)))));
+    }
+    let row = sqlx::query("SELECT actor, after_json FROM changes WHERE action = $1 AND subject = $2 LIMIT 1")
+        .bind(Action::KeyCreate.as_str())
+        .bind(format!("keys/{id}"))
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let made: Made = json(&row, "after_json")?;
+    Ok(Some((row.try_get("actor")?, format!("{KEY}{}", made.person.as_deref().unwrap_or(id)))))
+}
+
+/// What the record of changes says of a new key.
+#[derive(Deserialize)]
+struct Made {
+    /// Not in records of before there were lines of keys.
+    person: Option<String>,
 }

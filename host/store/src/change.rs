@@ -227,7 +227,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::ArtifactUpload => "artifact.upload",
             Self::ArtifactRemove => "artifact.remove",

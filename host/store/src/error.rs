@@ -354,6 +354,15 @@ pub enum StoreError {
         /// Who asked for it.
         asked: String,
     },
+    /// Nobody knows whose a key is.
+    #[error(
+        "nobody can tell any more who made `{actor}`, and so whether whoever approves is another person: approve with \
+         a key that the host's operator has made"
+    )]
+    UnknownPerson {
+        /// The key.
+        actor: String,
+    },
     /// There is no earlier traffic split.
     #[error("function `{0}` has no earlier traffic split to roll back to")]
     NothingToRollBack(FunctionName),

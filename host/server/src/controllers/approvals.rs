@@ -35,7 +35,7 @@ pub(crate) struct PendingBody {
 
 impl From<PendingActivation> for PendingBody {
     fn from(pending: PendingActivation) -> Self {
-        let PendingActivation { id, traffic, requested_by, requested_at } = pending;
+        let PendingActivation { id, traffic, requested_by, requested_at, .. } = pending;
         Self { activation: id, traffic, requested_by, requested_at }
     }
 }

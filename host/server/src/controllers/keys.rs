@@ -26,6 +26,8 @@ const MAX_BODY_BYTES: usize = 16 << 10;
 pub(crate) struct KeyBody {
     /// What it is found by: the part of the key between `mk_` and the next `_`.
     id: KeyId,
+    /// The first of the keys that it was rotated from, or itself: those of one line are one person's.
+    person: KeyId,
     /// Whose it is.
     tenant: TenantName,
     /// What it is for.
@@ -53,6 +55,7 @@ impl From<ApiKey> for KeyBody {
         let ApiKey {
             tenant,
             id,
+            person,
             role,
             functions,
             description,
@@ -62,7 +65,18 @@ impl From<ApiKey> for KeyBody {
             last_used_at,
             lifetime_s: _,
         } = key;
-        Self { id, tenant, role, functions, description, created_at, created_by, expires_at, last_used_at }
+        Self {
+            id,
+            person,
+            tenant,
+            role,
+            functions,
+            description,
+            created_at,
+            created_by,
+            expires_at,
+            last_used_at,
+        }
     }
 }
 

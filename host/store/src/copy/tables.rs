@@ -42,7 +42,7 @@ const TABLES: &[Table] = &[
     },
     Table {
         name: "api_keys",
-        texts: &["tenant", "id", "digest", "role", "functions", "description", "created_by"],
+        texts: &["tenant", "id", "person", "digest", "role", "functions", "description", "created_by"],
         numbers: &["created_at", "expires_at", "lifetime_s", "last_used_at"],
         key: "tenant, id",
     },

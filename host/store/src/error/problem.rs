@@ -67,7 +67,7 @@ impl StoreError {
             | Self::UploadBusy(_)
             | Self::WrongOffset { .. }
             | Self::Repeated { .. } => Code::Conflict,
-            Self::SamePerson { .. } => Code::PermissionDenied,
+            Self::SamePerson { .. } | Self::UnknownPerson { .. } => Code::PermissionDenied,
             Self::Changed { .. } => Code::PreconditionFailed,
             Self::KeyOfAnotherRequest => Code::IdempotencyKeyReused,
             Self::DigestMismatch { .. } => Code::DigestMismatch,

@@ -80,6 +80,7 @@ macro_rules! conformance {
                 settings_stay_until_they_are_set_anew,
                 an_activation_waits_for_a_second_person,
                 a_key_that_one_has_made_is_oneself,
+                a_key_and_its_successor_are_one_person,
                 there_is_no_way_around_a_second_person,
             }
             traffic {

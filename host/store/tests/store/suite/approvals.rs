@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use modelet_store::{
-    Actor, Function, FunctionSetting, NewApiKey, PendingActivation, Precondition, Store, StoreError,
+    Actor, ApiKey, Function, FunctionSetting, NewApiKey, PendingActivation, Precondition, Store, StoreError,
 };
 use modelet_types::{Code, Digest, InvocationQuotas, KeyId, Role, TrafficSplit};
 
@@ -24,11 +25,14 @@ async fn approve(store: &Store, actor: &Actor, id: u64) -> Result<Function, Stor
     store.approve_activation(actor, &tenant("a"), &function("f"), id).await
 }
 
+fn id(number: u64) -> KeyId {
+    format!("{number:012x}").parse().unwrap()
+}
+
 /// Makes a key.
 async fn key(store: &Store, number: u64, maker: &Actor) -> Actor {
-    let id: KeyId = format!("{number:012x}").parse().unwrap();
     let new = NewApiKey {
-        id,
+        id: id(number),
         digest: Digest::of(&number.to_be_bytes()),
         role: Role::Deployer,
         functions: None,
@@ -36,7 +40,7 @@ async fn key(store: &Store, number: u64, maker: &Actor) -> Actor {
         lifetime_s: None,
     };
     store.create_api_key(maker, &tenant("a"), new).await.unwrap();
-    Actor::key(id)
+    Actor::key(id(number))
 }
 
 pub async fn settings_stay_until_they_are_set_anew(store: &Arc<Store>) {
@@ -105,9 +109,51 @@ pub async fn a_key_that_one_has_made_is_oneself(store: &Arc<Store>) {
         assert!(matches!(error, StoreError::SamePerson { .. }), "{error:?}");
     }
     approve(store, &other, pending.id).await.unwrap();
+    // Also if the key between them is gone.
+    let pending = ask(store, &boss, split(&[(2, 1)])).await;
+    store.revoke_api_key(&Actor::LOCAL, &owner, id(2)).await.unwrap();
+    let error = approve(store, &made_by_made, pending.id).await.unwrap_err();
+    assert!(matches!(error, StoreError::SamePerson { .. }), "{error:?}");
     // Who made the key of somebody else is a second person to them.
     let pending = ask(store, &made_by_made, split(&[(2, 1)])).await;
     approve(store, &boss, pending.id).await.unwrap();
+}
+
+pub async fn a_key_and_its_successor_are_one_person(store: &Arc<Store>) {
+    let owner = tenant("a");
+    for _ in 0..2 {
+        deploy_new(store, &owner, "f", true).await;
+    }
+    set(store, FunctionSetting::NeedsApproval(true)).await;
+    let ann = key(store, 1, &Actor::LOCAL).await;
+    let ends_at = Timestamp::now() + SignedDuration::from_hours(1);
+    let mut rotate = async |from: u64, to: u64| {
+        let successor = |old: ApiKey| NewApiKey {
+            id: id(to),
+            digest: Digest::of(&to.to_be_bytes()),
+            role: old.role,
+            functions: None,
+            description: String::new(),
+            lifetime_s: None,
+        };
+        store.rotate_api_key(&Actor::LOCAL, &owner, id(from), ends_at, successor).await.unwrap();
+        Actor::key(id(to))
+    };
+    let (second, third) = (rotate(1, 2).await, rotate(2, 3).await);
+    for (asks, approves) in [(&ann, &third), (&third, &ann), (&second, &third)] {
+        let pending = ask(store, asks, split(&[(1, 1)])).await;
+        let error = approve(store, approves, pending.id).await.unwrap_err();
+        assert!(matches!(error, StoreError::SamePerson { .. }), "{error:?}");
+    }
+    // Also if the key that asked is gone.
+    let pending = ask(store, &second, split(&[(1, 1)])).await;
+    store.revoke_api_key(&Actor::LOCAL, &owner, id(2)).await.unwrap();
+    let error = approve(store, &third, pending.id).await.unwrap_err();
+    assert!(matches!(error, StoreError::SamePerson { .. }), "{error:?}");
+    let error = approve(store, &Actor::key(id(9)), pending.id).await.unwrap_err();
+    assert!(matches!(error, StoreError::UnknownPerson { .. }), "{error:?}");
+    let bob = key(store, 4, &Actor::LOCAL).await;
+    approve(store, &bob, pending.id).await.unwrap();
 }
 
 pub async fn there_is_no_way_around_a_second_person(store: &Arc<Store>) {
