@@ -26,7 +26,7 @@ const ROUTES: &[(&str, &str, Option<Permission>)] = &[
     ("post", "/api/v1/functions/{function}/activations/{activation}/reject", Some(Permission::Deploy)),
     ("put", "/api/v1/functions/{function}/approval", Some(Permission::Manage)),
     ("get", "/api/v1/functions/{function}/logs", Some(Permission::Read)),
-    ("get", "/api/v1/functions/{function}/quotas", Some(Permission::Audit)),
+    ("get", "/api/v1/functions/{function}/quotas", Some(Permission::Read)),
     ("put", "/api/v1/functions/{function}/quotas", Some(Permission::Manage)),
     ("get", "/api/v1/functions/{function}/revisions", Some(Permission::Read)),
     ("post", "/api/v1/functions/{function}/revisions", Some(Permission::Deploy)),

@@ -130,6 +130,14 @@ impl Client {
         self.list("/api/v1/functions", "functions").await
     }
 
+    /// One function.
+    ///
+    /// # Errors
+    /// If the host cannot be reached or refuses, or its answer is not understood.
+    pub async fn function(&self, function: &FunctionName) -> Result<Answer<Function>, Error> {
+        self.json(self.request(Method::GET, &of(function.as_str(), ""))?).await
+    }
+
     /// Deletes a function with all its revisions.
     ///
     /// # Errors

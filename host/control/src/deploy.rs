@@ -81,6 +81,17 @@ pub enum DeployEvent {
     },
 }
 
+/// A revision that was deployed.
+#[derive(Debug)]
+pub struct Deployed {
+    /// The revision.
+    pub revision: Revision,
+    /// Whether it takes calls.
+    pub is_active: bool,
+    /// The activation that waits for a second person to give it calls.
+    pub pending: Option<u64>,
+}
+
 /// Takes the events of a deploy. Must not block.
 type Progress = Arc<dyn Fn(DeployEvent) + Send + Sync>;
 
@@ -91,13 +102,13 @@ impl Control {
     ///
     /// # Errors
     /// For whatever is wrong with manifest, component or models, naming the entry.
-    pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Revision, Problem> {
+    pub async fn deploy(&self, deploy: Deploy, progress: Progress) -> Result<Deployed, Problem> {
         let Deploy { actor, tenant, function, spec, activate, precondition } = deploy;
         match self.store().check_request(&tenant, &actor).await {
             Err(StoreError::Repeated { subject }) => {
                 // It may have been stored by a request that could not publish it.
                 self.republish(&tenant, &function).await?;
-                return self.deployed(&tenant, &function, &subject).await;
+                return self.deployed_before(&tenant, &function, &subject).await;
             }
             checked => checked?,
         }
@@ -133,50 +144,55 @@ impl Control {
             let revision = match this.store().create_revision(&actor, &tenant, &function, new).await {
                 // The same request came twice at a time, and the other was quicker.
                 Err(StoreError::Repeated { subject }) => {
-                    return this.deployed(&tenant, &function, &subject).await;
+                    return this.deployed_before(&tenant, &function, &subject).await;
                 }
                 created => created?,
             };
             progress(DeployEvent::Stored { revision: revision.number });
             // Also if it takes no calls: that the function is there, and not active, is published too.
             this.preload_and_republish(&tenant, &function).await?;
-            if activate {
-                progress(this.activated(&tenant, &function, revision.number).await?);
+            let deployed = this.deployed(&tenant, &function, revision).await?;
+            let Deployed { revision, is_active, pending } = &deployed;
+            if *is_active {
+                progress(DeployEvent::Activated);
             }
-            tracing::info!(%tenant, %function, revision = revision.number.0, activate, "deployed");
-            Ok(revision)
+            if let Some(activation) = *pending {
+                progress(DeployEvent::Waiting { activation });
+            }
+            tracing::info!(%tenant, %function, revision = revision.number.0, active = is_active, "deployed");
+            Ok(deployed)
         })
         .await
     }
 
-    /// What has become of the activation of a new revision.
-    async fn activated(
-        &self,
-        tenant: &TenantName,
-        function: &FunctionName,
-        number: RevisionNumber,
-    ) -> Result<DeployEvent, Problem> {
-        let function = self.store().function(tenant, function).await?;
-        let pending = function.and_then(|function| function.pending);
-        Ok(match pending.filter(|pending| pending.traffic.names(number)) {
-            Some(pending) => DeployEvent::Waiting { activation: pending.id },
-            None => DeployEvent::Activated,
-        })
-    }
-
-    /// The revision that the same request made before.
+    /// What has become of a revision: nothing, if the function is gone meanwhile.
     async fn deployed(
         &self,
         tenant: &TenantName,
         function: &FunctionName,
+        revision: Revision,
+    ) -> Result<Deployed, Problem> {
+        let function = self.store().function(tenant, function).await?;
+        let is_active = function.as_ref().is_some_and(|function| function.traffic.names(revision.number));
+        let pending = function.and_then(|function| function.pending);
+        let pending = pending.filter(|pending| pending.traffic.names(revision.number));
+        Ok(Deployed { revision, is_active, pending: pending.map(|pending| pending.id) })
+    }
+
+    /// The revision that the same request made before.
+    async fn deployed_before(
+        &self,
+        tenant: &TenantName,
+        function: &FunctionName,
         subject: &str,
-    ) -> Result<Revision, Problem> {
+    ) -> Result<Deployed, Problem> {
         let number = subject.rsplit('/').next().and_then(|number| number.parse().ok());
         let number = number.ok_or_else(|| {
             Problem::new(Code::Conflict, format!("this request was done before, and made `{subject}`"))
         })?;
         let revision = self.store().revision(tenant, function, number).await?;
-        Ok(revision.ok_or_else(|| StoreError::NoRevision(function.clone(), number))?)
+        let revision = revision.ok_or_else(|| StoreError::NoRevision(function.clone(), number))?;
+        self.deployed(tenant, function, revision).await
     }
 
     /// The manifest, if nothing is wrong with it, with every limit in numbers. On a thread of its

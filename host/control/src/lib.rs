@@ -23,7 +23,7 @@ mod usage_export;
 pub use audit::{AuditConfig, Verification};
 pub use billing::{Billing, DEFAULT_PLAN, FunctionUsage, Month, Statement};
 pub use control::{Control, ControlConfig};
-pub use deploy::{Deploy, DeployEvent};
+pub use deploy::{Deploy, DeployEvent, Deployed};
 pub use details::RevisionDetails;
 pub use identity::{Authenticator, Identity};
 pub use publish::{Publication, PublishedRevision, Publisher};

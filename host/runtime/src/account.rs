@@ -53,7 +53,7 @@ enum State {
 }
 
 impl Account {
-    /// Lets an invocation begin, within its tenant's quotas. One that is refused leaves no record.
+    /// Lets an invocation begin, within the quotas of its tenant and its function. One that is refused leaves no record.
     ///
     /// # Errors
     /// `QuotaExceeded`.

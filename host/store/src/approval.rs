@@ -183,10 +183,8 @@ async fn check_second_person(
         let Some((maker, person)) = maker_and_person(tx, &actor).await? else {
             return Err(StoreError::UnknownPerson { actor });
         };
-        if person == pending.person {
-            return same();
-        }
-        actor = maker;
+        // Who rotated a key has made nobody: what counts is who made the first of its line.
+        actor = if person == actor { maker } else { person };
     }
     same()
 }
@@ -205,11 +203,9 @@ async fn maker_and_person(tx: &mut Tx, actor: &str) -> Result<Option<(String, St
         let person: Option<String> = row.try_get("person")?;
         return Ok(Some((row.try_get("created_by")?, format!("{KEY}{}", person.as_deref().unwrap_or(id)))));
     }
-    let row = sqlx::query("SELECT actor, after_json FROM changes WHERE action = $1 AND subject = $2 LIMIT 1")
-        .bind(Action::KeyCreate.as_str())
-        .bind(format!("keys/{id}"))
-        .fetch_optional(&mut **tx)
-        .await?;
+    let recorded =
+        "SELECT actor, after_json FROM changes WHERE action = 'key.create' AND subject = $1 LIMIT 1";
+    let row = sqlx::query(recorded).bind(format!("keys/{id}")).fetch_optional(&mut **tx).await?;
     let Some(row) = row else { return Ok(None) };
     let made: Made = json(&row, "after_json")?;
     Ok(Some((row.try_get("actor")?, format!("{KEY}{}", made.person.as_deref().unwrap_or(id)))))

@@ -170,6 +170,16 @@ pub(crate) async fn record<T: Serialize>(
     Ok(id)
 }
 
+/// The id that the next change of a tenant gets in this transaction.
+pub(crate) async fn next_id(tx: &mut Tx, tenant: &TenantName) -> Result<u64, StoreError> {
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT last FROM counters WHERE tenant = $1 AND name = 'changes'")
+            .bind(tenant.as_str())
+            .fetch_optional(&mut **tx)
+            .await?;
+    Ok(last.unwrap_or_default().unsigned_abs() + 1)
+}
+
 /// The hash of a tenant's change; that of 0 is what the first is chained to.
 async fn hash_of(tx: &mut Tx, tenant: &TenantName, id: i64) -> Result<Digest, StoreError> {
     if id == 0 {
@@ -227,7 +237,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    pub(crate) const fn as_str(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::ArtifactUpload => "artifact.upload",
             Self::ArtifactRemove => "artifact.remove",

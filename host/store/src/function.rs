@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
-use crate::database::{Connection, Row, Tx, json, now, parsed, time, to_json, unsigned};
+use crate::database::{Connection, Row, Tx, json, now, parsed, signed, time, to_json, unsigned};
 use crate::{Actor, Page, PendingActivation, Precondition, Revision, Store, StoreError, approval, revision};
 
 /// A function, as it is now.
@@ -27,8 +27,8 @@ pub struct Function {
     pub version: u64,
     /// The most that its invocations may use.
     pub quotas: InvocationQuotas,
-    /// Whether a change of its traffic needs a second person.
-    pub needs_approval: bool,
+    /// The id of the change since which a change of its traffic needs a second person; `None`: it needs none.
+    pub approval_since: Option<u64>,
     /// What waits for that person.
     pub pending: Option<PendingActivation>,
     /// When it was made.
@@ -68,7 +68,7 @@ pub struct Route {
 macro_rules! select_functions {
     ($rest:literal) => {
         concat!(
-            "SELECT f.tenant, f.name, f.id, f.version, f.quotas, f.needs_approval, f.pending, f.created_at,
+            "SELECT f.tenant, f.name, f.id, f.version, f.quotas, f.approval_since, f.pending, f.created_at,
                     f.updated_at, s.shares,
                     (SELECT MAX(r.number) FROM revisions r
                      WHERE r.tenant = f.tenant AND r.function = f.name) AS latest
@@ -158,30 +158,32 @@ impl Store {
         let mut tx = self.database.write().await?;
         let before = get(&mut tx, tenant, name).await?;
         precondition.check(before.tag())?;
-        let (statement, value, action) = match &setting {
-            FunctionSetting::Quotas(quotas) => (
-                "UPDATE functions SET quotas = $1 WHERE tenant = $2 AND name = $3",
-                to_json(quotas),
-                Action::FunctionSetQuotas,
-            ),
-            FunctionSetting::NeedsApproval(needed) => (
-                "UPDATE functions SET needs_approval = CAST($1 AS BIGINT) WHERE tenant = $2 AND name = $3",
-                i64::from(*needed).to_string(),
-                Action::FunctionSetApproval,
-            ),
+        let mut after = before.clone();
+        let action = match setting {
+            FunctionSetting::Quotas(quotas) => {
+                after.quotas = quotas;
+                Action::FunctionSetQuotas
+            }
+            FunctionSetting::NeedsApproval(true) if before.approval_since.is_some() => return Ok(before),
+            FunctionSetting::NeedsApproval(needed) => {
+                let next = change::next_id(&mut tx, tenant).await?;
+                after.approval_since = needed.then_some(next);
+                after.pending = after.pending.filter(|_| needed);
+                Action::FunctionSetApproval
+            }
         };
-        sqlx::query(statement)
-            .bind(value)
-            .bind(tenant.as_str())
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await?;
-        if let FunctionSetting::NeedsApproval(false) = setting {
-            approval::clear(&mut tx, tenant, name).await?;
-        }
-        let after = get(&mut tx, tenant, name).await?;
         let states = States { before: Some(&before), after: Some(&after) };
         let version = change::record(&mut tx, tenant, actor, action, &subject(name), states).await?;
+        sqlx::query(
+            "UPDATE functions SET quotas = $1, approval_since = $2, pending = $3 WHERE tenant = $4 AND name = $5",
+        )
+        .bind(to_json(&after.quotas))
+        .bind(after.approval_since.map(signed))
+        .bind(after.pending.as_ref().map(to_json))
+        .bind(tenant.as_str())
+        .bind(name.as_str())
+        .execute(&mut *tx)
+        .await?;
         set_version(&mut tx, tenant, name, version).await?;
         let changed = get(&mut tx, tenant, name).await?;
         tx.commit().await?;
@@ -204,7 +206,7 @@ impl Store {
         let mut tx = self.database.write().await?;
         let function = get(&mut tx, tenant, name).await?;
         precondition.check(function.tag())?;
-        if function.needs_approval {
+        if function.approval_since.is_some() {
             // Else one person could make it anew, with any traffic.
             return Err(StoreError::NeedsApproval(name.clone()));
         }
@@ -338,7 +340,10 @@ fn from_row(row: &Row) -> Result<Function, StoreError> {
             Some(_) => json(row, "quotas")?,
             None => InvocationQuotas::default(),
         },
-        needs_approval: row.try_get::<i64, _>("needs_approval")? != 0,
+        approval_since: match row.try_get::<Option<i64>, _>("approval_since")? {
+            Some(_) => Some(unsigned(row, "approval_since")?),
+            None => None,
+        },
         pending: approval::from_row(row)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,

@@ -4,14 +4,15 @@ use modelet_types::{FunctionName, TenantName, TrafficSplit};
 use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
-use crate::database::{Tx, json, now, to_json};
+use crate::database::{Tx, json, now, signed, to_json};
 use crate::{
-    Actor, Function, Precondition, Store, StoreError, approval, function, request, revision, secret,
+    Actor, Function, PendingActivation, Precondition, Store, StoreError, approval, function, request,
+    revision, secret,
 };
 
 impl Store {
     /// Divides a function's calls anew, or asks a second person for it, where that is needed. The same split
-    /// again changes nothing.
+    /// again changes nothing, and neither does one that waits already.
     ///
     /// # Errors
     /// [`StoreError::NoFunction`], [`StoreError::NoRevision`], [`StoreError::RevisionLacksSecret`],
@@ -27,7 +28,8 @@ impl Store {
         let mut tx = self.database.write().await?;
         let function = function::get(&mut tx, tenant, name).await?;
         precondition.check(function.tag())?;
-        if function.traffic == split {
+        let waits = |pending: &PendingActivation| pending.traffic == split;
+        if function.traffic == split || function.pending.as_ref().is_some_and(waits) {
             return Ok(function);
         }
         check(&mut tx, tenant, name, &split).await?;
@@ -35,8 +37,9 @@ impl Store {
         commit(tx, tenant, name).await
     }
 
-    /// Goes back to the traffic split before the present one. Again: to the one before that. It takes no second
-    /// person: what calls had before can be given back to them at once.
+    /// Goes back to the traffic split before the present one. Again: to the one before that. A second person is
+    /// asked only for one that had no calls any more when the function began to need one: what a second person has
+    /// approved, or found there, calls can be given back to at once.
     ///
     /// A split that names a revision deleted since is passed over.
     ///
@@ -54,10 +57,15 @@ impl Store {
         request::check(&mut tx, tenant, actor).await?;
         let function = function::get(&mut tx, tenant, name).await?;
         precondition.check(function.tag())?;
-        let (id, split) = earlier(&mut tx, tenant, &function)
+        let Earlier { id, split, after } = earlier(&mut tx, tenant, &function)
             .await?
             .ok_or_else(|| StoreError::NothingToRollBack(name.clone()))?;
         check(&mut tx, tenant, name, &split).await?;
+        if function.approval_since.is_some_and(|since| after < signed(since)) {
+            approval::ask(&mut tx, actor, tenant, &function, &split).await?;
+            request::done(&mut tx, tenant, actor, &function::subject(name)).await?;
+            return commit(tx, tenant, name).await;
+        }
         let states = States { before: Some(&function.traffic), after: Some(&split) };
         let version =
             change::record(&mut tx, tenant, actor, Action::TrafficRollBack, &subject(name), states).await?;
@@ -91,7 +99,7 @@ pub(crate) async fn set_or_ask(
     function: &Function,
     split: &TrafficSplit,
 ) -> Result<(), StoreError> {
-    if function.needs_approval {
+    if function.approval_since.is_some() {
         approval::ask(tx, actor, tenant, function, split).await
     } else {
         set(tx, actor, tenant, &function.name, split).await
@@ -166,13 +174,22 @@ async fn point_at(tx: &mut Tx, tenant: &TenantName, name: &FunctionName, id: i64
     Ok(())
 }
 
+/// A split that can be rolled back to.
+struct Earlier {
+    id: i64,
+    split: TrafficSplit,
+    /// The split that took its place.
+    after: i64,
+}
+
 /// The nearest earlier split that can be had again and differs from the present one.
 async fn earlier(
     tx: &mut Tx,
     tenant: &TenantName,
     function: &Function,
-) -> Result<Option<(i64, TrafficSplit)>, StoreError> {
+) -> Result<Option<Earlier>, StoreError> {
     let mut next = present(tx, tenant, &function.name).await?;
+    let mut after = next.unwrap_or_default();
     while let Some(id) = next {
         let row = sqlx::query(
             "SELECT previous, shares FROM splits WHERE tenant = $1 AND function = $2 AND id = $3",
@@ -184,8 +201,9 @@ async fn earlier(
         .await?;
         let split: TrafficSplit = json(&row, "shares")?;
         if split != function.traffic && whole(tx, tenant, &function.name, &split).await? {
-            return Ok(Some((id, split)));
+            return Ok(Some(Earlier { id, split, after }));
         }
+        after = id;
         next = row.try_get("previous")?;
     }
     Ok(None)

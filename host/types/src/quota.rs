@@ -55,17 +55,31 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Those of invocations.
+    /// Those of invocations. (They are not flattened: `deny_unknown_fields` does not go with that.)
     pub fn of_invocations(&self) -> InvocationQuotas {
+        // All of them by name, so that no new one is forgotten.
+        let Self {
+            invocations_per_second,
+            concurrency,
+            queue,
+            memory_bytes,
+            tensor_bytes,
+            functions: _,
+            artifact_bytes: _,
+            invocations_per_month,
+            cpu_seconds_per_month,
+            spend_per_month,
+            cpu_weight: _,
+        } = *self;
         InvocationQuotas {
-            invocations_per_second: self.invocations_per_second,
-            concurrency: self.concurrency,
-            queue: self.queue,
-            memory_bytes: self.memory_bytes,
-            tensor_bytes: self.tensor_bytes,
-            invocations_per_month: self.invocations_per_month,
-            cpu_seconds_per_month: self.cpu_seconds_per_month,
-            spend_per_month: self.spend_per_month,
+            invocations_per_second,
+            concurrency,
+            queue,
+            memory_bytes,
+            tensor_bytes,
+            invocations_per_month,
+            cpu_seconds_per_month,
+            spend_per_month,
         }
     }
 

@@ -127,7 +127,12 @@ impl HostProblem {
             Code::Unauthenticated => {
                 "name a key with MODELET_KEY or --key-file, or keep one with `modelet login`"
             }
+            // Another key of the same person helps nobody.
+            Code::PermissionDenied if self.detail.contains("approve") => return None,
             Code::PermissionDenied => "`modelet login` keeps another key, and `modelet key create` makes one",
+            Code::QuotaExceeded if self.detail.starts_with("the function's") => {
+                "`modelet quotas FUNCTION` shows what the function may use, and what it uses"
+            }
             Code::QuotaExceeded => "`modelet quotas` shows what the tenant may use, and what it uses",
             Code::NotActive => "choose a revision with `modelet activate FUNCTION REVISION`",
             Code::HandlerTrap | Code::HandlerStackOverflow | Code::HandlerError => {

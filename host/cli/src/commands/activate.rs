@@ -29,9 +29,11 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
     let split = TrafficSplit::all_to(arguments.revision);
     let answer = client.set_traffic(arguments.function.as_str(), &split).await?;
     let Arguments { function, revision } = arguments;
-    output.answer(&answer.raw, || match &answer.value.pending {
+    // What waits may be something else, that was asked for before.
+    let pending = answer.value.pending.as_ref().filter(|pending| pending.traffic == split.shares());
+    output.answer(&answer.raw, || match pending {
         None => format!("{GREEN}{function}{GREEN:#} is answered by revision {revision}\n"),
-        Some(pending) => super::approve::waits(function.as_str(), *revision, pending.activation),
+        Some(pending) => super::approve::waits(function.as_str(), revision, pending.activation),
     })?;
     Ok(())
 }

@@ -26,10 +26,19 @@ pub struct Arguments {
 /// # Errors
 /// As for [`Client::roll_back`], or if standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
-    let answer = client.roll_back(arguments.function.as_str()).await?;
-    output.answer(&answer.raw, || {
-        let active = traffic(&answer.value.traffic);
-        format!("{GREEN}{}{GREEN:#} is answered by revision {active} again\n", arguments.function)
+    let function = &arguments.function;
+    let before = client.function(function).await?.value.traffic;
+    let answer = client.roll_back(function.as_str()).await?;
+    // What waits may be something else, which was asked for before.
+    let pending = answer.value.pending.as_ref().filter(|_| answer.value.traffic == before);
+    output.answer(&answer.raw, || match pending {
+        Some(pending) => {
+            super::approve::waits(function.as_str(), traffic(&pending.traffic), pending.activation)
+        }
+        None => {
+            let active = traffic(&answer.value.traffic);
+            format!("{GREEN}{function}{GREEN:#} is answered by revision {active} again\n")
+        }
     })?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
+use crate::config::Authentication;
 use crate::context::Context;
 use crate::controllers::functions::FunctionBody;
 use crate::extract::Path;
@@ -53,7 +54,8 @@ pub(crate) struct ApprovalBody {
     params(("function" = inline(FunctionName), Path), IfMatch), request_body = ApprovalBody,
     responses(
         (status = 200, body = FunctionBody, headers(("etag" = String))),
-        (status = 404, body = ProblemBody), (status = 412, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+        (status = 412, body = ProblemBody),
     ))]
 pub(crate) async fn set(
     State(context): State<Context>,
@@ -65,6 +67,11 @@ pub(crate) async fn set(
     let (identity, name) = caller.may_with(Permission::Manage, &name)?;
     let precondition = conditional::precondition(&headers)?;
     let ApprovalBody { needed } = context.json(&headers, body, MAX_BODY_BYTES).await?;
+    if needed && context.config.authentication == Authentication::None {
+        let detail = "this host asks for no keys, so that everybody is one person and none could approve: set \
+                      `authentication = \"keys\"` first";
+        return Err(Problem::new(Code::Conflict, detail).at("needed").into());
+    }
     let setting = FunctionSetting::NeedsApproval(needed);
     let changed =
         context.control.set_function(&identity.actor, &identity.tenant, &name, setting, precondition);

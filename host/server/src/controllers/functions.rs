@@ -51,9 +51,9 @@ impl FunctionBody {
     pub(crate) fn new(tenant: &TenantName, function: Function) -> Self {
         let url = format!("/f/{tenant}/{}/", function.name);
         let Function {
-            name, traffic, latest, quotas, needs_approval, pending, created_at, updated_at, ..
+            name, traffic, latest, quotas, approval_since, pending, created_at, updated_at, ..
         } = function;
-        let pending = pending.map(Into::into);
+        let (needs_approval, pending) = (approval_since.is_some(), pending.map(Into::into));
         Self { function: name, traffic, latest, quotas, needs_approval, pending, created_at, updated_at, url }
     }
 
@@ -168,7 +168,7 @@ pub(crate) async fn quotas(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<FunctionQuotasBody>> {
-    let (identity, name) = caller.may_with(Permission::Audit, &name)?;
+    let (identity, name) = caller.may_with(Permission::Read, &name)?;
     let function = context.control.store().function(&identity.tenant, &name).await?;
     let quotas = function.ok_or_else(|| StoreError::NoFunction(name.clone()))?.quotas;
     let in_use = context.runtime.in_use_by(&identity.tenant, &name).unwrap_or_default().into();

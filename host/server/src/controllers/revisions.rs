@@ -11,7 +11,7 @@ use futures::StreamExt;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use modelet_control::{Deploy, DeployEvent};
+use modelet_control::{Deploy, DeployEvent, Deployed};
 use modelet_store::{Actor, Function, Revision, StoreError};
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{Code, FunctionName, Permission, Problem, RevisionNumber, RevisionSpec, TenantName};
@@ -58,11 +58,17 @@ pub(crate) struct RevisionBody {
 }
 
 impl RevisionBody {
-    fn new(revision: Revision, of: &Function) -> Self {
+    fn of(revision: Revision, function: &Function) -> Self {
+        let is_active = function.traffic.names(revision.number);
+        let pending = function.pending.as_ref().filter(|pending| pending.traffic.names(revision.number));
+        Deployed { is_active, pending: pending.map(|pending| pending.id), revision }.into()
+    }
+}
+
+impl From<Deployed> for RevisionBody {
+    fn from(deployed: Deployed) -> Self {
+        let Deployed { revision, is_active: active, pending } = deployed;
         let Revision { function, number, spec, details, created_at, created_by } = revision;
-        let active = of.traffic.names(number);
-        let pending = of.pending.as_ref().filter(|pending| pending.traffic.names(number));
-        let pending = pending.map(|pending| pending.id);
         Self { function, revision: number, active, pending, created_at, created_by, spec, details }
     }
 }
@@ -160,9 +166,7 @@ async fn created(
     deploy: Deploy,
     progress: Arc<dyn Fn(DeployEvent) + Send + Sync>,
 ) -> Result<RevisionBody> {
-    let (tenant, name) = (deploy.tenant.clone(), deploy.function.clone());
-    let revision = context.control.deploy(deploy, progress).await?;
-    Ok(RevisionBody::new(revision, &function(context, &tenant, &name).await?))
+    Ok(context.control.deploy(deploy, progress).await?.into())
 }
 
 /// A deploy as a stream of its steps. It ends when the client leaves.
@@ -231,7 +235,7 @@ pub(crate) async fn list(
     let more = page::and_one_more(&page);
     let mut revisions = context.control.store().revisions(&identity.tenant, &name, &more).await?;
     let next = page::cut(&mut revisions, page.limit, |revision| revision.number);
-    let body = |revision| RevisionBody::new(revision, &function);
+    let body = |revision| RevisionBody::of(revision, &function);
     let revisions = revisions.into_iter().map(body).collect();
     Ok(Json(RevisionsBody { revisions, next }))
 }
@@ -250,7 +254,7 @@ pub(crate) async fn show(
     let function = function(&context, &identity.tenant, &name).await?;
     let revision = context.control.store().revision(&identity.tenant, &name, number).await?;
     let revision = revision.ok_or(StoreError::NoRevision(name, number))?;
-    Ok(Json(RevisionBody::new(revision, &function)))
+    Ok(Json(RevisionBody::of(revision, &function)))
 }
 
 /// Deletes a revision that takes no calls.

@@ -55,7 +55,7 @@ const TABLES: &[Table] = &[
     Table {
         name: "functions",
         texts: &["tenant", "name", "quotas", "pending"],
-        numbers: &["id", "version", "split", "needs_approval", "created_at", "updated_at"],
+        numbers: &["id", "version", "split", "approval_since", "created_at", "updated_at"],
         key: "tenant, name",
     },
     Table {

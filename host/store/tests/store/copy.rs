@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use modelet_store::{
-    Actor, Copied, CopyProgress, MetastoreUrl, NewApiKey, Page, Precondition, Source, Store, StoreConfig,
-    StoreError, TenantSetting, UsageCursor, UsageHour, copy,
+    Actor, Copied, CopyProgress, FunctionSetting, MetastoreUrl, NewApiKey, Page, Precondition, Source, Store,
+    StoreConfig, StoreError, TenantSetting, UsageCursor, UsageHour, copy,
 };
 use modelet_test_postgres::Server;
-use modelet_types::{Digest, Quotas, RevisionNumber, Role, SecretName, SecretValue, Trust, Usage};
+use modelet_types::{
+    Digest, InvocationQuotas, Quotas, RevisionNumber, Role, SecretName, SecretValue, Trust, Usage,
+};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tempfile::TempDir;
@@ -54,6 +56,20 @@ async fn fill(store: &Arc<Store>) {
     store.create_api_key(&Actor::LOCAL.from(Some([10, 0, 0, 1].into())), &owner, key).await.unwrap();
     let quotas = TenantSetting::Quotas(Quotas { functions: Some(9), ..Quotas::default() });
     store.set_tenant(&Actor::LOCAL, &owner, quotas, &Precondition::NONE).await.unwrap();
+    for setting in [
+        FunctionSetting::Quotas(InvocationQuotas { queue: Some(7), ..InvocationQuotas::default() }),
+        FunctionSetting::NeedsApproval(true),
+    ] {
+        store
+            .set_function(&Actor::LOCAL, &owner, &function("f"), setting, &Precondition::NONE)
+            .await
+            .unwrap();
+    }
+    let asked = store
+        .set_traffic(&Actor::LOCAL, &owner, &function("f"), split(&[(1, 1)]), &Precondition::NONE)
+        .await
+        .unwrap();
+    assert!(asked.pending.is_some());
     store.create_tenant(&Actor::LOCAL, &tenant("late"), Trust::Trusted).await.unwrap();
     store.delete_tenant(&Actor::LOCAL, &tenant("late"), &Precondition::NONE).await.unwrap();
     let (key, now) = (audit_key(store), Timestamp::now());

@@ -175,7 +175,7 @@ async fn a_metastore_of_before_the_ids_of_functions_is_brought_up() {
     let database = folder.path().join("metastore.sqlite3");
     let statements = "DROP TABLE secrets; ALTER TABLE functions DROP COLUMN id;
                       ALTER TABLE functions DROP COLUMN quotas; ALTER TABLE functions DROP COLUMN pending;
-                      ALTER TABLE functions DROP COLUMN needs_approval;
+                      ALTER TABLE functions DROP COLUMN approval_since; DROP INDEX changes_of_new_keys;
                       DROP TABLE api_keys; DROP TABLE tenants; DROP TABLE usage_hours; DROP TABLE usage_cursors;
                       DROP TABLE requests; DROP TABLE audit_checkpoints;
                       DROP TABLE usage_export_cursors;

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use modelet_store::{
     Actor, ApiKey, Function, FunctionSetting, NewApiKey, PendingActivation, Precondition, Store, StoreError,
 };
-use modelet_types::{Code, Digest, InvocationQuotas, KeyId, Role, TrafficSplit};
+use modelet_types::{Code, Digest, InvocationQuotas, KeyId, RevisionNumber, Role, TrafficSplit};
 
 use crate::support::{deploy_new, function, split, tenant};
 
@@ -49,7 +49,7 @@ pub async fn settings_stay_until_they_are_set_anew(store: &Arc<Store>) {
     let quotas = InvocationQuotas { concurrency: Some(3), ..InvocationQuotas::default() };
     let before = set(store, FunctionSetting::NeedsApproval(true)).await;
     let after = set(store, FunctionSetting::Quotas(quotas.clone())).await;
-    assert!(before.version < after.version && after.needs_approval);
+    assert!(before.version < after.version && after.approval_since.is_some());
     assert_eq!(store.function(&owner, &function("f")).await.unwrap(), Some(after.clone()));
     assert_eq!(after.quotas, quotas);
     let stale = Precondition::one_of(vec![before.tag()]);
@@ -127,7 +127,7 @@ pub async fn a_key_and_its_successor_are_one_person(store: &Arc<Store>) {
     set(store, FunctionSetting::NeedsApproval(true)).await;
     let ann = key(store, 1, &Actor::LOCAL).await;
     let ends_at = Timestamp::now() + SignedDuration::from_hours(1);
-    let mut rotate = async |from: u64, to: u64| {
+    let rotate = async |from: u64, to: u64| {
         let successor = |old: ApiKey| NewApiKey {
             id: id(to),
             digest: Digest::of(&to.to_be_bytes()),
@@ -154,6 +154,15 @@ pub async fn a_key_and_its_successor_are_one_person(store: &Arc<Store>) {
     assert!(matches!(error, StoreError::UnknownPerson { .. }), "{error:?}");
     let bob = key(store, 4, &Actor::LOCAL).await;
     approve(store, &bob, pending.id).await.unwrap();
+
+    // A key that somebody else has rotated is still that of who made the first of its line.
+    let made = key(store, 5, &bob).await;
+    let rotated = rotate(5, 6).await;
+    let pending = ask(store, &bob, split(&[(2, 1)])).await;
+    for same in [&made, &rotated] {
+        let error = approve(store, same, pending.id).await.unwrap_err();
+        assert!(matches!(error, StoreError::SamePerson { .. }), "{error:?}");
+    }
 }
 
 pub async fn there_is_no_way_around_a_second_person(store: &Arc<Store>) {
@@ -165,13 +174,22 @@ pub async fn there_is_no_way_around_a_second_person(store: &Arc<Store>) {
     let delete = async || store.delete_function(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await;
     let error = delete().await.unwrap_err();
     assert!(matches!(error, StoreError::NeedsApproval(_)), "{error:?}");
-    // Back is a way that was taken before.
-    let back = store.rollback(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap();
-    assert_eq!((back.traffic, back.pending), (split(&[(1, 1)]), None));
+    // Back to what was there when it began is a way that is free, and further back is not.
+    let back = async || store.rollback(&Actor::LOCAL, &owner, &name, &Precondition::NONE).await.unwrap();
+    let asked = back().await;
+    assert_eq!((asked.traffic, asked.pending.unwrap().traffic), (split(&[(2, 1)]), split(&[(1, 1)])));
+    let pending = ask(store, &Actor::LOCAL, split(&[(1, 1), (2, 1)])).await;
+    approve(store, &Actor::host("test"), pending.id).await.unwrap();
+    let free = back().await;
+    assert_eq!((free.traffic, free.pending), (split(&[(2, 1)]), None));
+    let asked = back().await;
+    assert_eq!((asked.traffic, asked.pending.unwrap().traffic), (split(&[(2, 1)]), split(&[(1, 1)])));
 
+    // Asking again for what waits changes nothing.
+    let pending = ask(store, &Actor::LOCAL, split(&[(1, 1)])).await;
+    assert_eq!(ask(store, &Actor::host("other"), split(&[(1, 1)])).await, pending);
     // What waits has to be possible still when it is approved.
-    let pending = ask(store, &Actor::LOCAL, split(&[(2, 1)])).await;
-    store.delete_revision(&Actor::LOCAL, &owner, &name, modelet_types::RevisionNumber(2)).await.unwrap();
+    store.delete_revision(&Actor::LOCAL, &owner, &name, RevisionNumber(1)).await.unwrap();
     let error = approve(store, &Actor::host("test"), pending.id).await.unwrap_err();
     assert!(matches!(error, StoreError::NoRevision(..)), "{error:?}");
     assert_eq!(set(store, FunctionSetting::NeedsApproval(false)).await.pending, None);
