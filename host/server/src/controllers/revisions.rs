@@ -101,7 +101,7 @@ const fn yes() -> bool {
 #[serde(tag = "event", rename_all = "snake_case")]
 enum LastEvent {
     Done { revision: Box<RevisionBody> },
-    Failed { problem: ProblemBody },
+    Failed { problem: Box<ProblemBody> },
 }
 
 /// Creates a revision: checks the manifest, compiles the handler, loads the models and runs their
@@ -185,7 +185,7 @@ fn followed(context: Context, deploy: Deploy, place: Place) -> Response {
         };
         let last = match created {
             Ok(revision) => LastEvent::Done { revision: Box::new(revision) },
-            Err(ProblemResponse(problem)) => LastEvent::Failed { problem },
+            Err(ProblemResponse(problem)) => LastEvent::Failed { problem: Box::new(problem) },
         };
         if let Ok(last) = off_the_loop(move || line(&last)).await {
             let _ = sender.send(last);
