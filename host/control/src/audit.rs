@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct AuditConfig {
     pub trusted_keys: Vec<PublicKey>,
     /// How long changes are kept; `None`: for ever.
     pub retention: Option<Duration>,
+    /// Whether the key was made at this start, so that there is nothing yet that it has signed.
+    pub is_key_new: bool,
 }
 
 impl AuditConfig {
@@ -58,6 +60,9 @@ pub struct Verification {
 pub(crate) struct Remembered {
     heads: HashMap<TenantName, ChainHead>,
     checkpoints: HashMap<TenantName, u64>,
+    /// Whether the file had nothing when it was first read, although the key is older: it may be another one, such
+    /// as that on a disk that is not mounted.
+    is_lost: bool,
 }
 
 impl Remembered {
@@ -95,6 +100,8 @@ impl Control {
             // Changes of the last minute may be the tenant's first.
             self.write_heads().await;
         }
+        // One at a time: each reads the whole file.
+        let _turn = self.verifying.lock().await;
         let trusted = if pinned.is_empty() { self.config.audit.trusted() } else { pinned.to_vec() };
         let unsound = |broken| Verification { outcome: Err(broken), signed: None, unsigned_heads: 0 };
         let heads = match self.heads(tenant, &trusted).await? {
@@ -142,8 +149,8 @@ impl Control {
     }
 
     /// Writes the last hash of each tenant that has changed since it was last written to the file, and checkpoints
-    /// that it does not have.
-    pub async fn write_heads(&self) {
+    /// that it does not have. Says whether the file has them all now, and had those of before when it was first read.
+    pub async fn write_heads(&self) -> bool {
         let written = async {
             // One at a time, so that none is written twice.
             let mut remembered = self.remembered.lock().await;
@@ -153,18 +160,20 @@ impl Control {
             };
             let known = remembered.insert(known);
             let news = news(self.store(), &self.config.audit, known).await?;
+            let is_lost = known.is_lost;
             if news.is_empty() {
-                return Ok(());
+                return Ok(!is_lost);
             }
             let (file, lines) = (self.config.audit.heads_file.clone(), news.clone());
             let written = tokio::task::spawn_blocking(move || append(&file, &lines)).await;
             written.map_err(io::Error::other).flatten().map_err(failed)?;
             news.iter().for_each(|anchor| known.add(anchor));
-            Ok::<_, Problem>(())
+            Ok::<_, Problem>(!is_lost)
         };
-        if let Err(problem) = written.await {
+        written.await.unwrap_or_else(|problem| {
             tracing::error!(%problem, "cannot keep the hashes of changes outside of the metastore");
-        }
+            false
+        })
     }
 
     /// Reads what the file says, as far as it is signed.
@@ -177,6 +186,13 @@ impl Control {
         let (believed, others): (Vec<_>, Vec<_>) =
             lines.iter().map(|(_, anchor)| anchor).partition(|anchor| anchor.is_signed_by(&trusted));
         believed.into_iter().for_each(|anchor| remembered.add(anchor));
+        if lines.is_empty() && !self.config.audit.is_key_new {
+            remembered.is_lost = true;
+            tracing::warn!(
+                file = %self.config.audit.heads_file.display(),
+                "the file of hashes is empty, and this host has signed before: if it was not moved away, put it back"
+            );
+        }
         let distrusted = others.iter().filter(|anchor| anchor.signature.is_some()).count();
         if distrusted > 0 {
             tracing::error!(
@@ -199,8 +215,8 @@ async fn news(store: &Store, config: &AuditConfig, known: &Remembered) -> Result
             if known.id == head.id {
                 continue;
             }
-            let is_forgotten =
-                |anchor: &Anchor| anchor.tenant == tenant && known.id > 1 && known.id < anchor.id;
+            let is_in = |anchor: &Anchor| known.id < anchor.id || *known == anchor.change();
+            let is_forgotten = |anchor: &Anchor| anchor.tenant == tenant && known.id > 1 && is_in(anchor);
             // What was signed once must not be signed otherwise: whoever has forged what it tells of would get the
             // host's word for it.
             if !checkpoints.iter().any(is_forgotten) && !store.has_change(&tenant, *known).await? {
@@ -225,8 +241,7 @@ fn failed(error: io::Error) -> Problem {
 
 fn append(file: &Path, anchors: &[Anchor]) -> io::Result<()> {
     let mut text = Vec::new();
-    let is_torn = fs::read(file).is_ok_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'));
-    if is_torn {
+    if is_torn(file)? {
         text.push(b'\n');
     }
     for anchor in anchors {
@@ -236,6 +251,22 @@ fn append(file: &Path, anchors: &[Anchor]) -> io::Result<()> {
     let mut opened = OpenOptions::new().create(true).append(true).mode(0o600).open(file)?;
     opened.write_all(&text)?;
     opened.sync_data()
+}
+
+/// Whether a killed host has not written the last line to its end.
+fn is_torn(file: &Path) -> io::Result<bool> {
+    let mut opened = match fs::File::open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if opened.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    opened.seek(SeekFrom::End(-1))?;
+    opened.read_exact(&mut last)?;
+    Ok(last != [b'\n'])
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub struct Control {
     pub(crate) exporter: Option<Arc<Mutex<Exporter>>>,
     /// What the file of hashes has, or had while this host ran; `None` until it was read.
     pub(crate) remembered: Arc<Mutex<Option<Remembered>>>,
+    /// Held by whoever verifies the record of changes.
+    pub(crate) verifying: Arc<Mutex<()>>,
     pub(crate) keyring: Arc<Keyring>,
     /// Every tenant, for requests that name one.
     pub(crate) tenants: Arc<DashSet<TenantName>>,
@@ -81,6 +83,7 @@ impl Control {
             usage_cursor: Arc::default(),
             exporter,
             remembered: Arc::default(),
+            verifying: Arc::default(),
             keyring: Arc::default(),
             tenants: Arc::default(),
         }

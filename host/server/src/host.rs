@@ -302,6 +302,7 @@ fn audit_config(config: &Config) -> Result<AuditConfig, AuditKeyError> {
         key,
         trusted_keys: config.audit.trusted_keys.clone(),
         retention: config.audit.retention(),
+        is_key_new: !was_there,
     })
 }
 

@@ -365,7 +365,7 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// The last change of every tenant.
+    /// The last change of every tenant, as far as it can be read.
     ///
     /// # Errors
     /// If the metastore fails.
@@ -379,9 +379,21 @@ impl Store {
         .await?;
         let head = |row: &Row| {
             let head = ChainHead { id: unsigned(row, "id")?, hash: stored_hash(row)? };
-            Ok((crate::database::parsed(row, "tenant")?, head))
+            Ok::<_, StoreError>((crate::database::parsed(row, "tenant")?, head))
         };
-        rows.iter().map(head).collect()
+        // A row that was touched must not keep those of other tenants from being signed.
+        let readable = |row: &Row| {
+            let tenant = row.try_get::<&str, _>("tenant").unwrap_or_default();
+            let report = |error: &StoreError| {
+                tracing::error!(
+                    tenant,
+                    error = error as &dyn std::error::Error,
+                    "the last change cannot be read"
+                );
+            };
+            head(row).inspect_err(report).ok()
+        };
+        Ok(rows.iter().filter_map(readable).collect())
     }
 
     /// Chains the changes that a host before wrote without hashes.

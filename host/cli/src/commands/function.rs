@@ -1,9 +1,9 @@
 //! `modelet function`: what a function's owner says of it.
 
 use clap::{Args, Subcommand, ValueEnum};
-use modelet_types::FunctionName;
+use modelet_types::{FunctionName, InvocationQuotas};
 
-use super::quotas::InvocationQuotaArguments;
+use super::quotas::{InvocationQuotaArguments, check_given};
 use crate::client::Client;
 use crate::output::Output;
 
@@ -31,11 +31,7 @@ enum Action {
         /// The function.
         function: FunctionName,
         /// None at all: takes away those that the function has.
-        #[arg(
-            long,
-            conflicts_with = "InvocationQuotaArguments",
-            required_unless_present = "InvocationQuotaArguments"
-        )]
+        #[arg(long, conflicts_with = "InvocationQuotaArguments")]
         none: bool,
         #[command(flatten)]
         quotas: InvocationQuotaArguments,
@@ -63,8 +59,10 @@ enum Approval {
 /// If the host cannot be reached or refuses, or standard output cannot be written.
 pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyhow::Result<()> {
     match &arguments.action {
-        Action::Quotas { function, quotas, .. } => {
-            let answer = client.set_function_quotas(function, &quotas.quotas()).await?;
+        Action::Quotas { function, none, quotas } => {
+            let quotas = quotas.quotas();
+            check_given(*none || quotas != InvocationQuotas::default())?;
+            let answer = client.set_function_quotas(function, &quotas).await?;
             let shown = serde_json::to_string(&answer.raw["quotas"])?;
             output.answer(&answer.raw, || format!("{function} has quotas {shown}\n"))?;
         }

@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::error::Error;
 use crate::output::{Output, table};
 
 const EXAMPLES: &str = "\
@@ -68,6 +69,16 @@ impl InvocationQuotaArguments {
             spend_per_month: self.spend_per_month,
         }
     }
+}
+
+/// Refuses to set nothing at all, which would take away all that there is: whoever wants that says so.
+///
+/// # Errors
+/// If no quota is given, nor `--none`.
+pub fn check_given(is_given: bool) -> Result<(), Error> {
+    let nothing =
+        || Error::Usage("no quota is given: name one or more (`--help` lists them), or `--none`".into());
+    is_given.then_some(()).ok_or_else(nothing)
 }
 
 /// Prints a row for each quota that could be set, and for what is used.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use modelet_types::{InvocationQuotas, Quotas, TenantName, Trust};
 use serde_json::json;
 
-use super::quotas::InvocationQuotaArguments;
+use super::quotas::{InvocationQuotaArguments, check_given};
 use crate::client::Client;
 use crate::output::{DIM, GREEN, Output};
 
@@ -75,8 +75,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct QuotaArguments {
     /// None at all: takes away those that the tenant has.
-    #[arg(long, conflicts_with_all = ["InvocationQuotaArguments", "functions", "artifact_bytes", "cpu_weight"],
-        required_unless_present_any = ["InvocationQuotaArguments", "functions", "artifact_bytes", "cpu_weight"])]
+    #[arg(long, conflicts_with_all = ["InvocationQuotaArguments", "functions", "artifact_bytes", "cpu_weight"])]
     none: bool,
     #[command(flatten)]
     invocations: InvocationQuotaArguments,
@@ -144,7 +143,9 @@ pub async fn run(arguments: &Arguments, client: &Client, output: Output) -> anyh
             output.answer(&answer.raw, || format!("tenant {name} has plan {plan}\n"))?;
         }
         Action::Quotas { name, quotas } => {
-            let answer = client.set_quotas(name, &quotas.quotas()).await?;
+            let (none, quotas) = (quotas.none, quotas.quotas());
+            check_given(none || quotas != Quotas::default())?;
+            let answer = client.set_quotas(name, &quotas).await?;
             let shown = serde_json::to_string(&answer.raw["quotas"])?;
             output.answer(&answer.raw, || format!("tenant {name} has quotas {shown}\n"))?;
         }

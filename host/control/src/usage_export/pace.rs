@@ -1,5 +1,6 @@
 //! How many records go in one request, and how long is waited after one that failed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{NotSent, Remedy};
@@ -51,7 +52,9 @@ impl Size {
 #[derive(Default)]
 pub(super) struct Pace {
     failures: u32,
-    logged: Option<String>,
+    /// Whether the trouble is one that waiting may end.
+    passes: bool,
+    logged: BTreeSet<String>,
 }
 
 impl Pace {
@@ -77,19 +80,22 @@ impl Pace {
     /// All is well again.
     pub(super) fn recovered(&mut self) {
         self.failures = 0;
-        if self.logged.take().is_some() {
+        if !std::mem::take(&mut self.logged).is_empty() {
             tracing::info!("usage is exported again");
         }
     }
 
     fn log(&mut self, failure: &NotSent) {
         let NotSent { remedy, reason, detail } = failure;
-        if self.logged.as_ref() == Some(reason) {
+        let passes = matches!(remedy, Remedy::Later { .. });
+        if std::mem::replace(&mut self.passes, passes) != passes {
+            // Waits of one kind of trouble tell nothing about how long the other lasts.
+            self.failures = 0;
+        }
+        // A collector behind a proxy may fail in several ways in turn.
+        if !self.logged.insert(reason.clone()) {
             return;
         }
-        // Waits of one trouble tell nothing about how long another lasts.
-        self.failures = 0;
-        self.logged = Some(reason.clone());
         match remedy {
             Remedy::Later { .. } => {
                 tracing::warn!(reason, detail, "usage cannot be exported now; it is tried again");
@@ -154,13 +160,14 @@ mod tests {
     #[test]
     fn each_trouble_is_logged_once() {
         let mut pace = Pace::default();
-        let logged = |pace: &Pace| pace.logged.clone();
         pace.failed(&failure(Remedy::Operator, "401"));
-        assert_eq!(logged(&pace).as_deref(), Some("401"));
-        pace.failed(&failure(Remedy::Later { after: None }, "503"));
-        assert_eq!(logged(&pace).as_deref(), Some("503"));
+        assert_eq!(Vec::from_iter(&pace.logged), ["401"]);
+        let in_turn = ["503", "502"].map(|status| failure(Remedy::Later { after: None }, status));
+        let waits: Vec<_> = in_turn.iter().cycle().take(20).map(|failure| pace.failed(failure)).collect();
+        seconds(30..=60, waits[19]);
+        assert_eq!(Vec::from_iter(&pace.logged), ["401", "502", "503"]);
         pace.recovered();
-        assert_eq!(logged(&pace), None);
+        assert!(pace.logged.is_empty());
     }
 
     #[test]
