@@ -271,9 +271,40 @@ fn is_torn(file: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use modelet_types::Digest;
+    use modelet_store::{Actor, Precondition, StoreConfig, TenantSetting};
+    use modelet_types::{Digest, Trust};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_head_that_became_the_checkpoint_goes_on_being_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreConfig::embedded(&folder.path().join("data"))).await.unwrap();
+        let tenant = TenantName::default_tenant();
+        for trust in [Trust::Untrusted, Trust::Trusted, Trust::Untrusted] {
+            let setting = TenantSetting::Trust(trust);
+            store.set_tenant(&Actor::LOCAL, &tenant, setting, &Precondition::NONE).await.unwrap();
+        }
+        let (key, _) = AuditKey::read_or_make(&folder.path().join("audit.key")).unwrap();
+        let third = store.changes(&tenant, 2, 1).await.unwrap().remove(0);
+        let known = ChainHead { id: third.id, hash: third.hash };
+        let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        let forgotten = store.forget_changes(&key, &tenant, later, &[known], &[key.public()]).await.unwrap();
+        assert_eq!(forgotten.unwrap().unwrap().checkpoint.change(), known);
+
+        let heads = HashMap::from([(tenant.clone(), known)]);
+        let remembered = Remembered { heads, ..Remembered::default() };
+        let config = AuditConfig {
+            heads_file: folder.path().join("heads.jsonl"),
+            key,
+            trusted_keys: Vec::new(),
+            retention: None,
+            is_key_new: false,
+        };
+        let news = news(&store, &config, &remembered).await.unwrap();
+        let told: Vec<_> = news.iter().map(|anchor| (anchor.id, anchor.checkpoint)).collect();
+        assert_eq!(told, [(3, true), (5, false)]);
+    }
 
     #[test]
     fn a_torn_line_costs_nothing_but_itself() {

@@ -9,8 +9,15 @@ use crate::support::{TestHost, until};
 
 const FILES: [&str; 3] = ["metastore.sqlite3", "METASTORE", "audit-heads.jsonl"];
 
-/// A host whose changes but for the last two are of 40 days ago.
+const HEADS: &str = "audit-heads.jsonl";
+
+/// A host whose changes but for the last two are of 40 days ago, and which has signed nothing else.
 async fn aged(settings: &Value) -> (TestHost, u64) {
+    aged_without(&["METASTORE", HEADS, "audit.key"], settings).await
+}
+
+/// The same, which has lost these files with what it was before.
+async fn aged_without(files: &[&str], settings: &Value) -> (TestHost, u64) {
     let (mut host, last) = host_with_changes_and(settings).await;
     let last = last["id"].as_u64().unwrap();
     host.stop().await;
@@ -19,7 +26,7 @@ async fn aged(settings: &Value) -> (TestHost, u64) {
                 WHERE tenant = 'default'";
     write(&host, &aged.replace("{old}", &old.to_string())).await;
     // It is another record now.
-    for file in ["METASTORE", "audit-heads.jsonl"] {
+    for file in files {
         fs::remove_file(host.data_dir().join(file)).unwrap();
     }
     host.start_again().await;
@@ -29,13 +36,29 @@ async fn aged(settings: &Value) -> (TestHost, u64) {
 /// One that has forgotten the changes of 40 days ago, up to the one given.
 pub(super) async fn forgetful() -> (TestHost, u64) {
     let (host, old) = aged(&json!({ "audit": { "retention_days": 30 } })).await;
+    has_forgotten(&host, old).await;
+    (host, old)
+}
+
+async fn has_forgotten(host: &TestHost, old: u64) {
     until("the old changes to go", async || {
-        let verified = verify(&host, json!([])).await;
+        let verified = verify(host, json!([])).await;
         assert_eq!(verified["intact"], true, "{verified}");
         (verified["checkpoint"]["id"] == old).then_some(())
     })
     .await;
-    (host, old)
+}
+
+#[tokio::test]
+async fn nothing_is_forgotten_where_the_hashes_of_before_are_lost() {
+    let settings = json!({ "audit": { "retention_days": 30 } });
+    let (mut host, old) = aged_without(&["METASTORE", HEADS], &settings).await;
+    let heads = host.data_dir().join(HEADS);
+    until("hashes", async || fs::read(&heads).is_ok_and(|text| !text.is_empty()).then_some(())).await;
+    assert_eq!(verify(&host, json!([])).await["checkpoint"], Value::Null);
+    // The operator has seen it, and goes on.
+    host.restart().await;
+    has_forgotten(&host, old).await;
 }
 
 #[tokio::test]
