@@ -279,7 +279,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_that_became_the_checkpoint_goes_on_being_signed() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreConfig::embedded(&folder.path().join("data"))).await.unwrap();
+        let store = Store::open(&StoreConfig::embedded(folder.path().join("data"))).await.unwrap();
         let tenant = TenantName::default_tenant();
         for trust in [Trust::Untrusted, Trust::Trusted, Trust::Untrusted] {
             let setting = TenantSetting::Trust(trust);
