@@ -12,9 +12,7 @@ mod send;
 use std::io;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
 use addresses::Addresses;
@@ -53,21 +51,8 @@ impl Outbound {
     /// # Errors
     /// If the authorities are no certificates.
     pub(crate) fn new(config: &OutboundConfig) -> io::Result<Self> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        let public = roots.len();
-        for certificate in CertificateDer::pem_slice_iter(&config.authorities) {
-            let certificate = certificate.map_err(io::Error::other)?;
-            roots.add(certificate).map_err(io::Error::other)?;
-        }
-        if roots.len() == public && !config.authorities.is_empty() {
-            return Err(io::Error::other("there is no certificate in PEM format in the file"));
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let named = (!config.authorities.is_empty()).then_some(&*config.authorities);
+        let tls = modelet_tls::client_config(named).map_err(io::Error::other)?;
         Ok(Self {
             addresses: Addresses::new(config.allowed_networks.clone(), config.denied_networks.clone()),
             tls: Arc::new(tls),

@@ -19,9 +19,7 @@ use http::header::CONTENT_TYPE;
 use modelet_control::{NotSent, UsageExport, UsageSink};
 use modelet_observe::UsageRecord;
 use reqwest::Url;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 use crate::config::UsageExportSettings;
@@ -69,11 +67,7 @@ pub(crate) fn from_settings(settings: &UsageExportSettings) -> Result<Option<Usa
 }
 
 fn token(path: &Path) -> Result<Zeroizing<String>, CollectorError> {
-    let wrong = |reason: &dyn fmt::Display| CollectorError::File {
-        path: path.to_owned(),
-        field: "usage_export.token_file",
-        reason: reason.to_string(),
-    };
+    let wrong = |reason: &dyn fmt::Display| wrong_file(path, "usage_export.token_file", reason);
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| wrong(&error))?);
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -82,28 +76,18 @@ fn token(path: &Path) -> Result<Zeroizing<String>, CollectorError> {
     Ok(Zeroizing::new(token.to_owned()))
 }
 
+fn wrong_file(path: &Path, field: &'static str, reason: &dyn fmt::Display) -> CollectorError {
+    CollectorError::File { path: path.to_owned(), field, reason: reason.to_string() }
+}
+
 /// Who may say who the collector is: Mozilla's list, and the file that the operator names.
 fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, CollectorError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    if let Some(path) = ca_file {
-        let wrong = |reason: &dyn fmt::Display| CollectorError::File {
-            path: path.to_owned(),
-            field: "usage_export.ca_file",
-            reason: reason.to_string(),
-        };
-        let public = roots.len();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-            roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
-        }
-        if roots.len() == public {
-            return Err(wrong(&"it has no certificate in PEM format"));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| CollectorError::Client(error.into()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let Some(path) = ca_file else {
+        return modelet_tls::client_config(None).map_err(|error| CollectorError::Client(error.into()));
+    };
+    let wrong = |reason: &dyn fmt::Display| wrong_file(path, "usage_export.ca_file", reason);
+    let authorities = std::fs::read(path).map_err(|error| wrong(&error))?;
+    modelet_tls::client_config(Some(&authorities)).map_err(|error| wrong(&error))
 }
 
 /// A collector, and what it takes to reach it.

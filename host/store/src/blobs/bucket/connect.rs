@@ -5,16 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{ClientConfigKey, ClientOptions, HttpClient, HttpConnector};
 use object_store::path::Path as Location;
 use object_store::{BackoffConfig, RetryConfig};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use url::Url;
 
 use crate::StoreError;
@@ -132,25 +129,16 @@ fn allows_http(config: &BucketConfig) -> Result<bool, StoreError> {
 
 /// Who may say who a server is: Mozilla's list, and the file that AWS_CA_BUNDLE names.
 fn tls(bundle: Option<&Path>) -> Result<ClientConfig, StoreError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    if let Some(bundle) = bundle {
-        let wrong = |error: &dyn fmt::Display| {
-            let source = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-            StoreError::io("read AWS_CA_BUNDLE", bundle)(source)
-        };
-        let public = roots.len();
-        for certificate in CertificateDer::pem_file_iter(bundle).map_err(|error| wrong(&error))? {
-            roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
-        }
-        if roots.len() == public {
-            return Err(wrong(&"it has no certificate in PEM format"));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|source| StoreError::BucketUrl(format!("TLS cannot be set up: {source}")))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let Some(bundle) = bundle else {
+        return modelet_tls::client_config(None)
+            .map_err(|source| StoreError::BucketUrl(format!("TLS cannot be set up: {source}")));
+    };
+    let read = StoreError::io("read AWS_CA_BUNDLE", bundle);
+    let trusting = std::fs::read(bundle).and_then(|authorities| {
+        modelet_tls::client_config(Some(&authorities))
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+    });
+    trusting.map_err(read)
 }
 
 /// Makes HTTP clients with this host's own TLS.
