@@ -1,13 +1,12 @@
 //! Functions without a handler: a model that takes and gives tensors, in the Open Inference Protocol.
 
-use std::process::Stdio;
-
 use modelet_types::Digest;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::support::{Answer, Api, Digit, TestHost, digits, digits_handler, digits_model, repository, until};
+use crate::support::{
+    Answer, Api, Digit, TestHost, digits, digits_handler, digits_model, repository, run_client, until,
+};
 
 /// Deploys the model of digits alone.
 async fn deploy(host: &Api, backend: &str) -> u64 {
@@ -166,21 +165,11 @@ async fn a_manifest_without_a_handler_has_one_model_and_nothing_for_handlers() {
     host.revise("digits", &missing).await.problem(404, "not_found", Some("models.a.artifact"));
 }
 
-/// Runs a program that uses others' clients; what it asserts is in it.
+/// Runs one of Triton's own clients.
 async fn client(script: &str, host: &Api) {
-    let python = repository().join(".cache/clients/bin/python");
-    assert!(python.exists(), "{}: make it by `cargo xtask test --only fetch`", python.display());
     let address = host.base().strip_prefix("http://").unwrap();
-    let output = Command::new(python)
-        .arg(repository().join("tests/clients").join(script))
-        .arg(address)
-        .arg(repository().join("examples/digits/expected.json"))
-        .env("MODELET_KEY", host.key())
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    let expected = repository().join("examples/digits/expected.json");
+    run_client(script, [address.as_ref(), expected.as_os_str()], &[("MODELET_KEY", host.key())]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

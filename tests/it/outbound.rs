@@ -1,14 +1,11 @@
 //! Requests that handlers make: to whom they get, and to whom not.
 
-use std::sync::Arc;
-
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Answer, TestHost, guest};
+use crate::support::{Answer, TestHost, guest, self_signed};
 
 /// A host whose handlers may reach this machine, if a rule of theirs allows it.
 async fn host(outbound: Value) -> TestHost {
@@ -125,16 +122,8 @@ async fn requests_and_bytes_are_limited() {
 
 #[tokio::test]
 async fn tls_trusts_the_authorities_that_the_operator_names() {
-    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(authority.signing_key.serialize_der()).unwrap();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![authority.cert.der().clone()], key)
-            .unwrap();
-    let port = server(5, Some(TlsAcceptor::from(Arc::new(config)))).await;
+    let (certificate, acceptor) = self_signed();
+    let port = server(5, Some(acceptor)).await;
     let (rule, address) = (format!("https://localhost:{port}"), format!("https://localhost:{port}/"));
 
     let strict = host(this_machine()).await;
@@ -144,7 +133,7 @@ async fn tls_trusts_the_authorities_that_the_operator_names() {
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    std::fs::write(&file, authority.cert.pem()).unwrap();
+    std::fs::write(&file, certificate).unwrap();
     let trusting = host(json!({ "allowed_networks": ["127.0.0.0/8", "::1/128"], "ca_file": file })).await;
     deploy(&trusting, &rule, json!({})).await;
     assert_eq!(fetch(&trusting, &address).await.expect(200).text(), "xxxxx");

@@ -3,6 +3,8 @@
 mod answer;
 mod api;
 mod artifact;
+mod authority;
+mod client;
 mod collector;
 mod digits;
 mod host;
@@ -16,6 +18,8 @@ pub use api::{Api, trusting};
 pub use artifact::{
     digits_handler, digits_model, example, example_component, foreign_guest, guest, repository, target_dir,
 };
+pub use authority::self_signed;
+pub use client::run_client;
 pub use collector::{Behaviour, Collected, Collector};
 pub use digits::{Digit, digits};
 pub use host::TestHost;

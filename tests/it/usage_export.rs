@@ -1,19 +1,14 @@
 //! Usage records at a collector outside: each at least once, with the same id each time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
-use std::sync::Arc;
 
 use modelet_observe::UsageRecord;
 use reqwest::Method;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
-use tokio::process::Command;
-use tokio_rustls::TlsAcceptor;
 
 use crate::ledger::records;
 use crate::support::{
-    Api, Behaviour, Collector, HostProcess, TestHost, guest, noop_handler, repository, until,
+    Api, Behaviour, Collector, HostProcess, TestHost, guest, noop_handler, run_client, self_signed, until,
 };
 
 /// The settings of a host that exports to `collector`.
@@ -63,8 +58,6 @@ fn expected(record: &UsageRecord) -> Value {
 
 /// Has the SDK of CloudEvents read what was collected.
 async fn check_with_the_sdk(host: &TestHost, collector: &Collector, records: &BTreeMap<String, UsageRecord>) {
-    let python = repository().join(".cache/clients/bin/python");
-    assert!(python.exists(), "{}: make it by `cargo xtask test --only fetch`", python.display());
     let request = |request: crate::support::Collected| json!({ "content_type": request.content_type, "body": request.body });
     let requests: Vec<_> = collector.requests().into_iter().map(request).collect();
     let records: BTreeMap<_, _> = records.iter().map(|(id, record)| (id, expected(record))).collect();
@@ -73,14 +66,7 @@ async fn check_with_the_sdk(host: &TestHost, collector: &Collector, records: &BT
     let file = host.data_dir().join("collected.json");
     let collected = json!({ "requests": requests, "records": records, "source": source });
     std::fs::write(&file, collected.to_string()).unwrap();
-    let output = Command::new(python)
-        .arg(repository().join("tests/clients/collected.py"))
-        .arg(file)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    run_client("collected.py", [file], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,19 +255,11 @@ async fn a_killed_host_loses_nothing_and_repeats_at_most_one_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_with_a_certificate_is_trusted_if_the_operator_does() {
-    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(authority.signing_key.serialize_der()).unwrap();
-    let config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![authority.cert.der().clone()], key)
-            .unwrap();
-    let collector = Collector::start_with_tls(TlsAcceptor::from(Arc::new(config))).await;
+    let (certificate, acceptor) = self_signed();
+    let collector = Collector::start_with_tls(acceptor).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    std::fs::write(&file, authority.cert.pem()).unwrap();
+    std::fs::write(&file, certificate).unwrap();
     for (changes, is_trusted) in [(json!({}), false), (json!({ "ca_file": file }), true)] {
         let host = TestHost::start_with(&exporting(&collector, &changes)).await;
         host.deploy_component("f", noop_handler(0)).await;

@@ -126,9 +126,7 @@ impl Control {
         let all = self.remembered.lock().await;
         let remembered = all.as_ref().and_then(|all| all.heads.get(tenant).copied());
         drop(all);
-        let file = self.config.audit.heads_file.clone();
-        let read = tokio::task::spawn_blocking(move || read_anchors(&file)).await;
-        let lines = read.map_err(io::Error::other).flatten().map_err(|error| {
+        let lines = self.lines().await.map_err(|error| {
             tracing::error!(%error, "cannot read the hashes of changes");
             Problem::new(Code::Internal, "the host cannot read its file of hashes; its log has the reason")
         })?;
@@ -137,6 +135,12 @@ impl Control {
             heads.known.extend(remembered);
             heads
         }))
+    }
+
+    /// The lines of the file of hashes, with their numbers.
+    async fn lines(&self) -> io::Result<Vec<(usize, Anchor)>> {
+        let file = self.config.audit.heads_file.clone();
+        tokio::task::spawn_blocking(move || read_anchors(&file)).await.map_err(io::Error::other).flatten()
     }
 
     /// Writes the last hash of each tenant to the file, again and again. Never returns.
@@ -178,9 +182,7 @@ impl Control {
 
     /// Reads what the file says, as far as it is signed.
     async fn remember(&self) -> Result<Remembered, Problem> {
-        let file = self.config.audit.heads_file.clone();
-        let read = tokio::task::spawn_blocking(move || read_anchors(&file)).await;
-        let lines = read.map_err(io::Error::other).flatten().map_err(failed)?;
+        let lines = self.lines().await.map_err(failed)?;
         let trusted = self.config.audit.trusted();
         let mut remembered = Remembered::default();
         let (believed, others): (Vec<_>, Vec<_>) =

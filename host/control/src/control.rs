@@ -110,10 +110,7 @@ impl Control {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
             let changed = this.store().set_traffic(&actor, &tenant, &function, split, &precondition).await;
-            let changed = this.settled(&tenant, &function, changed).await?;
-            this.compile_routed(&tenant, &changed).await?;
-            this.preload_and_republish(&tenant, &function).await?;
-            Ok(changed)
+            this.routed(&tenant, &function, changed).await
         })
         .await
     }
@@ -133,10 +130,7 @@ impl Control {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
             let changed = this.store().rollback(&actor, &tenant, &function, &precondition).await;
-            let changed = this.once(&tenant, &function, changed).await?;
-            this.compile_routed(&tenant, &changed).await?;
-            this.preload_and_republish(&tenant, &function).await?;
-            Ok(changed)
+            this.routed(&tenant, &function, changed).await
         })
         .await
     }

@@ -48,10 +48,7 @@ impl Control {
         let (this, actor, tenant, function) = (self.clone(), actor.clone(), tenant.clone(), function.clone());
         to_the_end(async move {
             let changed = this.store().approve_activation(&actor, &tenant, &function, id).await;
-            let changed = this.once(&tenant, &function, changed).await?;
-            this.compile_routed(&tenant, &changed).await?;
-            this.preload_and_republish(&tenant, &function).await?;
-            Ok(changed)
+            this.routed(&tenant, &function, changed).await
         })
         .await
     }
@@ -75,8 +72,21 @@ impl Control {
         .await
     }
 
+    /// A function whose traffic was changed, ready for its calls: compiled, loaded and published.
+    pub(crate) async fn routed(
+        &self,
+        tenant: &TenantName,
+        function: &FunctionName,
+        changed: Result<Function, StoreError>,
+    ) -> Result<Function, Problem> {
+        let changed = self.once(tenant, function, changed).await?;
+        self.compile_routed(tenant, &changed).await?;
+        self.preload_and_republish(tenant, function).await?;
+        Ok(changed)
+    }
+
     /// As [`Self::settled`]; the function as it is now if the same request made the change before.
-    pub(crate) async fn once(
+    async fn once(
         &self,
         tenant: &TenantName,
         function: &FunctionName,

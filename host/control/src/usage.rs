@@ -43,23 +43,23 @@ impl Control {
 
     async fn add_up(&self) -> Result<(), Problem> {
         // One at a time: each begins where the one before has ended.
-        let mut cursor = self.usage_cursor.lock().await;
-        if cursor.is_none() {
-            let UsageCursor { segment, offset } = self.store().usage_cursor(self.config.ledger.id()).await?;
+        let mut added_up = self.usage_cursor.lock().await;
+        if added_up.is_none() {
+            let added = position(self.store().usage_cursor(self.config.ledger.id()).await?);
             // A ledger that was put back from a backup ends before what was added up of it.
-            *cursor = Some(Position { segment, offset }.min(self.config.ledger.end()));
+            *added_up = Some(added.min(self.config.ledger.end()));
         }
-        let mut from = cursor.unwrap_or_default();
+        let mut from = added_up.unwrap_or_default();
         while self.config.ledger.end() != from {
             let ledger = self.config.ledger.clone();
             let read = tokio::task::spawn_blocking(move || add_up(&ledger, from)).await;
             let batch = read.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
             let is_news = batch.end != from;
             if is_news {
-                let end = UsageCursor { segment: batch.end.segment, offset: batch.end.offset };
+                let end = cursor(batch.end);
                 self.store().add_usage(self.config.ledger.id(), end, &hours(batch.sums)).await?;
                 from = batch.end;
-                *cursor = Some(from);
+                *added_up = Some(from);
             }
             if !batch.is_full {
                 break;
@@ -106,6 +106,16 @@ impl Control {
             Err(error) => tracing::error!(%error, "cannot remove old records"),
         }
     }
+}
+
+/// A place in the ledger as the store keeps it.
+pub(crate) fn cursor(Position { segment, offset }: Position) -> UsageCursor {
+    UsageCursor { segment, offset }
+}
+
+/// The same as the ledger takes it.
+pub(crate) fn position(UsageCursor { segment, offset }: UsageCursor) -> Position {
+    Position { segment, offset }
 }
 
 fn unreadable(error: &(dyn std::error::Error + 'static)) -> Problem {

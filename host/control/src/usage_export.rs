@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use modelet_observe::{Error as LedgerError, Ledger, Metrics, Position, UsageRecord};
-use modelet_store::{Store, StoreError, UsageCursor};
+use modelet_store::{Store, StoreError};
 
 use crate::Control;
+use crate::usage::{cursor, position};
 use pace::{Pace, Size};
 
 /// How often it is looked for new records, so that those of a second go together.
@@ -220,12 +221,7 @@ impl Exporter {
 
 /// How far a ledger has been exported; the start, if it never was.
 async fn noted(store: &Store, ledger: &str) -> Result<Position, StoreError> {
-    let cursor = store.usage_export_cursor(ledger).await?;
-    Ok(cursor.map_or(Position::START, |UsageCursor { segment, offset }| Position { segment, offset }))
-}
-
-fn cursor(Position { segment, offset }: Position) -> UsageCursor {
-    UsageCursor { segment, offset }
+    Ok(store.usage_export_cursor(ledger).await?.map_or(Position::START, position))
 }
 
 /// When an invocation ended, in µs since 1970.

@@ -8,6 +8,7 @@ mod counter;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use modelet_types::plan::Plan;
 use modelet_types::quota::{Holder, InvocationQuotas};
 use modelet_types::{FunctionName, Limits, Problem, Quotas, TenantName, Usage};
@@ -63,11 +64,11 @@ impl TenantGate {
 
     /// Says what was used in this month before the host started.
     pub(crate) fn begin_with(&self, used: Usage) {
-        self.lock().counter.add(used, None);
+        self.lock().counter.add(used, None, Timestamp::now());
     }
 
     pub(crate) fn in_use(&self) -> InUse {
-        self.lock().counter.in_use()
+        self.lock().counter.in_use(Timestamp::now())
     }
 }
 
@@ -97,11 +98,11 @@ impl FunctionGate {
 
     /// Says what was used in this month before the host started; the tenant's gate is told by itself.
     pub(crate) fn begin_with(&self, used: Usage) {
-        self.lock().add(used, None);
+        self.lock().add(used, None, Timestamp::now());
     }
 
     pub(crate) fn in_use(&self) -> InUse {
-        self.lock().in_use()
+        self.lock().in_use(Timestamp::now())
     }
 
     /// Lets an invocation with these limits begin.
@@ -111,10 +112,12 @@ impl FunctionGate {
     pub(crate) fn enter(self: &Arc<Self>, limits: &Limits) -> Result<Entered, Problem> {
         let share = Share::of(limits);
         let (mut own, mut all) = (self.lock(), self.tenant.lock());
+        // Behind the locks, so that no month is turned back.
+        let now = Timestamp::now();
         // Both before either, so that what one refuses uses up nothing of the other.
-        let leave = own.check(share, all.full_price.as_ref())?;
+        let leave = own.check(share, all.full_price.as_ref(), now)?;
         let TenantState { counter, plan, .. } = &mut *all;
-        let leave_of_all = counter.check(share, plan.as_ref())?;
+        let leave_of_all = counter.check(share, plan.as_ref(), now)?;
         own.begin(leave, share);
         counter.begin(leave_of_all, share);
         Ok(Entered { gate: self.clone(), share })
@@ -123,9 +126,10 @@ impl FunctionGate {
     /// Adds what an invocation has used.
     fn add(&self, usage: Usage) {
         let (mut own, mut all) = (self.lock(), self.tenant.lock());
-        let most_of_own = own.add(usage, all.full_price.as_ref());
+        let now = Timestamp::now();
+        let most_of_own = own.add(usage, all.full_price.as_ref(), now);
         let TenantState { counter, plan, .. } = &mut *all;
-        let most_of_all = counter.add(usage, plan.as_ref());
+        let most_of_all = counter.add(usage, plan.as_ref(), now);
         drop((own, all));
         let tenant = &self.tenant.tenant;
         if let Some(spent) = most_of_own {

@@ -296,6 +296,14 @@ async fn get(connection: &mut Connection, tenant: &TenantName, id: KeyId) -> Res
     find(connection, tenant, id).await?.ok_or(StoreError::NoKey(id))
 }
 
+/// The first key of the line that a row's key is in; `None` for one of before there were lines, which is by itself.
+pub(crate) fn first_of_line(row: &Row) -> Result<Option<KeyId>, StoreError> {
+    match row.try_get::<Option<&str>, _>("person")? {
+        Some(_) => parsed(row, "person").map(Some),
+        None => Ok(None),
+    }
+}
+
 fn from_row(row: &Row) -> Result<StoredKey, StoreError> {
     let optional_time = |column: &str| match row.try_get::<Option<i64>, _>(column)? {
         Some(_) => time(row, column).map(Some),
@@ -308,8 +316,8 @@ fn from_row(row: &Row) -> Result<StoredKey, StoreError> {
     let key = ApiKey {
         tenant: parsed(row, "tenant")?,
         id: parsed(row, "id")?,
-        person: match row.try_get::<Option<&str>, _>("person")? {
-            Some(_) => parsed(row, "person")?,
+        person: match first_of_line(row)? {
+            Some(person) => person,
             None => parsed(row, "id")?,
         },
         role: parsed(row, "role")?,

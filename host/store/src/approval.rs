@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use modelet_types::{FunctionName, TenantName, TrafficSplit};
+use modelet_types::{FunctionName, KeyId, TenantName, TrafficSplit};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
 use crate::change::{self, Action, States};
 use crate::database::{Row, Tx, json, now, to_json};
-use crate::{Actor, Function, Store, StoreError, function, request, traffic};
+use crate::{Actor, Function, Store, StoreError, api_key, function, request, traffic};
 
 /// A traffic split that waits for a second person.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,7 +81,7 @@ impl Store {
         request::check(&mut tx, tenant, actor).await?;
         let pending = waiting(&mut tx, tenant, name, id).await?;
         let version = record_end(&mut tx, actor, tenant, name, Action::ActivationReject, &pending).await?;
-        clear(&mut tx, tenant, name).await?;
+        set(&mut tx, tenant, name, None).await?;
         function::set_version(&mut tx, tenant, name, version).await?;
         request::done(&mut tx, tenant, actor, &function::subject(name)).await?;
         traffic::commit(tx, tenant, name).await
@@ -106,18 +106,19 @@ pub(crate) async fn ask(
         person: maker_and_person(tx, &actor.to_string()).await?.map_or(actor.to_string(), |found| found.1),
         requested_at: now(),
     };
-    sqlx::query("UPDATE functions SET pending = $1 WHERE tenant = $2 AND name = $3")
-        .bind(to_json(&pending))
-        .bind(tenant.as_str())
-        .bind(name.as_str())
-        .execute(&mut **tx)
-        .await?;
+    set(tx, tenant, name, Some(&pending)).await?;
     function::set_version(tx, tenant, name, id).await
 }
 
-/// Takes away what waits, if anything does.
-pub(crate) async fn clear(tx: &mut Tx, tenant: &TenantName, name: &FunctionName) -> Result<(), StoreError> {
-    sqlx::query("UPDATE functions SET pending = NULL WHERE tenant = $1 AND name = $2")
+/// Sets what waits, in place of what did.
+pub(crate) async fn set(
+    tx: &mut Tx,
+    tenant: &TenantName,
+    name: &FunctionName,
+    pending: Option<&PendingActivation>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE functions SET pending = $1 WHERE tenant = $2 AND name = $3")
+        .bind(pending.map(to_json))
         .bind(tenant.as_str())
         .bind(name.as_str())
         .execute(&mut **tx)
@@ -177,7 +178,7 @@ async fn check_second_person(
         if actor == pending.person {
             return same();
         }
-        if !actor.starts_with(KEY) {
+        if change::key_of(&actor).is_none() {
             return Ok(());
         }
         let Some((maker, person)) = maker_and_person(tx, &actor).await? else {
@@ -189,31 +190,28 @@ async fn check_second_person(
     same()
 }
 
-/// How an actor begins who is a key.
-const KEY: &str = "key/";
-
 /// Who made a key, and whose it is; of one that is gone, what the record of changes says.
 async fn maker_and_person(tx: &mut Tx, actor: &str) -> Result<Option<(String, String)>, StoreError> {
-    let Some(id) = actor.strip_prefix(KEY) else { return Ok(None) };
+    let Some(id) = change::key_of(actor).and_then(|id| id.parse::<KeyId>().ok()) else { return Ok(None) };
+    let person = |first: Option<KeyId>| Actor::key(first.unwrap_or(id)).to_string();
     let row = sqlx::query("SELECT created_by, person FROM api_keys WHERE id = $1")
-        .bind(id)
+        .bind(id.to_string())
         .fetch_optional(&mut **tx)
         .await?;
     if let Some(row) = row {
-        let person: Option<String> = row.try_get("person")?;
-        return Ok(Some((row.try_get("created_by")?, format!("{KEY}{}", person.as_deref().unwrap_or(id)))));
+        return Ok(Some((row.try_get("created_by")?, person(api_key::first_of_line(&row)?))));
     }
     let recorded =
         "SELECT actor, after_json FROM changes WHERE action = 'key.create' AND subject = $1 LIMIT 1";
-    let row = sqlx::query(recorded).bind(format!("keys/{id}")).fetch_optional(&mut **tx).await?;
+    let row = sqlx::query(recorded).bind(api_key::subject(id)).fetch_optional(&mut **tx).await?;
     let Some(row) = row else { return Ok(None) };
     let made: Made = json(&row, "after_json")?;
-    Ok(Some((row.try_get("actor")?, format!("{KEY}{}", made.person.as_deref().unwrap_or(id)))))
+    Ok(Some((row.try_get("actor")?, person(made.person))))
 }
 
 /// What the record of changes says of a new key.
 #[derive(Deserialize)]
 struct Made {
     /// Not in records of before there were lines of keys.
-    person: Option<String>,
+    person: Option<KeyId>,
 }

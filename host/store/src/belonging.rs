@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use modelet_types::{Digest, TenantName};
 
-use crate::database::{Connection, Database, next_of, unsigned};
+use crate::database::{Connection, Database, last_of, next_of};
 use crate::folder::{metastore_in, write_durably};
 use crate::store::blocking;
 use crate::{Store, StoreConfig, StoreError};
@@ -105,12 +105,7 @@ pub(crate) async fn of(connection: &mut Connection) -> Result<Option<Belonging>,
         .flatten();
     let first_change = hash.as_deref().and_then(Digest::from_hex);
     let (owner, name) = TERMS;
-    let row = sqlx::query("SELECT last FROM counters WHERE tenant = $1 AND name = $2")
-        .bind(owner)
-        .bind(name)
-        .fetch_optional(connection)
-        .await?;
-    let term = row.map(|row| unsigned(&row, "last")).transpose()?.unwrap_or_default();
+    let term = last_of(connection, owner, name).await?.try_into().map_err(StoreError::damaged("last"))?;
     Ok(first_change.map(|first_change| Belonging { first_change, term }))
 }
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use sqlx::Row as _;
 
 use crate::chain::{self, Follower, Link};
-use crate::database::{Connection, Row, Tx, next_number, signed, time, unsigned};
+use crate::database::{Connection, Row, Tx, last_of, next_number, signed, time, unsigned};
 use crate::{Anchor, PublicKey, Request, Store, StoreError, forget};
 
 /// Who made a change, from where, and with which request.
@@ -31,7 +31,7 @@ impl Actor {
 
     /// Whoever has a key.
     pub fn key(id: KeyId) -> Self {
-        Self { name: format!("key/{id}").into(), ..Self::LOCAL }
+        Self { name: format!("{KEY}{id}").into(), ..Self::LOCAL }
     }
 
     /// The host itself, doing `job`.
@@ -125,6 +125,17 @@ pub struct ChainHead {
     pub hash: Digest,
 }
 
+/// The sequence of a tenant's changes.
+const SEQUENCE: &str = "changes";
+
+/// How an actor is named that is a key.
+const KEY: &str = "key/";
+
+/// The id of the key that has this name as an actor.
+pub(crate) fn key_of(actor: &str) -> Option<&str> {
+    actor.strip_prefix(KEY)
+}
+
 /// Adds a change to the record and gives its id.
 pub(crate) async fn record<T: Serialize>(
     tx: &mut Tx,
@@ -134,7 +145,7 @@ pub(crate) async fn record<T: Serialize>(
     subject: &str,
     states: States<'_, T>,
 ) -> Result<i64, StoreError> {
-    let id = next_number(tx, tenant, "changes").await?;
+    let id = next_number(tx, tenant, SEQUENCE).await?;
     let previous = hash_of(tx, tenant, id - 1).await?;
     let at = Timestamp::now().as_microsecond();
     let origin = actor.origin.map(|address| address.to_string());
@@ -172,12 +183,7 @@ pub(crate) async fn record<T: Serialize>(
 
 /// The id that the next change of a tenant gets in this transaction.
 pub(crate) async fn next_id(tx: &mut Tx, tenant: &TenantName) -> Result<u64, StoreError> {
-    let last: Option<i64> =
-        sqlx::query_scalar("SELECT last FROM counters WHERE tenant = $1 AND name = 'changes'")
-            .bind(tenant.as_str())
-            .fetch_optional(&mut **tx)
-            .await?;
-    Ok(last.unwrap_or_default().unsigned_abs() + 1)
+    Ok(last_of(tx, tenant.as_str(), SEQUENCE).await?.unsigned_abs() + 1)
 }
 
 /// The hash of a tenant's change; that of 0 is what the first is chained to.
@@ -342,12 +348,8 @@ impl Store {
                 break;
             }
         }
-        let made: Option<i64> =
-            sqlx::query_scalar("SELECT last FROM counters WHERE tenant = $1 AND name = 'changes'")
-                .bind(tenant.as_str())
-                .fetch_optional(&mut *tx)
-                .await?;
-        let last = follower.end(made.unwrap_or_default().unsigned_abs());
+        let made = last_of(&mut tx, tenant.as_str(), SEQUENCE).await?;
+        let last = follower.end(made.unsigned_abs());
         Ok(last.map(|last| Verified { last, checkpoint }))
     }
 

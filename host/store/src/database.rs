@@ -173,6 +173,16 @@ pub(crate) async fn next_of(tx: &mut Tx, owner: &str, name: &str) -> Result<i64,
     Ok(number)
 }
 
+/// The last number that a sequence has given; 0 if it never gave one.
+pub(crate) async fn last_of(connection: &mut Connection, owner: &str, name: &str) -> Result<i64, StoreError> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT last FROM counters WHERE tenant = $1 AND name = $2")
+        .bind(owner)
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(last.unwrap_or_default())
+}
+
 /// Now, as precise as the metastore keeps it.
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_microsecond(Timestamp::now().as_microsecond()).expect("the present is a time")

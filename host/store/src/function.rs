@@ -174,16 +174,14 @@ impl Store {
         };
         let states = States { before: Some(&before), after: Some(&after) };
         let version = change::record(&mut tx, tenant, actor, action, &subject(name), states).await?;
-        sqlx::query(
-            "UPDATE functions SET quotas = $1, approval_since = $2, pending = $3 WHERE tenant = $4 AND name = $5",
-        )
-        .bind(to_json(&after.quotas))
-        .bind(after.approval_since.map(signed))
-        .bind(after.pending.as_ref().map(to_json))
-        .bind(tenant.as_str())
-        .bind(name.as_str())
-        .execute(&mut *tx)
-        .await?;
+        sqlx::query("UPDATE functions SET quotas = $1, approval_since = $2 WHERE tenant = $3 AND name = $4")
+            .bind(to_json(&after.quotas))
+            .bind(after.approval_since.map(signed))
+            .bind(tenant.as_str())
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await?;
+        approval::set(&mut tx, tenant, name, after.pending.as_ref()).await?;
         set_version(&mut tx, tenant, name, version).await?;
         let changed = get(&mut tx, tenant, name).await?;
         tx.commit().await?;

@@ -4,9 +4,7 @@
 //! is authenticated with it, so that a row which somebody moves to another function, or leaves to the next
 //! function of that name, cannot be opened. Knows nothing of rows.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead as _, Generate as _, Key, KeyInit as _, Payload};
@@ -15,7 +13,7 @@ use modelet_types::{FunctionName, SecretName, SecretValue, TenantName};
 use zeroize::Zeroizing;
 
 use crate::StoreError;
-use crate::folder::{keep_private, sync_parent};
+use crate::folder::{keep_private, write_durably};
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -71,17 +69,7 @@ impl SealingKey {
     fn make(path: &Path) -> Result<Self, StoreError> {
         let key = Zeroizing::new(<[u8; KEY_BYTES]>::from(Key::<XChaCha20Poly1305>::generate()));
         let text = Zeroizing::new(hex::encode(key.as_slice()) + "\n");
-        // Renamed into place, so that a host killed here leaves no half of a key.
-        let new = path.with_extension("new");
-        let write = || {
-            let options = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).clone();
-            let mut file: File = options.open(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, path)
-        };
-        write().map_err(StoreError::io("write", path))?;
-        sync_parent(path)?;
+        write_durably(path, &text)?;
         Ok(Self(XChaCha20Poly1305::new((&*key).into())))
     }
 

@@ -133,7 +133,7 @@ pub(crate) async fn set(
     .execute(&mut **tx)
     .await?;
     point_at(tx, tenant, name, id).await?;
-    approval::clear(tx, tenant, name).await?;
+    approval::set(tx, tenant, name, None).await?;
     function::set_version(tx, tenant, name, id).await
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use modelet_types::{FunctionName, RevisionNumber, TenantName, Usage};
 use sqlx::Row as _;
 
-use crate::database::{Row, parsed, signed, unsigned};
+use crate::database::{Connection, Row, Tx, parsed, signed, unsigned};
 use crate::{Store, StoreError};
 
 const HOUR_S: i64 = 3_600;
@@ -27,6 +27,52 @@ pub struct UsageCursor {
     pub segment: u64,
     /// Bytes from its beginning.
     pub offset: u64,
+}
+
+/// A table that says how far ledgers have been read for something: what finds a ledger's place, and what sets it.
+pub(crate) struct Cursors {
+    find: &'static str,
+    set: &'static str,
+}
+
+/// How far ledgers have been added up.
+const ADDED: Cursors = Cursors {
+    find: "SELECT segment, position FROM usage_cursors WHERE ledger = $1",
+    set: "INSERT INTO usage_cursors (ledger, segment, position) VALUES ($1, $2, $3)
+          ON CONFLICT (ledger) DO UPDATE SET segment = excluded.segment, position = excluded.position",
+};
+
+/// How far they have been exported.
+pub(crate) const EXPORTED: Cursors = Cursors {
+    find: "SELECT segment, position FROM usage_export_cursors WHERE ledger = $1",
+    set: "INSERT INTO usage_export_cursors (ledger, segment, position) VALUES ($1, $2, $3)
+          ON CONFLICT (ledger) DO UPDATE SET segment = excluded.segment, position = excluded.position",
+};
+
+impl Cursors {
+    /// How far a ledger was read; `None`: never.
+    pub(crate) async fn find(
+        &self,
+        connection: &mut Connection,
+        ledger: &str,
+    ) -> Result<Option<UsageCursor>, StoreError> {
+        let row = sqlx::query(self.find).bind(ledger).fetch_optional(connection).await?;
+        let cursor = |row: Row| {
+            Ok(UsageCursor { segment: unsigned(&row, "segment")?, offset: unsigned(&row, "position")? })
+        };
+        row.map(cursor).transpose()
+    }
+
+    /// Notes how far it was read.
+    pub(crate) async fn set(&self, tx: &mut Tx, ledger: &str, cursor: UsageCursor) -> Result<(), StoreError> {
+        sqlx::query(self.set)
+            .bind(ledger)
+            .bind(signed(cursor.segment))
+            .bind(signed(cursor.offset))
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
 }
 
 /// The usage of one revision in one hour.
@@ -95,16 +141,8 @@ impl Store {
     /// # Errors
     /// If the metastore fails.
     pub async fn usage_cursor(&self, ledger: &str) -> Result<UsageCursor, StoreError> {
-        let row = sqlx::query("SELECT segment, position FROM usage_cursors WHERE ledger = $1")
-            .bind(ledger)
-            .fetch_optional(self.database.reader())
-            .await?;
-        match row {
-            Some(row) => {
-                Ok(UsageCursor { segment: unsigned(&row, "segment")?, offset: unsigned(&row, "position")? })
-            }
-            None => Ok(UsageCursor::default()),
-        }
+        let mut connection = self.database.reader().acquire().await?;
+        Ok(ADDED.find(&mut connection, ledger).await?.unwrap_or_default())
     }
 
     /// Adds what stands in the ledger before `cursor`, in one transaction with the cursor itself.
@@ -153,15 +191,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
-        sqlx::query(
-            "INSERT INTO usage_cursors (ledger, segment, position) VALUES ($1, $2, $3)
-             ON CONFLICT (ledger) DO UPDATE SET segment = excluded.segment, position = excluded.position",
-        )
-        .bind(ledger)
-        .bind(signed(cursor.segment))
-        .bind(signed(cursor.offset))
-        .execute(&mut *tx)
-        .await?;
+        ADDED.set(&mut tx, ledger, cursor).await?;
         fail::fail_point!("store::usage::added");
         tx.commit().await?;
         fail::fail_point!("store::usage::committed");

@@ -136,6 +136,33 @@ pub struct InvocationQuotas {
     pub spend_per_month: Option<Decimal>,
 }
 
+/// Of a tenant, with no others.
+impl From<InvocationQuotas> for Quotas {
+    fn from(quotas: InvocationQuotas) -> Self {
+        let InvocationQuotas {
+            invocations_per_second,
+            concurrency,
+            queue,
+            memory_bytes,
+            tensor_bytes,
+            invocations_per_month,
+            cpu_seconds_per_month,
+            spend_per_month,
+        } = quotas;
+        Self {
+            invocations_per_second,
+            concurrency,
+            queue,
+            memory_bytes,
+            tensor_bytes,
+            invocations_per_month,
+            cpu_seconds_per_month,
+            spend_per_month,
+            ..Self::default()
+        }
+    }
+}
+
 impl InvocationQuotas {
     /// Whether any is of what is used in a month.
     pub fn has_months(&self) -> bool {

@@ -1,7 +1,7 @@
 //! `modelet tenant`: makes and deletes tenants, and says how far one is trusted.
 
 use clap::{Args, Subcommand};
-use modelet_types::{InvocationQuotas, Quotas, TenantName, Trust};
+use modelet_types::{Quotas, TenantName, Trust};
 use serde_json::json;
 
 use super::quotas::{InvocationQuotaArguments, check_given};
@@ -92,28 +92,12 @@ struct QuotaArguments {
 
 impl QuotaArguments {
     fn quotas(&self) -> Quotas {
-        let InvocationQuotas {
-            invocations_per_second,
-            concurrency,
-            queue,
-            memory_bytes,
-            tensor_bytes,
-            invocations_per_month,
-            cpu_seconds_per_month,
-            spend_per_month,
-        } = self.invocations.quotas();
+        let Self { none: _, invocations, functions, artifact_bytes, cpu_weight } = self;
         Quotas {
-            invocations_per_second,
-            concurrency,
-            queue,
-            memory_bytes,
-            tensor_bytes,
-            functions: self.functions,
-            artifact_bytes: self.artifact_bytes,
-            invocations_per_month,
-            cpu_seconds_per_month,
-            spend_per_month,
-            cpu_weight: self.cpu_weight,
+            functions: *functions,
+            artifact_bytes: *artifact_bytes,
+            cpu_weight: *cpu_weight,
+            ..invocations.quotas().into()
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use futures::FutureExt as _;
 use modelet_observe::metrics::MetricsConfig;
 use modelet_observe::{LedgerConfig, Outcome};
-use modelet_store::StoreConfig;
+use modelet_store::{StoreConfig, UsageCursor};
 use modelet_types::{InvocationId, RevisionNumber};
 use tempfile::TempDir;
 

@@ -74,17 +74,22 @@ impl Counter {
         (self.quotas, self.is_warned) = (quotas, false);
     }
 
-    pub(super) fn in_use(&mut self) -> InUse {
-        self.turn_month(Timestamp::now());
+    pub(super) fn in_use(&mut self, now: Timestamp) -> InUse {
+        self.turn_month(now);
         self.in_use
     }
 
-    /// Whether an invocation may begin that has this set aside for it.
+    /// Whether an invocation may begin now that has this set aside for it.
     ///
     /// # Errors
     /// `QuotaExceeded`, with the quota that is reached.
-    pub(super) fn check(&mut self, share: Share, plan: Option<&Arc<Plan>>) -> Result<Leave, Problem> {
-        self.turn_month(Timestamp::now());
+    pub(super) fn check(
+        &mut self,
+        share: Share,
+        plan: Option<&Arc<Plan>>,
+        now: Timestamp,
+    ) -> Result<Leave, Problem> {
+        self.turn_month(now);
         let InvocationQuotas { concurrency, memory_bytes, tensor_bytes, .. } = self.quotas;
         let at_once = |quota, limit| self.reached(quota, limit, None, SOON);
         if let Some(limit) = concurrency.filter(|limit| self.in_use.running >= *limit) {
@@ -104,7 +109,7 @@ impl Counter {
                 return Err(at_once(quota, limit).problem(&format!("bytes of {what} at one time")));
             }
         }
-        self.check_month(plan)?;
+        self.check_month(plan, now)?;
         let next_begin = match self.quotas.invocations_per_second {
             Some(limit) => Some(self.check_rate(limit, Instant::now())?),
             None => self.next_begin,
@@ -149,8 +154,8 @@ impl Counter {
     }
 
     /// Adds what was used. Says how much is spent if that is for the first time most of what may be.
-    pub(super) fn add(&mut self, usage: Usage, plan: Option<&Arc<Plan>>) -> Option<Decimal> {
-        self.turn_month(Timestamp::now());
+    pub(super) fn add(&mut self, usage: Usage, plan: Option<&Arc<Plan>>, now: Timestamp) -> Option<Decimal> {
+        self.turn_month(now);
         self.in_use.used += usage;
         self.spent = None;
         let limit = self.quotas.spend_per_month.filter(|_| !self.is_warned)?;
@@ -192,12 +197,12 @@ impl Counter {
         Reached { holder: self.holder, quota, limit, window, retry_after }
     }
 
-    fn check_month(&mut self, plan: Option<&Arc<Plan>>) -> Result<(), Problem> {
+    fn check_month(&mut self, plan: Option<&Arc<Plan>>, now: Timestamp) -> Result<(), Problem> {
         let InvocationQuotas { invocations_per_month, cpu_seconds_per_month, spend_per_month, .. } =
             self.quotas;
         let overspent = spend_per_month.filter(|limit| plan.is_some_and(|plan| self.spent(plan) >= *limit));
         let this_month = |quota, limit| {
-            let left = Timestamp::now().duration_until(self.month_ends);
+            let left = now.duration_until(self.month_ends);
             self.reached(quota, limit, Some(MONTH), Duration::try_from(left).unwrap_or(SOON))
         };
         let InUse { running, used, .. } = &self.in_use;
@@ -267,10 +272,11 @@ mod tests {
     fn the_next_month_begins_anew() {
         let mut counter = Counter::new(Holder::Tenant);
         counter.set(InvocationQuotas { invocations_per_month: Some(1), ..InvocationQuotas::default() });
-        counter.add(Usage { invocations: 1, ..Usage::default() }, None);
-        assert!(counter.check_month(None).is_err());
-        counter.turn_month(month_of(Timestamp::now()).1);
-        assert!(counter.check_month(None).is_ok());
+        let now = Timestamp::now();
+        counter.add(Usage { invocations: 1, ..Usage::default() }, None, now);
+        assert!(counter.check_month(None, now).is_err());
+        counter.turn_month(month_of(now).1);
+        assert!(counter.check_month(None, now).is_ok());
     }
 
     #[test]

@@ -5,14 +5,14 @@ use axum::extract::State;
 use http::HeaderMap;
 use http::request::Parts;
 use modelet_store::{Actor, FunctionSetting, PendingActivation};
-use modelet_types::{Code, FunctionName, Permission, Problem, TrafficSplit};
+use modelet_types::{Code, FunctionName, Permission, Problem, TenantName, TrafficSplit};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::config::Authentication;
 use crate::context::Context;
-use crate::controllers::functions::FunctionBody;
+use crate::controllers::functions::{self, FunctionBody};
 use crate::extract::Path;
 use crate::extract::conditional::{self, IdempotencyKey, IfMatch, Tagged};
 use crate::problem::{ProblemBody, Result};
@@ -64,18 +64,16 @@ pub(crate) async fn set(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Tagged<FunctionBody>> {
-    let (identity, name) = caller.may_with(Permission::Manage, &name)?;
-    let precondition = conditional::precondition(&headers)?;
+    functions::set(&context, &caller, &name, &headers, async || {
     let ApprovalBody { needed } = context.json(&headers, body, MAX_BODY_BYTES).await?;
     if needed && context.config.authentication == Authentication::None {
         let detail = "this host asks for no keys, so that everybody is one person and none could approve: set \
                       `authentication = \"keys\"` first";
-        return Err(Problem::new(Code::Conflict, detail).at("needed").into());
+        return Err(Problem::new(Code::Conflict, detail).at("needed"));
     }
-    let setting = FunctionSetting::NeedsApproval(needed);
-    let changed =
-        context.control.set_function(&identity.actor, &identity.tenant, &name, setting, precondition);
-    Ok(FunctionBody::tagged(&identity.tenant, changed.await?))
+    Ok(FunctionSetting::NeedsApproval(needed))
+    })
+    .await
 }
 
 /// Makes an activation that waits. Whoever asked for it cannot approve it, nor with a key that they have made.
@@ -88,14 +86,12 @@ pub(crate) async fn set(
 pub(crate) async fn approve(
     State(context): State<Context>,
     caller: Caller,
-    Path((name, activation)): Path<(String, String)>,
+    Path(path): Path<(String, String)>,
     parts: Parts,
 ) -> Result<Tagged<FunctionBody>> {
-    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
-    let id = activation_id(&activation)?;
-    let actor = identity.actor.clone().with_request(conditional::request(&parts, b"")?);
-    let function = context.control.approve_activation(&actor, &identity.tenant, &name, id).await?;
-    Ok(FunctionBody::tagged(&identity.tenant, function))
+    let Question { tenant, actor, function, id } = Question::of(&caller, path, &parts)?;
+    let function = context.control.approve_activation(&actor, tenant, &function, id).await?;
+    Ok(FunctionBody::tagged(tenant, function))
 }
 
 /// Does away with an activation that waits. Whoever asked for it may do so, too.
@@ -108,20 +104,35 @@ pub(crate) async fn approve(
 pub(crate) async fn reject(
     State(context): State<Context>,
     caller: Caller,
-    Path((name, activation)): Path<(String, String)>,
+    Path(path): Path<(String, String)>,
     parts: Parts,
 ) -> Result<Tagged<FunctionBody>> {
-    let (identity, name) = caller.may_with(Permission::Deploy, &name)?;
-    let id = activation_id(&activation)?;
-    let actor = identity.actor.clone().with_request(conditional::request(&parts, b"")?);
-    let function = context.control.reject_activation(&actor, &identity.tenant, &name, id).await?;
-    Ok(FunctionBody::tagged(&identity.tenant, function))
+    let Question { tenant, actor, function, id } = Question::of(&caller, path, &parts)?;
+    let function = context.control.reject_activation(&actor, tenant, &function, id).await?;
+    Ok(FunctionBody::tagged(tenant, function))
 }
 
-fn activation_id(text: &str) -> std::result::Result<u64, Problem> {
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
-        Problem::new(Code::InvalidInput, format!("`{shown}` is not the number of an activation"))
-            .at("activation")
-    })
+/// Which activation somebody answers for, and who that is.
+struct Question<'c> {
+    tenant: &'c TenantName,
+    actor: Actor,
+    function: FunctionName,
+    id: u64,
+}
+
+impl<'c> Question<'c> {
+    fn of(
+        caller: &'c Caller,
+        (name, activation): (String, String),
+        parts: &Parts,
+    ) -> std::result::Result<Self, Problem> {
+        let (identity, function) = caller.may_with(Permission::Deploy, &name)?;
+        let id = activation.parse().map_err(|_| {
+            let shown: String = activation.chars().take(40).collect();
+            Problem::new(Code::InvalidInput, format!("`{shown}` is not the number of an activation"))
+                .at("activation")
+        })?;
+        let actor = identity.actor.clone().with_request(conditional::request(parts, b"")?);
+        Ok(Self { tenant: &identity.tenant, actor, function, id })
+    }
 }

@@ -7,7 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use modelet_store::{Function, FunctionSetting, Page, StoreError};
-use modelet_types::{FunctionName, InvocationQuotas, Permission, RevisionNumber, TenantName, TrafficSplit};
+use modelet_types::{
+    FunctionName, InvocationQuotas, Permission, Problem, RevisionNumber, TenantName, TrafficSplit,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -125,6 +127,22 @@ pub(crate) async fn show(
     Ok(FunctionBody::tagged(&identity.tenant, function))
 }
 
+/// Sets what `read` reads out of the request, for the function's owner.
+pub(crate) async fn set(
+    context: &Context,
+    caller: &Caller,
+    name: &str,
+    headers: &HeaderMap,
+    read: impl AsyncFnOnce() -> std::result::Result<FunctionSetting, Problem>,
+) -> Result<Tagged<FunctionBody>> {
+    // Before anything of the body is received.
+    let (identity, name) = caller.may_with(Permission::Manage, name)?;
+    let precondition = conditional::precondition(headers)?;
+    let (actor, tenant) = (&identity.actor, &identity.tenant);
+    let set = context.control.set_function(actor, tenant, &name, read().await?, precondition);
+    Ok(FunctionBody::tagged(tenant, set.await?))
+}
+
 /// Sets the quotas of a function, in place of those that it has.
 #[utoipa::path(put, path = "/api/v1/functions/{function}/quotas", tag = "functions",
     params(("function" = inline(FunctionName), Path), IfMatch), request_body = InvocationQuotas,
@@ -139,13 +157,11 @@ pub(crate) async fn set_quotas(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Tagged<FunctionBody>> {
-    let (identity, name) = caller.may_with(Permission::Manage, &name)?;
-    let precondition = conditional::precondition(&headers)?;
-    let quotas: InvocationQuotas = context.json(&headers, body, MAX_QUOTAS_BYTES).await?;
-    let setting = FunctionSetting::Quotas(quotas);
-    let changed =
-        context.control.set_function(&identity.actor, &identity.tenant, &name, setting, precondition);
-    Ok(FunctionBody::tagged(&identity.tenant, changed.await?))
+    set(&context, &caller, &name, &headers, async || {
+        let quotas: InvocationQuotas = context.json(&headers, body, MAX_QUOTAS_BYTES).await?;
+        Ok(FunctionSetting::Quotas(quotas))
+    })
+    .await
 }
 
 /// What a function may use, and what it uses.
