@@ -12,7 +12,7 @@ import grpc
 import numpy
 import tritonclient.grpc
 import tritonclient.grpc.aio
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from digits import ADDRESS, ANSWERS, AUTHORIZATION, IMAGES, MODEL, check, close, refused, with_key
 
@@ -69,11 +69,36 @@ def infers_from_typed_contents():
         assert metadata["modelet-revision"] == "1" and metadata["modelet-invocation-id"], metadata
 
 
+def says_how_it_is_run(client):
+    config = client.get_model_config(MODEL).config
+    assert (config.name, config.max_batch_size) == (MODEL, 8), config
+    data_type = model_config_pb2.TYPE_FP32
+    assert [(i.name, i.data_type, list(i.dims)) for i in config.input] == [("input", data_type, [64])], config
+    assert [(o.name, list(o.dims)) for o in config.output] == [("probabilities", [10])], config
+    assert config.HasField("dynamic_batching") and not config.response_cache.enable, config
+    assert list(config.version_policy.specific.versions) == [1], config
+
+
+def counts(client):
+    (before,) = client.get_inference_statistics(MODEL).model_stats
+    check(client.infer(MODEL, inputs(IMAGES[:3])), 0, 3)
+    (after,) = client.get_inference_statistics(MODEL, "1").model_stats
+    assert after.inference_count == before.inference_count + 3, (before, after)
+    assert after.execution_count == before.execution_count + 1, (before, after)
+    success = after.inference_stats.success
+    assert success.count == before.inference_stats.success.count + 1 and success.ns > 0, after
+    assert sum(batch.compute_infer.count for batch in after.batch_stats) == after.execution_count, after
+    assert after.memory_usage[0].byte_size > 0, after
+    (everything,) = client.get_inference_statistics().model_stats
+    assert everything.name == MODEL, everything
+    refused(lambda: client.get_inference_statistics("nobody"), "StatusCode.NOT_FOUND", "nobody")
+
+
 def refuses(client):
     refused(lambda: client.infer("nobody", inputs(IMAGES)), "StatusCode.NOT_FOUND", "nobody")
     refused(lambda: client.infer(MODEL, inputs(IMAGES), model_version="7"), "StatusCode.NOT_FOUND", "revision 7")
     refused(lambda: client.infer(MODEL, inputs(IMAGES[:, :3])), "StatusCode.INVALID_ARGUMENT", "shape")
-    refused(lambda: client.get_model_config(MODEL), "StatusCode.UNIMPLEMENTED", "ModelConfig")
+    refused(lambda: client.get_trace_settings(MODEL), "StatusCode.UNIMPLEMENTED", "TraceSetting")
     refused(lambda: client.load_model("nobody"), "StatusCode.NOT_FOUND", "nobody")
 
 
@@ -107,6 +132,8 @@ with tritonclient.grpc.InferenceServerClient(ADDRESS) as client:
     with_key(client)
     describes_itself(client)
     infers(client)
+    says_how_it_is_run(client)
+    counts(client)
     refuses(client)
     loads(client)
 infers_from_typed_contents()

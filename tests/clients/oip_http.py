@@ -6,6 +6,7 @@ Ends with an error if anything differs from what a Triton server would do; see d
 """
 
 import asyncio
+import time
 
 import numpy
 import tritonclient.http
@@ -59,6 +60,44 @@ def infers(client):
         check(request.get_result(), i, 1)
 
 
+def says_how_it_is_run(client):
+    config = client.get_model_config(MODEL)
+    assert config == client.get_model_config(MODEL, "1")
+    assert (config["name"], config["max_batch_size"]) == (MODEL, 8), config
+    assert config["input"] == [{"name": "input", "data_type": "TYPE_FP32", "dims": [64]}], config
+    assert config["output"] == [{"name": "probabilities", "data_type": "TYPE_FP32", "dims": [10]}], config
+    assert config["version_policy"] == {"specific": {"versions": [1]}}, config
+    assert config["dynamic_batching"] == {"max_queue_delay_microseconds": 0}, config
+    refused(lambda: client.get_model_config("nobody"), "404", "nobody")
+
+
+def counts(client):
+    def counted():
+        (model,) = client.get_inference_statistics(MODEL, "1")["model_stats"]
+        return model
+
+    before = counted()
+    check(client.infer(MODEL, inputs(tritonclient.http, IMAGES[:3])), 0, 3)
+    refused(lambda: client.infer(MODEL, inputs(tritonclient.http, IMAGES[:, :3])), "400", "shape")
+    after = counted()
+    assert client.get_inference_statistics() == client.get_inference_statistics(MODEL)
+    assert (after["name"], after["version"]) == (MODEL, "1"), after
+    # Rows and runs; how much else has been asked is not known here.
+    assert after["inference_count"] == before["inference_count"] + 3, (before, after)
+    assert after["execution_count"] == before["execution_count"] + 1, (before, after)
+    assert abs(after["last_inference"] / 1000 - time.time()) < 60, after
+    for name, more in {"success": 1, "fail": 1, "queue": 1, "compute_input": 1, "compute_infer": 1}.items():
+        old, new = before["inference_stats"][name], after["inference_stats"][name]
+        assert new["count"] == old["count"] + more and new["ns"] > old["ns"], (name, before, after)
+    sizes = {batch["batch_size"]: batch["compute_infer"] for batch in after["batch_stats"]}
+    assert sum(size["count"] for size in sizes.values()) == after["execution_count"], after
+    assert sizes[3]["count"] >= 1 and sizes[3]["ns"] > 0, after
+    (memory,) = after["memory_usage"]
+    assert memory["type"] == "CPU" and memory["byte_size"] > 0, after
+    refused(lambda: client.get_inference_statistics("nobody"), "404", "nobody")
+    refused(lambda: client.get_inference_statistics(MODEL, "7"), "404", "revision 7")
+
+
 def refuses(client):
     module = tritonclient.http
     refused(lambda: client.infer("nobody", inputs(module, IMAGES)), "404", "nobody")
@@ -105,6 +144,8 @@ with tritonclient.http.InferenceServerClient(ADDRESS, concurrency=8) as client:
     with_key(client)
     describes_itself(client)
     infers(client)
+    says_how_it_is_run(client)
+    counts(client)
     refuses(client)
     loads(client)
 asyncio.run(infers_side_by_side())

@@ -165,7 +165,7 @@ async fn a_manifest_without_a_handler_has_one_model_and_nothing_for_handlers() {
     host.revise("digits", &missing).await.problem(404, "not_found", Some("models.a.artifact"));
 }
 
-/// Runs one of Triton's own clients.
+/// Runs one of others' clients.
 async fn client(script: &str, host: &Api) {
     let address = host.base().strip_prefix("http://").unwrap();
     let expected = repository().join("examples/digits/expected.json");
@@ -173,9 +173,12 @@ async fn client(script: &str, host: &Api) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tritons_own_clients_work() {
+async fn the_clients_of_triton_and_kserve_work() {
     let host = TestHost::start().await;
-    deploy(&host, "auto").await;
+    let model = host.upload(digits_model()).await;
+    let model = json!({ "artifact": model, "batching": { "max_batch_size": 8 } });
+    host.deploy("digits", &json!({ "models": { "digits": model } })).await;
     client("oip_http.py", &host).await;
     client("oip_grpc.py", &host).await;
+    client("oip_kserve.py", &host).await;
 }

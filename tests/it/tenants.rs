@@ -1,15 +1,13 @@
 //! Tenants and their keys: who gets in, who may do what, and that nobody sees another's.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 
 use modelet_types::{Permission, Role};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    Answer, Api, TestHost, digits, digits_model, noop_handler, target_dir, trusting, until,
-};
+use crate::support::{Answer, Api, TestHost, digits, digits_model, noop_handler, target_dir, until};
 
 /// What each route of the API asks for; `None`: a key, whatever it is for. A route that is not here fails
 /// the tests.
@@ -57,19 +55,48 @@ const ROUTES: &[(&str, &str, Option<Permission>)] = &[
     ("get", "/metrics", Some(Permission::Operate)),
     ("get", "/openapi.json", None),
     // Addresses of the protocols, which the description does not have.
+    ("post", "/f/{tenant}/{function}", Some(Permission::Invoke)),
     ("post", "/f/{tenant}/{function}/", Some(Permission::Invoke)),
+    ("post", "/f/{tenant}/{function}/{*path}", Some(Permission::Invoke)),
     ("get", "/v2", None),
-    ("get", "/v2/models/{function}", Some(Permission::Invoke)),
-    ("get", "/v2/models/{function}/ready", Some(Permission::Invoke)),
-    ("post", "/v2/models/{function}/infer", Some(Permission::Invoke)),
-    ("post", "/v2/models/{function}/versions/{revision}/infer", Some(Permission::Invoke)),
+    ("get", "/v2/models/{model}", Some(Permission::Invoke)),
+    ("get", "/v2/models/stats", Some(Permission::Read)),
+    ("get", "/v2/models/{model}/ready", Some(Permission::Invoke)),
+    ("get", "/v2/models/{model}/config", Some(Permission::Invoke)),
+    ("get", "/v2/models/{model}/stats", Some(Permission::Read)),
+    ("get", "/v2/models/{model}/versions/{version}/config", Some(Permission::Invoke)),
+    ("get", "/v2/models/{model}/versions/{version}/stats", Some(Permission::Read)),
+    ("post", "/v2/models/{model}/infer", Some(Permission::Invoke)),
+    ("get", "/v2/models/{model}/versions/{version}", Some(Permission::Invoke)),
+    ("get", "/v2/models/{model}/versions/{version}/ready", Some(Permission::Invoke)),
+    ("post", "/v2/models/{model}/versions/{version}/infer", Some(Permission::Invoke)),
     ("post", "/v2/repository/index", Some(Permission::Invoke)),
-    ("post", "/v2/repository/models/{function}/load", Some(Permission::Deploy)),
-    ("post", "/v2/repository/models/{function}/unload", Some(Permission::Deploy)),
+    ("post", "/v2/repository/models/{model}/load", Some(Permission::Deploy)),
+    ("post", "/v2/repository/models/{model}/unload", Some(Permission::Deploy)),
+    ("post", "/inference.GRPCInferenceService/ServerMetadata", None),
+    // That a model is not ready for somebody is an answer.
+    ("post", "/inference.GRPCInferenceService/ModelReady", None),
+    ("post", "/inference.GRPCInferenceService/ModelMetadata", Some(Permission::Invoke)),
+    ("post", "/inference.GRPCInferenceService/ModelConfig", Some(Permission::Invoke)),
+    ("post", "/inference.GRPCInferenceService/ModelStatistics", Some(Permission::Read)),
+    ("post", "/inference.GRPCInferenceService/ModelInfer", Some(Permission::Invoke)),
+    ("post", "/inference.GRPCInferenceService/RepositoryIndex", Some(Permission::Invoke)),
+    ("post", "/inference.GRPCInferenceService/RepositoryModelLoad", Some(Permission::Deploy)),
+    ("post", "/inference.GRPCInferenceService/RepositoryModelUnload", Some(Permission::Deploy)),
 ];
 
 /// What answers anybody.
-const HEALTH: &[&str] = &["/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"];
+const HEALTH: &[(&str, &str)] = &[
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+    ("get", "/v2/health/live"),
+    ("get", "/v2/health/ready"),
+    ("post", "/inference.GRPCInferenceService/ServerLive"),
+    ("post", "/inference.GRPCInferenceService/ServerReady"),
+];
+
+/// Where gRPC is.
+const GRPC: &str = "/inference.";
 
 /// The address of a route, with what stands in it.
 fn address(route: &str, names: &[(&str, &str)]) -> String {
@@ -85,10 +112,29 @@ fn method(name: &str) -> Method {
     name.to_uppercase().parse().unwrap()
 }
 
-/// A request that no route takes for anything but what its address says.
+/// A request that no route takes for anything but what its address says; over gRPC, where the message says
+/// it, one about the model `digits`.
 async fn ask(api: &Api, name: &str, path: &str) -> Answer {
-    let request = api.request(method(name), path).header("content-type", "application/json").body("{}");
+    let request = if path.starts_with(GRPC) {
+        let field: u8 = if path.contains("/Repository") { 2 } else { 1 };
+        let mut message = vec![0, 0, 0, 0, 8, field << 3 | 2, 6];
+        message.extend(b"digits");
+        let request = api.over_http2().request(method(name), path);
+        request.header("content-type", "application/grpc").body(message)
+    } else {
+        api.request(method(name), path).header("content-type", "application/json").body("{}")
+    };
     Api::try_send(request).await.expect("the host answers")
+}
+
+/// The status of an answer, in HTTP's numbers also where gRPC has its own (its `PERMISSION_DENIED` and
+/// `UNAUTHENTICATED`).
+fn status(answer: &Answer) -> u16 {
+    match answer.headers.get("grpc-status").map(|status| status.to_str().unwrap()) {
+        Some("7") => 403,
+        Some("16") => 401,
+        _ => answer.status,
+    }
 }
 
 async fn create_tenant(host: &Api, name: &str) -> Api {
@@ -108,18 +154,18 @@ async fn key_of(host: &Api, tenant: &str, spec: &Value) -> Api {
 async fn every_route_has_its_permission() {
     let host = TestHost::start().await;
     let description = host.get("/openapi.json").await.expect(200).json();
-    let mut known: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (method, path, _) in ROUTES {
-        known.entry(path).or_default().push(method);
-    }
+    let mut there: BTreeSet<(String, String)> = BTreeSet::new();
     for (path, operations) in description["paths"].as_object().unwrap() {
-        for method in operations.as_object().unwrap().keys() {
-            let is_known = known.get(path.as_str()).is_some_and(|methods| methods.contains(&method.as_str()));
-            assert!(is_known || HEALTH.contains(&path.as_str()), "{method} {path} asks for no permission");
-        }
+        there.extend(operations.as_object().unwrap().keys().map(|method| (method.clone(), path.clone())));
     }
-    for path in HEALTH {
-        host.with_key(None).get(path).await.expect(200);
+    let undescribed = modelet_server::undescribed_addresses().into_iter();
+    there.extend(undescribed.map(|(method, path)| (method.as_str().to_lowercase(), path)));
+    let known = ROUTES.iter().map(|(method, path, _)| (*method, *path)).chain(HEALTH.iter().copied());
+    let known = known.map(|(method, path)| (method.to_owned(), path.to_owned())).collect();
+    assert_eq!(there, known, "the host's on the left, those that are tested on the right");
+    for (method, path) in HEALTH {
+        let answer = ask(&host.with_key(None), method, path).await;
+        assert_eq!(status(&answer), 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
     }
 }
 
@@ -129,19 +175,22 @@ async fn nothing_but_health_answers_without_a_key() {
     let names = [
         ("digest", "sha256:0"),
         ("function", "f"),
+        ("model", "f"),
         ("revision", "1"),
+        ("version", "1"),
         ("name", "n"),
         ("id", "000000000000"),
         ("tenant", "default"),
         ("month", "2020-01"),
         ("activation", "1"),
+        ("*path", "some/where"),
     ];
     let unknown = format!("mk_000000000000_{}", "0".repeat(48));
     for (name, route, _) in ROUTES {
         for key in [None, Some(unknown.as_str()), Some("sesame")] {
             let answer = ask(&host.with_key(key), name, &address(route, &names)).await;
-            assert_eq!(answer.status, 401, "{name} {route}: {}", answer.text());
-            if !route.starts_with("/v2") {
+            assert_eq!(status(&answer), 401, "{name} {route}: {}", answer.text());
+            if !route.starts_with("/v2") && !route.starts_with(GRPC) {
                 answer.problem(401, "unauthenticated", Some("authorization"));
                 assert_eq!(answer.header("www-authenticate"), "Bearer");
             }
@@ -156,12 +205,15 @@ async fn each_role_may_do_what_the_matrix_says() {
     let names = [
         ("digest", "sha256:0"),
         ("function", "nothing"),
+        ("model", "nothing"),
         ("revision", "1"),
+        ("version", "1"),
         ("name", "n"),
         ("id", "000000000000"),
         ("tenant", "acme"),
         ("month", "2020-01"),
         ("activation", "1"),
+        ("*path", "some/where"),
     ];
     for role in Role::ALL {
         let caller = key_of(&host, "acme", &json!({ "role": role })).await;
@@ -172,8 +224,9 @@ async fn each_role_may_do_what_the_matrix_says() {
             }
             let answer = ask(&caller, name, &address(route, &names)).await;
             let is_allowed = permission.is_none_or(|permission| role.may(permission));
-            assert_eq!(answer.status == 403, !is_allowed, "{role}: {name} {route}: {}", answer.text());
-            assert_ne!(answer.status, 401, "{role}: {name} {route}");
+            let text = String::from_utf8_lossy(&answer.body);
+            assert_eq!(status(&answer) == 403, !is_allowed, "{role}: {name} {route}: {text}");
+            assert_ne!(status(&answer), 401, "{role}: {name} {route}");
         }
     }
     host.delete("/api/v1/tenants/acme").await.expect(204);
@@ -186,12 +239,15 @@ async fn answers(host: &TestHost, tenant: &str, digest: &str, key: &str) -> Vec<
     let names = [
         ("digest", digest),
         ("function", "digits"),
+        ("model", "digits"),
         ("revision", "1"),
+        ("version", "1"),
         ("name", "token"),
         ("id", key),
         ("tenant", "acme"),
         ("month", "2020-01"),
         ("activation", "1"),
+        ("*path", "some/where"),
     ];
     let mut answers = Vec::new();
     for (name, route, _) in ROUTES {
@@ -214,7 +270,7 @@ async fn answers(host: &TestHost, tenant: &str, digest: &str, key: &str) -> Vec<
             .filter(|(name, _)| !matches!(name.as_str(), "x-request-id" | "date" | "modelet-invocation-id"))
             .map(|(name, value)| format!("{name}: {value:?}"))
             .collect();
-        let mut body = answer.text().to_owned();
+        let mut body = String::from_utf8_lossy(&answer.body).into_owned();
         if let Ok(mut json) = serde_json::from_str::<Value>(&body) {
             if let Some(fields) = json.as_object_mut() {
                 fields.remove("invocation");
@@ -224,28 +280,7 @@ async fn answers(host: &TestHost, tenant: &str, digest: &str, key: &str) -> Vec<
         let text = format!("{name} {route}: {} {kept:?} {body}", answer.status);
         answers.push(text.replace(tenant, "TENANT").replace(key, "KEY"));
     }
-    for method in
-        ["ModelReady", "ModelMetadata", "ModelInfer", "RepositoryModelLoad", "RepositoryModelUnload"]
-    {
-        answers.push(format!("{method}: {}", grpc(&owner, method).await));
-    }
     answers
-}
-
-/// What gRPC says of the model `digits`.
-async fn grpc(caller: &Api, method: &str) -> String {
-    let field: u8 = if method.starts_with("Repository") { 2 } else { 1 };
-    let mut message = vec![0, 0, 0, 0, 8, field << 3 | 2, 6];
-    message.extend(b"digits");
-    let client = trusting(rustls::RootCertStore::empty()).http2_prior_knowledge().build().unwrap();
-    let request = client
-        .post(format!("{}/inference.GRPCInferenceService/{method}", caller.base()))
-        .header("content-type", "application/grpc")
-        .bearer_auth(caller.key())
-        .body(message);
-    let answer = request.send().await.unwrap();
-    let header = |name: &str| answer.headers().get(name).map(|value| format!("{value:?}"));
-    format!("{} {:?} {:?}", answer.status(), header("grpc-status"), header("grpc-message"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,6 @@ pub use pin::Pin;
 pub use residency::{ModelSource, SessionKey, SessionState};
 pub use response_cache::CacheStats;
 pub use service::{Inference, InferenceConfig};
-pub use session::{RunOutput, RunRequest, Session};
+pub use session::{Execution, RunOutput, RunRequest, Session};
 pub use stats::Stats;
 pub use unanswered::Unanswered;

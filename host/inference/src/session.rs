@@ -55,8 +55,23 @@ pub struct RunOutput {
     /// Whether the run took place inside the poll that returned this, so that `cpu_time` was spent
     /// on the thread that polled.
     pub inline: bool,
-    /// Whether there was no run, since the answer had been kept.
-    pub cached: bool,
+    /// The rows of the request; 1 where the model puts no requests together.
+    pub rows: u32,
+    /// What the backend did; `None` where there was nothing to do, since the answer had been kept.
+    pub execution: Option<Execution>,
+    /// Where the manifest says that answers are kept: how long finding this one and keeping it took.
+    pub cache_time: Option<Duration>,
+}
+
+/// A run of the backend, for one request or several.
+#[derive(Clone, Copy, Debug)]
+pub struct Execution {
+    /// The rows of all of its requests.
+    pub rows: u32,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether this request is the first of it, so that whoever counts these counts each run once.
+    pub is_first: bool,
 }
 
 /// A model in a backend, shared by all who run it.
@@ -177,16 +192,20 @@ impl Session {
         else {
             return self.run_plan(plan, bounds).await;
         };
+        let began = Instant::now();
         if let Some(outputs) = cache.get(&key) {
             self.used();
             self.settings.counters.cached.fetch_add(1, Ordering::Relaxed);
             let run = BackendRun { outputs: outputs.to_vec(), cpu_time: Duration::ZERO };
-            return Ok(RunOutput { cached: true, ..self.output(&plan.outputs, run, Duration::ZERO) });
+            let output = self.output(&plan, run, None, Duration::ZERO);
+            return Ok(RunOutput { cache_time: Some(began.elapsed()), ..output });
         }
+        let looking = began.elapsed();
         let output = self.run_plan(plan, bounds).await?;
+        let began = Instant::now();
         let outputs: Vec<Tensor> = output.outputs.iter().map(|(_, output)| output.clone()).collect();
         cache.keep(key, &outputs);
-        Ok(output)
+        Ok(RunOutput { cache_time: Some(looking + began.elapsed()), ..output })
     }
 
     async fn run_plan(self: &Arc<Self>, plan: Plan, bounds: Bounds) -> Served {
@@ -197,11 +216,13 @@ impl Session {
             && self.pace.estimate(self.pace.shapes(&plan.inputs)).is_some_and(is_short)
         {
             let control = Control::unwatched(bounds.deadline);
-            let run = self.run_here(&plan, &control).inspect_err(|_| {
+            let (run, took) = self.run_here(&plan, &control).inspect_err(|_| {
                 bounds.unanswered.iter().for_each(|unanswered| unanswered.add(control.cost().so_far()));
             })?;
             self.settings.counters.inline_runs.fetch_add(1, Ordering::Relaxed);
-            return Ok(RunOutput { inline: true, ..self.output(&plan.outputs, run, Duration::ZERO) });
+            let execution = Execution { rows: self.rows(&plan), took, is_first: true };
+            let output = self.output(&plan, run, Some(execution), Duration::ZERO);
+            return Ok(RunOutput { inline: true, ..output });
         }
         self.run_on_pool(plan, bounds).await
     }
@@ -304,9 +325,10 @@ impl Session {
             // Its part of a run with others that failed.
             let before = queued.control.cost().so_far();
             let result = self.run_here(&queued.plan, &queued.control);
-            let result = result.map(|run| {
+            let result = result.map(|(run, took)| {
                 let run = BackendRun { cpu_time: run.cpu_time + before, ..run };
-                self.output(&queued.plan.outputs, run, queue_time)
+                let execution = Execution { rows: self.rows(&queued.plan), took, is_first: true };
+                self.output(&queued.plan, run, Some(execution), queue_time)
             });
             self.end(queued, result);
         }
@@ -324,9 +346,8 @@ impl Session {
         let in_all = plans.iter().map(|plan| batch::bytes_of(plan)).sum();
         let shares: Vec<Share> =
             plans.iter().map(|plan| Share { of: batch::bytes_of(plan), in_all }).collect();
-        let Ok(run) = batch::together(&controls, &shares, |control| self.run_here(&plan, control)) else {
-            return batch;
-        };
+        let ran = batch::together(&controls, &shares, |control| self.run_here(&plan, control));
+        let Ok((run, took)) = ran else { return batch };
         let all = batch.iter().map(|queued| queued.rows).sum();
         let mut first = 0;
         let parts = batch.iter().zip(shares).map(|(queued, share)| {
@@ -338,8 +359,10 @@ impl Session {
         let counters = &self.settings.counters;
         counters.batches.fetch_add(1, Ordering::Relaxed);
         counters.batched_runs.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let mut execution = Execution { rows: all, took, is_first: true };
         for ((queued, part), queue_time) in batch.into_iter().zip(parts).zip(queue_times) {
-            let output = self.output(&queued.plan.outputs, part, queue_time);
+            let output = self.output(&queued.plan, part, Some(execution), queue_time);
+            execution.is_first = false;
             self.end(queued, Ok(output));
         }
         Vec::new()
@@ -353,11 +376,12 @@ impl Session {
         _ = queued.sender.send(result);
     }
 
-    /// Runs on the calling thread.
-    fn run_here(&self, plan: &Plan, control: &Control) -> Result<BackendRun, InferenceError> {
+    /// Runs on the calling thread, and says how long that took.
+    fn run_here(&self, plan: &Plan, control: &Control) -> Result<(BackendRun, Duration), InferenceError> {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(self.failed("an earlier run panicked, and the session was dropped".into()));
         }
+        let began = Instant::now();
         // After a panic the session is not used again, so a broken invariant in it cannot show.
         let ran = catch_unwind(AssertUnwindSafe(|| self.loaded.run(&plan.inputs, &plan.outputs, control)));
         self.used();
@@ -366,7 +390,7 @@ impl Session {
                 if !self.settings.inline_threshold.is_zero() {
                     self.pace.record(self.pace.shapes(&plan.inputs), run.cpu_time);
                 }
-                Ok(run)
+                Ok((run, began.elapsed()))
             }
             Ok(Err(error)) => {
                 self.settings.counters.failed_runs.fetch_add(1, Ordering::Relaxed);
@@ -391,14 +415,27 @@ impl Session {
         InferenceError::Backend { backend: self.backend, reason }
     }
 
-    fn output(&self, outputs: &[usize], run: BackendRun, queue_time: Duration) -> RunOutput {
-        let names = outputs.iter().map(|&output| self.signature.outputs[output].name.clone());
+    /// The rows of a request, if requests are put together.
+    fn rows(&self, plan: &Plan) -> u32 {
+        self.settings.rule.as_ref().and_then(|_| batch::rows(plan)).unwrap_or(1)
+    }
+
+    fn output(
+        &self,
+        plan: &Plan,
+        run: BackendRun,
+        execution: Option<Execution>,
+        queue_time: Duration,
+    ) -> RunOutput {
+        let names = plan.outputs.iter().map(|&output| self.signature.outputs[output].name.clone());
         RunOutput {
             outputs: names.zip(run.outputs).collect(),
             cpu_time: run.cpu_time,
             queue_time,
             inline: false,
-            cached: false,
+            rows: self.rows(plan),
+            execution,
+            cache_time: None,
         }
     }
 }

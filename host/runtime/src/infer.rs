@@ -18,8 +18,10 @@ use crate::answer::Answer;
 use crate::body::{self, Bounds};
 use crate::budget::Claim;
 use crate::invoke::{BoxError, settle};
+use crate::models::{Binding, RevisionModels};
 use crate::revision::Revision;
 use crate::routing::Routed;
+use crate::statistics::{Parts, Ran};
 
 /// From here on, reading or writing a body takes long enough to hold up the connections of its thread.
 pub const LARGE_BODY_BYTES: usize = 64 << 10;
@@ -116,8 +118,12 @@ impl Runtime {
             Err(problem) => return Answer::not_begun(invocation, &revision, problem),
         };
         let log = self.sink(&revision, invocation);
+        let began = Instant::now();
         let outcome = self.run_model(&revision, &mut account, call, codec).await;
         let outcome = outcome.map_err(|problem| {
+            if let Some(model) = revision.models.only() {
+                model.statistics.failed(began.elapsed());
+            }
             // The caller's own mistakes are for the caller alone, and overload would flood the log.
             if matches!(
                 problem.code,
@@ -187,13 +193,12 @@ impl Runtime {
             let (models, limits) = (revision.models.clone(), limits.clone());
             let mut codec = codec;
             move || {
-                let no_model = || Problem::new(Code::Internal, "a revision without a handler has a model");
-                let (_, signature) = models.only().ok_or_else(no_model)?.described();
-                let request = codec.decode(body, signature, &limits)?;
-                Ok((codec, request, memory, permit))
+                let began = Instant::now();
+                let request = codec.decode(body, only(&models)?.signature(), &limits)?;
+                Ok((codec, request, memory, permit, began.elapsed()))
             }
         });
-        let (mut codec, request, memory, permit) = if revision.models.is_resident() {
+        let (mut codec, request, memory, permit, input) = if revision.models.is_resident() {
             decoding.await?
         } else {
             self.wake_beside(revision, account, decoding).await?
@@ -213,8 +218,10 @@ impl Runtime {
         // The host's copies of the request are gone by now.
         drop(memory);
         account.meter.add_inference(run.cpu_time, run.inline);
+        let ran = Ran::of(&run);
         let bytes: usize = run.outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
         check_size("outputs have", bytes, limits.tensor_bytes, "tensor_bytes")?;
+        let writing = Instant::now();
         let encoding = off_the_loop(bytes > LARGE_BODY_BYTES, move || {
             let encoded = codec.encode(run.outputs, &limits)?;
             check_size(
@@ -226,9 +233,18 @@ impl Runtime {
             Ok((encoded, permit))
         });
         let (Encoded { headers, body }, permit) = encoding.await?;
+        let parts =
+            Parts { all: began.elapsed(), queue: account.queue_time, input, output: writing.elapsed() };
+        only(&revision.models)?.statistics.answered(&parts, &ran);
         let body = ReplyBody::Bytes(body);
         Ok((EngineReply { status: StatusCode::OK, headers, body, rest: Rest::default() }, permit))
     }
+}
+
+/// The model of a revision without a handler.
+fn only(models: &RevisionModels) -> Result<&Binding, Problem> {
+    let none = || Problem::new(Code::Internal, "a revision without a handler has a model");
+    models.only().ok_or_else(none)
 }
 
 /// Does `work` here, or if it is long on a thread on which nobody else waits.

@@ -26,6 +26,7 @@ mod revision;
 mod routing;
 mod runtime;
 mod state;
+mod statistics;
 mod stream;
 mod sweep;
 #[cfg(test)]
@@ -42,5 +43,6 @@ pub use revision::{ModelRow, RevisionRow};
 pub use routing::{RouteRow, Routed, no_function};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use state::{FunctionState, Instances, Layer, RevisionState, Row, SessionLayer, SessionPhase};
+pub use statistics::{BatchStatistics, ModelStatistics, Total};
 pub use sweep::AwakeBudget;
 pub use timing::Stage;

@@ -9,14 +9,15 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use modelet_engine::{InferError, Inferred, Model, Models};
 use modelet_inference::{
-    BackendId, Inference, InferenceError, ModelSource, Pin, RunOutput, RunRequest, Session, SessionKey,
-    SessionState, Unanswered,
+    Inference, InferenceError, ModelSource, Pin, RunOutput, RunRequest, Session, SessionKey, SessionState,
+    Unanswered,
 };
 use modelet_observe::metrics::ModelMetrics;
 use modelet_types::manifest::{Priority, Scale};
 use modelet_types::{Code, FunctionName, ModelName, Signature, TenantName, Tensor};
 
 use crate::revision::ModelRow;
+use crate::statistics::{Counters, ModelStatistics};
 use crate::timing::Timing;
 use crate::{ModelFiles, RuntimeConfig};
 
@@ -38,6 +39,8 @@ pub(crate) struct Binding {
     files: Arc<dyn ModelFiles>,
     signature: Signature,
     metrics: Arc<ModelMetrics>,
+    /// Of calls without a handler.
+    pub(crate) statistics: Counters,
     /// The session that was used last, so that a warm call looks nothing up.
     session: ArcSwapWeak<Session>,
 }
@@ -59,8 +62,17 @@ impl RevisionModels {
             let key =
                 SessionKey { tenant: tenant.clone(), model, backend, threads, batching, response_cache };
             let source = ModelSource { path, idle_timeout, memory_bytes, warm_up };
-            let (files, session) = (config.model_files.clone(), ArcSwapWeak::default());
-            (name.clone(), Arc::new(Binding { name, key, source, files, signature, metrics, session }))
+            let binding = Binding {
+                name: name.clone(),
+                key,
+                source,
+                files: config.model_files.clone(),
+                signature,
+                metrics,
+                statistics: Counters::default(),
+                session: ArcSwapWeak::default(),
+            };
+            (name, Arc::new(binding))
         };
         let models = rows.into_iter().map(bind).collect();
         Self { inference: config.inference.clone(), models, priority, pins: Mutex::default() }
@@ -106,6 +118,16 @@ impl RevisionModels {
     /// The first model, which is the only one where there is no handler.
     pub(crate) fn only(&self) -> Option<&Binding> {
         self.models.values().next().map(AsRef::as_ref)
+    }
+
+    /// What the calls of the only model came to.
+    pub(crate) fn statistics(&self) -> ModelStatistics {
+        let Some(binding) = self.only() else { return ModelStatistics::default() };
+        let memory_bytes = match self.inference.state(&binding.key) {
+            SessionState::Ready { memory_bytes, .. } => Some(memory_bytes),
+            SessionState::Cold | SessionState::Loading => None,
+        };
+        ModelStatistics { memory_bytes, ..binding.statistics.read() }
     }
 
     /// Loads what is cold.
@@ -157,9 +179,14 @@ pub(crate) struct RunBounds {
 }
 
 impl Binding {
-    /// What runs it, and its inputs and outputs, loaded or not.
-    pub(crate) fn described(&self) -> (BackendId, &Signature) {
-        (self.key.backend, &self.signature)
+    /// How it is run.
+    pub(crate) fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// Its inputs and outputs, loaded or not.
+    pub(crate) fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     /// Runs the model in its session.
@@ -174,7 +201,7 @@ impl Binding {
         let took = began.elapsed();
         self.metrics.record(took);
         if let Some(timing) = timing {
-            timing.run(&self.name, took, run.queue_time, run.cached);
+            timing.run(&self.name, took, run.queue_time, run.execution.is_none());
         }
         Ok(run)
     }

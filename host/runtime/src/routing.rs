@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use modelet_inference::BackendId;
+use modelet_inference::SessionKey;
 use modelet_keyvalue::Owner;
 use modelet_types::{
     Code, FunctionName, InvocationQuotas, Problem, RevisionNumber, Signature, TenantName, TrafficSplit,
@@ -15,6 +15,7 @@ use crate::Runtime;
 use crate::functions::Origin;
 use crate::gate::FunctionGate;
 use crate::revision::{Revision, RevisionRow};
+use crate::statistics::ModelStatistics;
 
 /// One function, as it is published.
 pub struct RouteRow {
@@ -99,10 +100,19 @@ impl Routed {
         self.0.public
     }
 
-    /// The model of a revision without a handler: what runs it, and its inputs and outputs. Wakes
+    /// The model of a revision without a handler: how it is run, and its inputs and outputs. Wakes
     /// nothing.
-    pub fn model(&self) -> Option<(BackendId, &Signature)> {
-        if self.has_handler() { None } else { self.0.models.only().map(|model| model.described()) }
+    pub fn model(&self) -> Option<(&SessionKey, &Signature)> {
+        if self.has_handler() {
+            None
+        } else {
+            self.0.models.only().map(|model| (model.key(), model.signature()))
+        }
+    }
+
+    /// What the calls of a model alone came to since this host knows it.
+    pub fn statistics(&self) -> ModelStatistics {
+        self.0.models.statistics()
     }
 }
 

@@ -37,5 +37,6 @@ pub use descriptors::raise_descriptor_limit;
 pub use host::{Host, StartError};
 pub use modelet_engine::compile_worker_if_asked;
 pub use modelet_inference::model_worker_if_asked;
+pub use routes::undescribed_addresses;
 pub use tls::CertificateError;
 pub use usage_export::CollectorError;

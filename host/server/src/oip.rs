@@ -12,8 +12,12 @@ mod compression;
 mod data;
 pub(crate) mod grpc;
 mod message;
+mod model_config;
+mod statistics;
 
 pub(crate) use codec::RestCodec;
+pub(crate) use model_config::ModelConfig;
+pub(crate) use statistics::{ModelStatistics, ModelStatisticsResponse};
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -25,7 +29,8 @@ use crate::problem::say_reached;
 use crate::status;
 
 /// The extensions that this host has, by the names that Triton gave them.
-pub(crate) const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
+pub(crate) const EXTENSIONS: [&str; 4] =
+    ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
 
 /// Bytes of JSON at the beginning of a body that goes on with binary tensors.
 pub(crate) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");

@@ -1,6 +1,7 @@
 //! Every address that the host answers.
 
-use axum::routing::{any, post};
+use axum::routing::{MethodRouter, any, post};
+use http::Method;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -66,18 +67,77 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     description
 }
 
+/// A protocol of others, whose addresses the description of the API does not have.
+struct Protocol {
+    /// How the router knows its addresses.
+    patterns: &'static [&'static str],
+    answer: MethodRouter<Context>,
+    /// The addresses themselves.
+    addresses: Vec<(Method, String)>,
+}
+
+fn protocols() -> [Protocol; 3] {
+    const FUNCTION: &[&str] =
+        &["/f/{tenant}/{function}", "/f/{tenant}/{function}/", "/f/{tenant}/{function}/{*path}"];
+    [
+        Protocol {
+            patterns: FUNCTION,
+            answer: any(invoke::invoke),
+            addresses: FUNCTION.iter().map(|pattern| (Method::POST, (*pattern).to_owned())).collect(),
+        },
+        Protocol {
+            patterns: &["/v2", "/v2/", "/v2/{*path}"],
+            answer: any(oip::root),
+            addresses: oip::addresses().collect(),
+        },
+        Protocol {
+            patterns: &["/inference.GRPCInferenceService/{method}"],
+            answer: post(oip_grpc::call),
+            addresses: oip_grpc::addresses().collect(),
+        },
+    ]
+}
+
+/// Every address of this host that [`openapi`] does not describe, with the method that it takes.
+pub fn undescribed_addresses() -> Vec<(Method, String)> {
+    protocols().into_iter().flat_map(|protocol| protocol.addresses).collect()
+}
+
 pub(crate) fn app(context: Context) -> App {
-    let (router, _) = api().split_for_parts();
+    let (mut router, _) = api().split_for_parts();
+    for Protocol { patterns, answer, .. } in protocols() {
+        for pattern in patterns {
+            router = router.route(pattern, answer.clone());
+        }
+    }
     let router = router
-        .route("/f/{tenant}/{function}", any(invoke::invoke))
-        .route("/f/{tenant}/{function}/", any(invoke::invoke))
-        .route("/f/{tenant}/{function}/{*path}", any(invoke::invoke))
-        .route("/inference.GRPCInferenceService/{method}", post(oip_grpc::call))
-        .route("/v2", any(oip::root))
-        .route("/v2/", any(oip::root))
-        .route("/v2/{*path}", any(oip::root))
         .fallback(health::not_found)
         .method_not_allowed_fallback(health::method_not_allowed)
         .with_state(context.clone());
     App::new(router, &context.config.allowed_hosts, context.identification.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Others could be there without a test that asks who may use them.
+    #[test]
+    fn every_address_is_described_or_of_a_protocol() {
+        fn count(path: &Path) -> usize {
+            // Hosts that only tests have.
+            if path.file_stem().is_some_and(|name| name == "fuzzing" || name == "tests") {
+                return 0;
+            }
+            if path.is_dir() {
+                return fs::read_dir(path).unwrap().map(|entry| count(&entry.unwrap().path())).sum();
+            }
+            let text = fs::read_to_string(path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            [".route(", ".nest(", ".merge(", "_service("].iter().map(|call| code.matches(call).count()).sum()
+        }
+        let found = count(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        assert_eq!(found, 1, "only the loop in `app` gives the router an address by hand");
+    }
 }

@@ -48,6 +48,12 @@ impl Api {
         Self { key: key.map(str::to_owned), ..self.clone() }
     }
 
+    /// The same client, over HTTP/2 and connections of its own.
+    pub fn over_http2(&self) -> Self {
+        let http = trusting(RootCertStore::empty()).http2_prior_knowledge().build();
+        Self { http: http.expect("the client has no settings to fail on"), ..self.clone() }
+    }
+
     /// The key, for clients of others.
     pub fn key(&self) -> &str {
         self.key.as_deref().expect("this client has a key")

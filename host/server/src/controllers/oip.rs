@@ -9,26 +9,31 @@ use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use modelet_control::Identity;
 use modelet_engine::Failure;
+use modelet_inference::SessionKey;
 use modelet_runtime::{Answer, Routed, TensorBody, TensorCall, TensorCodec};
-use modelet_types::{Code, FunctionName, Permission, Problem, RevisionNumber, TenantName};
+use modelet_types::{Code, FunctionName, Permission, Problem, RevisionNumber, Signature, TenantName};
 use serde::Serialize;
 
 use crate::caller::Caller;
 use crate::context::Context;
 use crate::controllers::invoke::{self, describe};
 use crate::controllers::revisions::revision_number;
-use crate::oip::{self, EXTENSIONS, RestCodec, TensorMetadata};
+use crate::oip::{
+    self, EXTENSIONS, ModelConfig, ModelStatistics, ModelStatisticsResponse, RestCodec, TensorMetadata,
+};
 
-/// What an address asks for.
-#[derive(Debug, PartialEq)]
-enum Endpoint<'p> {
+/// What is at an address.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Endpoint {
     Server,
     Live,
     Ready,
     Index,
-    Load { model: &'p str },
-    Unload { model: &'p str },
-    Model { model: &'p str, version: Option<&'p str>, ask: Ask },
+    Load,
+    Unload,
+    /// Of all models, or of one.
+    Statistics,
+    Model(Ask),
 }
 
 /// What is asked of a model.
@@ -36,48 +41,92 @@ enum Endpoint<'p> {
 enum Ask {
     Metadata,
     Ready,
+    Config,
     Infer,
 }
 
-impl<'p> Endpoint<'p> {
-    /// What `path` names, which begins after `/v2`.
+/// Where the protocol's own addresses begin.
+pub(crate) const PREFIX: &str = "/v2";
+
+/// Every address of the protocol: with which method, where below [`PREFIX`], and what is there.
+const ADDRESSES: [(Method, &str, Endpoint); 17] = [
+    (Method::POST, "/models/{model}/infer", Endpoint::Model(Ask::Infer)),
+    (Method::POST, "/models/{model}/versions/{version}/infer", Endpoint::Model(Ask::Infer)),
+    // Before that of a model, which may be called so.
+    (Method::GET, "/models/stats", Endpoint::Statistics),
+    (Method::GET, "/models/{model}/stats", Endpoint::Statistics),
+    (Method::GET, "/models/{model}/versions/{version}/stats", Endpoint::Statistics),
+    (Method::GET, "/models/{model}", Endpoint::Model(Ask::Metadata)),
+    (Method::GET, "/models/{model}/versions/{version}", Endpoint::Model(Ask::Metadata)),
+    (Method::GET, "/models/{model}/ready", Endpoint::Model(Ask::Ready)),
+    (Method::GET, "/models/{model}/versions/{version}/ready", Endpoint::Model(Ask::Ready)),
+    (Method::GET, "/models/{model}/config", Endpoint::Model(Ask::Config)),
+    (Method::GET, "/models/{model}/versions/{version}/config", Endpoint::Model(Ask::Config)),
+    (Method::GET, "", Endpoint::Server),
+    (Method::GET, "/health/live", Endpoint::Live),
+    (Method::GET, "/health/ready", Endpoint::Ready),
+    (Method::POST, "/repository/index", Endpoint::Index),
+    (Method::POST, "/repository/models/{model}/load", Endpoint::Load),
+    (Method::POST, "/repository/models/{model}/unload", Endpoint::Unload),
+];
+
+/// The addresses of the protocol, each with its method.
+pub(crate) fn addresses() -> impl Iterator<Item = (Method, String)> {
+    ADDRESSES.iter().map(|(method, below, _)| (method.clone(), format!("{PREFIX}{below}")))
+}
+
+/// An address that was asked for.
+#[derive(Debug, PartialEq)]
+struct Address<'p> {
+    endpoint: Endpoint,
+    /// Empty where the endpoint is not about a model.
+    model: &'p str,
+    version: Option<&'p str>,
+}
+
+impl<'p> Address<'p> {
+    /// What `path` names, which begins after [`PREFIX`].
     fn parse(method: &Method, path: &'p str) -> Result<Self, Problem> {
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let (wanted, endpoint) = match segments[..] {
-            [] => (Method::GET, Self::Server),
-            ["health", "live"] => (Method::GET, Self::Live),
-            ["health", "ready"] => (Method::GET, Self::Ready),
-            ["repository", "index"] => (Method::POST, Self::Index),
-            ["repository", "models", model, "load"] => (Method::POST, Self::Load { model }),
-            ["repository", "models", model, "unload"] => (Method::POST, Self::Unload { model }),
-            ["models", model, ref rest @ ..] => {
-                let (version, rest) = match *rest {
-                    ["versions", version, ref rest @ ..] => (Some(version), rest),
-                    ref rest => (None, rest),
-                };
-                let (method, ask) = match rest {
-                    [] => (Method::GET, Ask::Metadata),
-                    ["ready"] => (Method::GET, Ask::Ready),
-                    ["infer"] => (Method::POST, Ask::Infer),
-                    _ => return Err(unknown(path)),
-                };
-                (method, Self::Model { model, version, ask })
-            }
-            _ => return Err(unknown(path)),
-        };
-        if *method == wanted || (wanted == Method::GET && *method == Method::HEAD) {
-            return Ok(endpoint);
+        let segments: Vec<&str> = segments(path).collect();
+        let mut found = ADDRESSES.iter().filter_map(|(wanted, below, endpoint)| {
+            let (model, version) = names_in(&segments, below)?;
+            Some((wanted, Self { endpoint: *endpoint, model, version }))
+        });
+        let (wanted, address) = found.next().ok_or_else(|| unknown(path))?;
+        if method == wanted || (*wanted == Method::GET && *method == Method::HEAD) {
+            return Ok(address);
         }
         let shown: String = path.chars().take(200).collect();
-        Err(Problem::new(Code::MethodNotAllowed, format!("/v2{shown} takes {wanted}, not {method}")))
+        Err(Problem::new(Code::MethodNotAllowed, format!("{PREFIX}{shown} takes {wanted}, not {method}")))
     }
+}
+
+/// The parts of a path, which may end in a slash or not.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// The model and the version that `path` names, if it is an address like `template`.
+fn names_in<'p>(path: &[&'p str], template: &str) -> Option<(&'p str, Option<&'p str>)> {
+    let (mut model, mut version) = ("", None);
+    let mut path = path.iter();
+    for part in segments(template) {
+        let segment = *path.next()?;
+        match part {
+            "{model}" => model = segment,
+            "{version}" => version = Some(segment),
+            _ if part == segment => {}
+            _ => return None,
+        }
+    }
+    path.next().is_none().then_some((model, version))
 }
 
 fn unknown(path: &str) -> Problem {
     let shown: String = path.chars().take(200).collect();
     let detail = format!(
-        "there is nothing at /v2{shown}: the Open Inference Protocol has /v2/models/MODEL[/versions/VERSION] \
-         and below it /ready and /infer"
+        "there is nothing at {PREFIX}{shown}: the Open Inference Protocol has /v2/models/MODEL[/versions/VERSION] \
+         and below it /ready, /config, /stats and /infer"
     );
     Problem::new(Code::NotFound, detail)
 }
@@ -85,23 +134,28 @@ fn unknown(path: &str) -> Problem {
 /// Answers at the root.
 pub(crate) async fn root(State(context): State<Context>, caller: Caller, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let path = path.strip_prefix("/v2").unwrap_or_default();
+    let path = path.strip_prefix(PREFIX).unwrap_or_default();
     let answer = async {
-        match Endpoint::parse(request.method(), path)? {
+        let Address { endpoint, model, version } = Address::parse(request.method(), path)?;
+        match endpoint {
             Endpoint::Index => Ok(Json(index(&context, &caller)?).into_response()),
-            Endpoint::Load { model } => load(&context, &caller, model).await.map(|()| done()),
-            Endpoint::Unload { model } => unload(&context, &caller, model).await.map(|()| done()),
-            Endpoint::Model { model, version, ask: Ask::Infer } => {
+            Endpoint::Load => load(&context, &caller, model).await.map(|()| done()),
+            Endpoint::Unload => unload(&context, &caller, model).await.map(|()| done()),
+            Endpoint::Statistics => {
+                let model = Some(model).filter(|model| !model.is_empty());
+                Ok(Json(statistics(&context, &caller, model, version)?).into_response())
+            }
+            Endpoint::Model(Ask::Infer) => {
                 Ok(infer(&context, find(&context, &caller, model, version), request).await)
             }
-            Endpoint::Model { model, version, ask } => {
+            Endpoint::Model(ask) => {
                 let routed = find(&context, &caller, model, version)?;
                 answer(&context, routed, ask, request).await
             }
-            endpoint @ (Endpoint::Live | Endpoint::Ready) => Ok(of_server(&context, &endpoint)),
+            Endpoint::Live | Endpoint::Ready => Ok(of_server(&context, endpoint)),
             Endpoint::Server => {
                 caller.known()?;
-                Ok(of_server(&context, &Endpoint::Server))
+                Ok(of_server(&context, endpoint))
             }
         }
     };
@@ -118,7 +172,7 @@ pub(crate) async fn of_function(
     request: Request,
 ) -> Response {
     let answer = async {
-        let below = path.strip_prefix("/v2").filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let Some(below) = below else {
             let ask = match *request.method() {
                 Method::POST if path == "/" => Ask::Infer,
@@ -127,8 +181,9 @@ pub(crate) async fn of_function(
             };
             return answer(context, routed, ask, request).await;
         };
-        match Endpoint::parse(request.method(), below)? {
-            Endpoint::Model { model, version, ask } if model == routed.function().as_str() => {
+        let Address { endpoint, model, version } = Address::parse(request.method(), below)?;
+        match endpoint {
+            Endpoint::Model(ask) if model == routed.function().as_str() => {
                 let routed = match version {
                     Some(version) => {
                         let tenant = routed.tenant().as_str();
@@ -140,9 +195,7 @@ pub(crate) async fn of_function(
                 };
                 answer(context, routed, ask, request).await
             }
-            endpoint @ (Endpoint::Server | Endpoint::Live | Endpoint::Ready) => {
-                Ok(of_server(context, &endpoint))
-            }
+            Endpoint::Server | Endpoint::Live | Endpoint::Ready => Ok(of_server(context, endpoint)),
             _ => Err(not_here(path)),
         }
     };
@@ -150,7 +203,7 @@ pub(crate) async fn of_function(
 }
 
 /// What the server says of itself.
-fn of_server(context: &Context, endpoint: &Endpoint<'_>) -> Response {
+fn of_server(context: &Context, endpoint: Endpoint) -> Response {
     match endpoint {
         Endpoint::Live => Json(Live { live: true }).into_response(),
         Endpoint::Ready => server_ready(context),
@@ -182,6 +235,7 @@ pub(super) fn find(
 async fn answer(context: &Context, routed: Routed, ask: Ask, request: Request) -> Result<Response, Problem> {
     match ask {
         Ask::Metadata => Ok(Json(metadata(context, &routed)?).into_response()),
+        Ask::Config => Ok(Json(config(context, &routed)?).into_response()),
         Ask::Ready => {
             model_of(&routed)?;
             // What sleeps wakes with a request, so all that is active is ready.
@@ -232,9 +286,9 @@ pub(super) fn problem_of(failure: Failure) -> Problem {
 }
 
 /// The model of a function without a handler.
-pub(super) fn model_of(routed: &Routed) -> Result<(&'static str, &modelet_types::Signature), Problem> {
+pub(super) fn model_of(routed: &Routed) -> Result<(&SessionKey, &Signature), Problem> {
     match routed.model() {
-        Some((backend, signature)) => Ok((backend.as_str(), signature)),
+        Some(model) => Ok(model),
         None => {
             let name = routed.function();
             let detail = format!(
@@ -298,16 +352,63 @@ pub(super) struct Metadata {
 }
 
 pub(super) fn metadata(context: &Context, routed: &Routed) -> Result<Metadata, Problem> {
-    let (backend, signature) = model_of(routed)?;
+    let (key, signature) = model_of(routed)?;
     let name = routed.function().clone();
     let versions = models(context, routed.tenant(), name.as_str());
     Ok(Metadata {
         versions: versions.iter().map(|routed| routed.revision().to_string()).collect(),
-        platform: format!("{backend}_onnx"),
+        platform: platform(key),
         inputs: signature.inputs.iter().map(TensorMetadata::from).collect(),
         outputs: signature.outputs.iter().map(TensorMetadata::from).collect(),
         name,
     })
+}
+
+/// What runs a model and what it is, in one word, as the protocol has it.
+fn platform(key: &SessionKey) -> String {
+    format!("{}_onnx", key.backend.as_str())
+}
+
+/// How a model is run.
+pub(super) fn config(context: &Context, routed: &Routed) -> Result<ModelConfig, Problem> {
+    let (key, signature) = model_of(routed)?;
+    let versions = models(context, routed.tenant(), routed.function().as_str());
+    let versions = versions.iter().map(Routed::revision).collect();
+    Ok(ModelConfig::new(routed.function(), platform(key), key, signature, versions))
+}
+
+/// What the calls of a function's active revisions came to, or of one of these; of every function's that the
+/// key is for, if none is named.
+pub(super) fn statistics(
+    context: &Context,
+    caller: &Caller,
+    model: Option<&str>,
+    version: Option<&str>,
+) -> Result<ModelStatisticsResponse, Problem> {
+    let mut found = match model {
+        Some(model) => some_models(context, caller.may_with(Permission::Read, model)?)?,
+        None => all_models(context, caller.may(Permission::Read)?),
+    };
+    if let (Some(model), Some(version)) = (model, version) {
+        let number = revision_number(version)?;
+        found.retain(|routed| routed.revision() == number);
+        if found.is_empty() {
+            // Says why it is not there.
+            find(context, caller, model, Some(version)).and_then(|routed| model_of(&routed).map(drop))?;
+        }
+    }
+    let model_stats = found
+        .iter()
+        .map(|routed| ModelStatistics::new(routed.function(), routed.revision(), &routed.statistics()))
+        .collect();
+    Ok(ModelStatisticsResponse { model_stats })
+}
+
+/// The revisions that can be called and are models alone, of every function that the caller's key is for.
+fn all_models(context: &Context, identity: &Identity) -> Vec<Routed> {
+    let names = context.runtime.functions(identity.tenant.as_str());
+    let names = names.iter().map(FunctionName::as_str).filter(|name| identity.covers(name));
+    names.flat_map(|name| models(context, &identity.tenant, name)).collect()
 }
 
 /// The revisions of a function that can be called and are models alone.
@@ -335,14 +436,14 @@ pub(super) fn index(context: &Context, caller: &Caller) -> Result<Vec<IndexEntry
         state: "READY",
         reason: "",
     };
-    let names = context.runtime.functions(identity.tenant.as_str());
-    let names = names.iter().map(FunctionName::as_str).filter(|name| identity.covers(name));
-    Ok(names.flat_map(|name| models(context, &identity.tenant, name)).map(entry).collect())
+    Ok(all_models(context, identity).into_iter().map(entry).collect())
 }
 
 /// The revisions of a function as [`models`] gives them, of which there is one.
-fn some_models(context: &Context, caller: &Caller, model: &str) -> Result<Vec<Routed>, Problem> {
-    let (Identity { tenant, .. }, name) = caller.may_with(Permission::Deploy, model)?;
+fn some_models(
+    context: &Context,
+    (Identity { tenant, .. }, name): (&Identity, FunctionName),
+) -> Result<Vec<Routed>, Problem> {
     let models = models(context, tenant, name.as_str());
     if models.is_empty() {
         model_of(&context.runtime.find(tenant.as_str(), name.as_str(), None)?)?;
@@ -352,7 +453,7 @@ fn some_models(context: &Context, caller: &Caller, model: &str) -> Result<Vec<Ro
 
 /// Loads a model into memory before its first request.
 pub(super) async fn load(context: &Context, caller: &Caller, model: &str) -> Result<(), Problem> {
-    for routed in some_models(context, caller, model)? {
+    for routed in some_models(context, caller.may_with(Permission::Deploy, model)?)? {
         context.runtime.load_now(&routed).await?;
     }
     Ok(())
@@ -360,7 +461,7 @@ pub(super) async fn load(context: &Context, caller: &Caller, model: &str) -> Res
 
 /// Drops a model from memory. It stays callable: the next request loads it again.
 pub(super) async fn unload(context: &Context, caller: &Caller, model: &str) -> Result<(), Problem> {
-    for routed in some_models(context, caller, model)? {
+    for routed in some_models(context, caller.may_with(Permission::Deploy, model)?)? {
         context.runtime.unload(&routed).await?;
     }
     Ok(())
@@ -372,16 +473,19 @@ mod tests {
 
     #[test]
     fn addresses_are_those_of_the_protocol() {
-        let parse = |method, path| Endpoint::parse(&method, path).map_err(|problem| problem.code);
-        let model = |version, ask| Ok(Endpoint::Model { model: "m", version, ask });
-        assert_eq!(parse(Method::GET, ""), Ok(Endpoint::Server));
+        let parse = |method, path| Address::parse(&method, path).map_err(|problem| problem.code);
+        let at = |endpoint, model, version| Ok(Address { endpoint, model, version });
+        let model = |version, ask| at(Endpoint::Model(ask), "m", version);
+        assert_eq!(parse(Method::GET, ""), at(Endpoint::Server, "", None));
+        assert_eq!(parse(Method::GET, "/"), at(Endpoint::Server, "", None));
         assert_eq!(parse(Method::GET, "/models/m"), model(None, Ask::Metadata));
         assert_eq!(parse(Method::HEAD, "/models/m/ready"), model(None, Ask::Ready));
         assert_eq!(parse(Method::POST, "/models/m/versions/3/infer"), model(Some("3"), Ask::Infer));
         assert_eq!(parse(Method::GET, "/models/m/versions/3"), model(Some("3"), Ask::Metadata));
-        assert_eq!(parse(Method::POST, "/repository/models/m/load"), Ok(Endpoint::Load { model: "m" }));
+        assert_eq!(parse(Method::POST, "/repository/models/m/load/"), at(Endpoint::Load, "m", None));
         assert_eq!(parse(Method::GET, "/models/m/infer"), Err(Code::MethodNotAllowed));
-        assert_eq!(parse(Method::POST, "/models/m/explain"), Err(Code::NotFound));
-        assert_eq!(parse(Method::GET, "/models"), Err(Code::NotFound));
+        for path in ["/models", "/models/m/versions", "/models/m/explain", "/models/m/infer/infer"] {
+            assert_eq!(parse(Method::POST, path), Err(Code::NotFound), "{path}");
+        }
     }
 }

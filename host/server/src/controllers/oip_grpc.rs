@@ -20,8 +20,9 @@ use crate::context::Context;
 use crate::controllers::invoke::{describe, is_timed};
 use crate::controllers::oip;
 use crate::oip::grpc::{
-    Empty, GrpcCodec, LiveResponse, ModelIndex, ModelMetadataResponse, ModelRequest, RawCodec, ReadyResponse,
-    RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse, ServerMetadataResponse, status,
+    Empty, GrpcCodec, LiveResponse, ModelConfigResponse, ModelIndex, ModelMetadataResponse, ModelRequest,
+    RawCodec, ReadyResponse, RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse,
+    ServerMetadataResponse, status,
 };
 
 /// The most bytes of a message, since it is received before it is known whose it is.
@@ -33,6 +34,45 @@ const MAX_QUESTION_BYTES: u64 = 64 << 10;
 /// Bytes before a message that say how long it is (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: u64 = 5;
 
+/// The name of the service, which is where its methods are.
+pub(crate) const SERVICE: &str = "inference.GRPCInferenceService";
+
+/// A method of the service.
+#[derive(Clone, Copy)]
+enum Method {
+    ServerLive,
+    ServerReady,
+    ServerMetadata,
+    ModelReady,
+    ModelMetadata,
+    ModelConfig,
+    ModelStatistics,
+    ModelInfer,
+    RepositoryIndex,
+    RepositoryModelLoad,
+    RepositoryModelUnload,
+}
+
+/// Every method, by its name.
+const METHODS: [(&str, Method); 11] = [
+    ("ModelInfer", Method::ModelInfer),
+    ("ModelReady", Method::ModelReady),
+    ("ModelMetadata", Method::ModelMetadata),
+    ("ModelConfig", Method::ModelConfig),
+    ("ModelStatistics", Method::ModelStatistics),
+    ("ServerLive", Method::ServerLive),
+    ("ServerReady", Method::ServerReady),
+    ("ServerMetadata", Method::ServerMetadata),
+    ("RepositoryIndex", Method::RepositoryIndex),
+    ("RepositoryModelLoad", Method::RepositoryModelLoad),
+    ("RepositoryModelUnload", Method::RepositoryModelUnload),
+];
+
+/// The addresses of the service, each with its method in HTTP.
+pub(crate) fn addresses() -> impl Iterator<Item = (http::Method, String)> {
+    METHODS.iter().map(|(name, _)| (http::Method::POST, format!("/{SERVICE}/{name}")))
+}
+
 /// Answers a call of a method of the service.
 pub(crate) async fn call(
     State(context): State<Context>,
@@ -41,16 +81,21 @@ pub(crate) async fn call(
     request: Request,
 ) -> Response {
     let (context, caller) = (&context, &caller);
-    match method.as_str() {
-        "ServerLive" => ask(context, request, async |_: Empty| Ok(LiveResponse { live: true })).await,
-        "ServerReady" => {
+    let Some((_, called)) = METHODS.iter().find(|(name, _)| *name == method) else {
+        let shown: String = method.chars().take(80).collect();
+        let detail = format!("this host does not have the method `{shown}`");
+        return Status::unimplemented(detail).into_http();
+    };
+    match called {
+        Method::ServerLive => ask(context, request, async |_: Empty| Ok(LiveResponse { live: true })).await,
+        Method::ServerReady => {
             let ready = !*context.stopping.borrow();
             ask(context, request, async |_: Empty| Ok(ReadyResponse { ready })).await
         }
-        "ServerMetadata" => {
+        Method::ServerMetadata => {
             ask(context, request, async |_: Empty| caller.known().map(|_| server_metadata())).await
         }
-        "ModelReady" => {
+        Method::ModelReady => {
             ask(context, request, async |ModelRequest { name, version }| {
                 // A model that is not there is not ready, which is no error here.
                 caller.known()?;
@@ -59,12 +104,26 @@ pub(crate) async fn call(
             })
             .await
         }
-        "ModelMetadata" => {
+        Method::ModelMetadata => {
             ask(context, request, async |request| model_metadata(context, caller, request)).await
         }
-        "ModelInfer" => infer(context, caller, request).await,
-        "RepositoryIndex" => ask(context, request, async |_: Empty| index(context, caller)).await,
-        "RepositoryModelLoad" => {
+        Method::ModelConfig => {
+            ask(context, request, async |ModelRequest { name, version }| {
+                let routed = oip::find(context, caller, &name, version_of(&version))?;
+                Ok(ModelConfigResponse { config: Some(oip::config(context, &routed)?) })
+            })
+            .await
+        }
+        Method::ModelStatistics => {
+            ask(context, request, async |ModelRequest { name, version }| {
+                let model = Some(&*name).filter(|name| !name.is_empty());
+                oip::statistics(context, caller, model, version_of(&version))
+            })
+            .await
+        }
+        Method::ModelInfer => infer(context, caller, request).await,
+        Method::RepositoryIndex => ask(context, request, async |_: Empty| index(context, caller)).await,
+        Method::RepositoryModelLoad => {
             ask(context, request, async |request: RepositoryModelRequest| {
                 let model = request.model_name().to_owned();
                 oip::load(context, caller, &model).await?;
@@ -72,18 +131,13 @@ pub(crate) async fn call(
             })
             .await
         }
-        "RepositoryModelUnload" => {
+        Method::RepositoryModelUnload => {
             ask(context, request, async |request: RepositoryModelRequest| {
                 let model = request.model_name().to_owned();
                 oip::unload(context, caller, &model).await?;
                 Ok(RepositoryModelResponse { model, is_done: true })
             })
             .await
-        }
-        _ => {
-            let shown: String = method.chars().take(80).collect();
-            let detail = format!("this host does not have the method `{shown}`");
-            Status::unimplemented(detail).into_http()
         }
     }
 }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use prost::Message;
 
+use crate::oip::ModelConfig;
+
 /// A message without anything in it.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Empty {}
@@ -53,6 +55,12 @@ pub(crate) struct ModelMetadataResponse {
     pub inputs: Vec<TensorDescription>,
     #[prost(message, repeated, tag = "5")]
     pub outputs: Vec<TensorDescription>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ModelConfigResponse {
+    #[prost(message, optional, tag = "1")]
+    pub config: Option<ModelConfig>,
 }
 
 /// An input or output of a model, or an output without its data: the fields are the same.
