@@ -22,7 +22,12 @@ use crate::support::{Answer, Api, HostProcess, noop_handler, until};
 const FUNCTION: &str = "kept";
 
 /// How often a host is killed at any time; the variable `MODELET_TEST_KILLS` has another number.
-const KILLS: u64 = 20;
+const KILLS: u64 = 50;
+
+/// Secrets that are kept before the first of them is deleted, and the names that secrets have, of which a
+/// function can have only so many.
+const MAX_SECRETS: usize = 8;
+const NAMES: u64 = 48;
 
 /// What outlives the hosts: a data folder, and perhaps a database.
 struct Place {
@@ -67,6 +72,8 @@ struct Acknowledged {
     /// A call of the function was answered.
     answered: bool,
     secrets: BTreeSet<String>,
+    /// Secrets that were deleted.
+    forgotten: BTreeSet<String>,
     deleted: bool,
     /// Invocations that were answered.
     invocations: BTreeSet<String>,
@@ -103,9 +110,18 @@ async fn work(host: &Api, round: u64, noted: &mut Acknowledged) -> reqwest::Resu
         send(host.request(Method::POST, &format!("/f/default/{FUNCTION}/")), 204).await?;
         noted.answered = true;
 
-        let path = format!("/api/v1/functions/{FUNCTION}/secrets/key-{salt}");
+        if noted.secrets.len() == MAX_SECRETS {
+            // Until there is an answer it may be there or not.
+            let name = noted.secrets.pop_first().unwrap();
+            let path = format!("/api/v1/functions/{FUNCTION}/secrets/{name}");
+            send(host.request(Method::DELETE, &path), 204).await?;
+            noted.forgotten.insert(name);
+        }
+        let name = format!("key-{}", salt % NAMES);
+        let path = format!("/api/v1/functions/{FUNCTION}/secrets/{name}");
+        noted.forgotten.remove(&name);
         send(host.request(Method::PUT, &path).json(&json!({ "value": "sesame" })), 200).await?;
-        noted.secrets.insert(format!("key-{salt}"));
+        noted.secrets.insert(name);
 
         noted.deleted = false;
         let path = "/api/v1/functions/passing/revisions";
@@ -162,6 +178,8 @@ async fn check(place: &Place, noted: &Acknowledged, case: &str) {
             .collect();
         let lost: Vec<_> = noted.secrets.iter().filter(|name| !listed.contains(name.as_str())).collect();
         assert!(lost.is_empty(), "{case}: {lost:?}");
+        let back: Vec<_> = noted.forgotten.iter().filter(|name| listed.contains(name.as_str())).collect();
+        assert!(back.is_empty(), "{case}: {back:?}");
     }
     let is_there = host.get("/api/v1/functions/passing").await.status == 200;
     assert!(!(is_there && noted.deleted), "{case}: a deleted function is back");
