@@ -105,6 +105,7 @@ pub enum Command {
     Tenants(commands::tenants::Arguments),
     Login(commands::login::Arguments),
     Logout(commands::login::LogoutArguments),
+    Backend(commands::backend::Arguments),
     Store(commands::store::Arguments),
     Backup(commands::backup::Arguments),
     Restore(commands::restore::Arguments),

@@ -3,6 +3,7 @@
 pub mod activate;
 pub mod approve;
 pub mod audit;
+pub mod backend;
 pub mod backup;
 pub mod build;
 pub mod completions;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::New(arguments) => return new::run(&arguments, output),
         Command::Build(arguments) => return build::run(&arguments, output),
         Command::Test(arguments) => return test::run(&arguments),
+        Command::Backend(arguments) => return backend::run(arguments, output),
         Command::Store(arguments) => return store::run(arguments, output),
         Command::Backup(arguments) => return backup::run(arguments, output),
         Command::Restore(arguments) => return restore::run(arguments, output),
@@ -120,6 +122,7 @@ async fn call(
         | Command::New(_)
         | Command::Build(_)
         | Command::Test(_)
+        | Command::Backend(_)
         | Command::Store(_)
         | Command::Backup(_)
         | Command::Restore(_)

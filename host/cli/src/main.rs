@@ -1,8 +1,8 @@
 //! `modelet`: the host, and the command line that talks to one.
 //!
 //! `commands` has a file a command; they use `client` (the host's API), `manifest` (`modelet.toml`),
-//! `project` (the tools of each language) and `output`. Only `serve` knows the server, and `main` for the
-//! one thing that is no command; the others know its API alone.
+//! `project` (the tools of each language) and `output`. Only `serve` knows the server, `backend` where it looks for a library,
+//! and `main` the one thing that is no command; the others know its API alone.
 
 mod cli;
 mod client;

@@ -4,7 +4,7 @@
 mod javascript;
 mod python;
 mod rust;
-mod tool;
+pub mod tool;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -40,7 +40,10 @@ async fn rten_works_and_the_rest_says_what_helps() {
     let status = &inference.backends()[1];
     assert_eq!((status.backend, status.available()), (BackendId::Onnxruntime, false));
     let reason = status.unavailable.as_deref().unwrap();
-    assert!(reason.contains("--onnxruntime FILE") && !reason.contains(".so"), "no paths: {reason}");
+    assert!(
+        reason.contains("modelet backend install onnxruntime") && !reason.contains(".so"),
+        "no paths: {reason}"
+    );
 
     let check = async |bytes: &[u8], backend| {
         let file = folder.path().join("model");
@@ -57,12 +60,12 @@ async fn rten_works_and_the_rest_says_what_helps() {
     assert_eq!(check(&affine, BackendChoice::Auto).await.unwrap().backend, BackendId::Rten);
     let problem = check(&affine, BackendChoice::Onnxruntime).await.unwrap_err();
     assert_eq!(problem.code, Code::BackendUnavailable);
-    assert!(problem.detail.contains("--onnxruntime FILE"), "{problem}");
+    assert!(problem.detail.contains("modelet backend install onnxruntime"), "{problem}");
 
     // What rten cannot do is rten's error, followed by what would help.
     let doubles = models::operator("Neg", &[("a", models::F64)], ("b", models::F64));
     let problem = check(&doubles, BackendChoice::Auto).await.unwrap_err();
     assert_eq!(problem.code, Code::InvalidModel);
     assert!(problem.detail.starts_with("rten: input `a` has elements of type f64"), "{problem}");
-    assert!(problem.detail.contains("--onnxruntime FILE"), "{problem}");
+    assert!(problem.detail.contains("modelet backend install onnxruntime"), "{problem}");
 }

@@ -388,6 +388,11 @@ fn say_what_workers_lack(layers: Layers) {
     }
 }
 
+/// Where `modelet backend install` puts the library of ONNX Runtime, in a host's data folder.
+pub fn installed_onnxruntime(data_dir: &Path) -> PathBuf {
+    data_dir.join("backends/libonnxruntime.so")
+}
+
 fn inference_config(config: &Config) -> InferenceConfig {
     let settings = &config.inference;
     let defaults = InferenceConfig::default();
@@ -395,7 +400,10 @@ fn inference_config(config: &Config) -> InferenceConfig {
     InferenceConfig {
         workers: or(settings.workers, defaults.workers),
         queue: or(settings.queue, defaults.queue),
-        onnxruntime: settings.onnxruntime.clone(),
+        onnxruntime: settings.onnxruntime.clone().or_else(|| {
+            let installed = installed_onnxruntime(&config.data_dir);
+            installed.exists().then_some(installed)
+        }),
         memory_bytes: if settings.memory_bytes == 0 { machine::memory() / 2 } else { settings.memory_bytes },
         worker: WorkerConfig {
             program: settings.worker_program.clone().unwrap_or(defaults.worker.program),

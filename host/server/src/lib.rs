@@ -34,7 +34,7 @@ pub use config::{
     KeyValueSettings, LedgerSettings, TlsSettings, UsageExportSettings,
 };
 pub use descriptors::raise_descriptor_limit;
-pub use host::{Host, StartError};
+pub use host::{Host, StartError, installed_onnxruntime};
 pub use modelet_engine::compile_worker_if_asked;
 pub use modelet_inference::model_worker_if_asked;
 pub use routes::undescribed_addresses;

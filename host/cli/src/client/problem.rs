@@ -158,7 +158,8 @@ impl HostProblem {
                 "check the model's file, the tolerance, and whether another `backend` computes it as promised"
             }
             Code::BackendUnavailable => {
-                "use `backend = \"auto\"`, or start the host with `--onnxruntime FILE`"
+                "use `backend = \"auto\"`, or have the host's operator run `modelet backend install onnxruntime` \
+                 and start it anew"
             }
             Code::Overloaded | Code::ShuttingDown | Code::StorageUnavailable | Code::WorkerLost => {
                 let seconds = self.retry_after.as_deref().unwrap_or("a few");

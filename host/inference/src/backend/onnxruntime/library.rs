@@ -14,12 +14,11 @@ use ort::logging::LogLevel;
 use ort::sys::OrtApiBase;
 
 /// Why there is none, if the operator named none, and what helps.
-pub const NOT_FOUND: &str =
-    "no ONNX Runtime library is on this host; its operator can name one with `--onnxruntime FILE`";
+pub const NOT_FOUND: &str = "no ONNX Runtime library is on this host; its operator can fetch one with `modelet backend install onnxruntime`";
 
 /// What helps when there is no library.
-const HOW_TO_GET: &str = "name the path of libonnxruntime.so, such as `onnxruntime/capi/libonnxruntime.so.1.32.0` \
-     in the wheel that `pip download --no-deps onnxruntime==1.32.0` fetches, or none to look for it";
+const HOW_TO_GET: &str = "`modelet backend install onnxruntime` fetches one that works; or name the path of \
+     libonnxruntime.so, such as `onnxruntime/capi/libonnxruntime.so.1.32.0` in the wheel of onnxruntime 1.32.0";
 
 /// Looked for beside the executable, then where the system's loader looks.
 const SYSTEM_NAME: &str = "libonnxruntime.so";
