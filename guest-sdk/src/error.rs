@@ -6,7 +6,7 @@
 use crate::element::ElementType;
 use crate::problem::Problem;
 
-/// Why a tensor, a model or a body could not be used.
+/// Why a tensor, a model, a body or the answer to a request could not be used.
 ///
 /// `?` turns it into a [`Problem`] in a handler.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum Error {
     /// The backend could not run the model on these inputs.
     #[error("{0}")]
     Backend(String),
+    /// A request that the handler made had no answer, or not one that can be used.
+    #[error("{0}")]
+    RequestFailed(String),
     /// Elements were asked for as another type than they have.
     #[error("the elements are of type {got}, but were asked for as {wanted}")]
     WrongElementType {
@@ -61,6 +64,8 @@ impl From<Error> for Problem {
             // Nobody reads it; the number is nginx's for a client that closed its request.
             Error::Cancelled => (499, "cancelled"),
             Error::Backend(_) => (500, "backend_failed"),
+            // Whoever was asked is at fault, as far as this handler knows.
+            Error::RequestFailed(_) => (502, "request_failed"),
             Error::NotFound(_)
             | Error::NotAllowed(_)
             | Error::WrongElementType { .. }

@@ -21,6 +21,8 @@
 //! The crate that holds it is a `cdylib`, built with `--target wasm32-wasip2`, and has one
 //! `#[handler]`.
 //!
+//! It asks other functions, and what else its manifest allows, through [`http`].
+//!
 //! # Tests
 //! On any other target the same code runs against a double of the host; see `testing`.
 //!
@@ -47,6 +49,7 @@ mod export;
 mod extract;
 mod handler;
 mod host;
+pub mod http;
 pub mod log;
 mod model;
 mod problem;

@@ -46,6 +46,7 @@ use crate::error::Error;
 use crate::handler::{Call, call};
 use crate::host;
 use crate::host::double::{InWorld, Written};
+use crate::http;
 use crate::log::Level;
 use crate::model::{Inputs, Outputs};
 use crate::request::Request;
@@ -91,11 +92,15 @@ pub struct LogLine {
     pub message: String,
 }
 
+/// Answers the requests that a handler makes.
+type HttpAnswers = dyn Fn(&http::Request) -> Result<http::Response, Error> + Send + Sync;
+
 /// What a handler under test finds around it.
 #[derive(Default)]
 pub(crate) struct World {
     models: BTreeMap<String, Arc<dyn TestModel>>,
     config: BTreeMap<String, String>,
+    http: Option<Arc<HttpAnswers>>,
     log: Mutex<Vec<LogLine>>,
 }
 
@@ -105,6 +110,14 @@ impl World {
             let names: Vec<_> = self.models.keys().map(|name| format!("`{name}`")).collect();
             Error::NotFound(format!("there is no model `{name}`; there is [{}]", names.join(", ")))
         })
+    }
+
+    pub(crate) fn http(&self, request: &http::Request) -> Result<http::Response, Error> {
+        let Some(answers) = &self.http else {
+            let detail = format!("nobody answers {} here; see `TestHost::http`", request.url());
+            return Err(Error::NotAllowed(detail));
+        };
+        answers(request)
     }
 
     pub(crate) fn config(&self, key: &str) -> Option<String> {
@@ -151,6 +164,16 @@ impl TestHost {
     #[must_use]
     pub fn secret(self, name: &str, value: impl Into<String>) -> Self {
         self.config(format!("{}{name}", crate::config::SECRET_PREFIX), value)
+    }
+
+    /// Answers the requests that the handler makes ([`http`]). Without this it may make none.
+    #[must_use]
+    pub fn http(
+        mut self,
+        answers: impl Fn(&http::Request) -> Result<http::Response, Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.world_mut().http = Some(Arc::new(answers));
+        self
     }
 
     /// Lets the caller leave after this many chunks of a streamed response.

@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Answer, TestHost, guest, self_signed};
+use crate::support::{Answer, TestHost, digits, guest, self_signed};
 
 /// A host whose handlers may reach this machine, if a rule of theirs allows it.
 async fn host(outbound: Value) -> TestHost {
@@ -137,4 +137,68 @@ async fn tls_trusts_the_authorities_that_the_operator_names() {
     let trusting = host(json!({ "allowed_networks": ["127.0.0.0/8", "::1/128"], "ca_file": file })).await;
     deploy(&trusting, &rule, json!({})).await;
     assert_eq!(fetch(&trusting, &address).await.expect(200).text(), "xxxxx");
+}
+
+/// Deploys the handler that asks through the SDK.
+async fn deploy_granted(host: &TestHost, rules: &[&str]) {
+    let component = host.upload(guest("granted")).await;
+    host.deploy("granted", &json!({ "component": component, "outbound": rules })).await;
+}
+
+async fn ask(host: &TestHost, url: &str, body: &str) -> Answer {
+    host.call("granted", "/ask", format!("{url}\n{body}")).await
+}
+
+#[tokio::test]
+async fn a_handler_of_the_sdk_asks_other_functions() {
+    let host = TestHost::start().await;
+    deploy_granted(&host, &["POST http://digits.modelet.internal", "http://standard.modelet.internal"]).await;
+    deploy(&host, "https://nowhere.example", json!({})).await;
+    host.deploy_digits("digits", &json!({})).await;
+    for case in digits().iter().take(3) {
+        let answer = ask(&host, "http://digits.modelet.internal/", &case.request()).await;
+        assert_eq!(case.mistake(&answer), None);
+        assert_eq!(answer.header("x-content-type"), "application/json");
+    }
+    // What they say of a mistake is passed on.
+    let refused = ask(&host, "http://digits.modelet.internal/", "{}").await;
+    refused.problem(422, "invalid_input", Some("pixels"));
+    // More than one piece of a stream, both ways.
+    let large: String = (0..300_000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+    let echoed = ask(&host, "http://standard.modelet.internal/echo?a=b#c", &large).await.expect(200);
+    assert!(echoed.text() == large, "{} bytes came back", echoed.body.len());
+
+    let unreachable = ask(&host, "http://standard.modelet.internal/fetch?https://nowhere.example/", "").await;
+    unreachable.problem(502, "request_failed", None);
+    for (url, status, code, says) in [
+        ("http://other.modelet.internal/", 500, "handler_error", "`outbound`"),
+        ("digits.modelet.internal", 422, "invalid_input", "absolute"),
+        ("http://a b/", 422, "invalid_input", "host"),
+    ] {
+        let problem = ask(&host, url, "").await.problem(status, code, None);
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{url}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_waited_for_together_are_sent_together() {
+    let host = host(this_machine()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    deploy_granted(&host, &[&format!("http://127.0.0.1:{port}")]).await;
+    // Nobody is answered before all three have asked.
+    let everybody = std::sync::Arc::new(tokio::sync::Barrier::new(3));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let everybody = everybody.clone();
+            tokio::spawn(async move {
+                everybody.wait().await;
+                answer(stream, 2).await;
+            });
+        }
+    });
+    let urls = format!("http://127.0.0.1:{port}/\n").repeat(3);
+    let answers = host.call("granted", "/ask-all", urls).await.expect(200);
+    assert_eq!(answers.body.len(), 6, "{}", answers.text());
 }

@@ -11,6 +11,8 @@ use crate::log::Level;
 use crate::problem::Problem;
 use crate::tensor::TensorInfo;
 
+pub(crate) use super::outgoing::send;
+
 /// What one read of a streamed body asks for. Large enough that the calls cost little beside the
 /// copy, small enough for many at once.
 const READ_BYTES: usize = 64 << 10;

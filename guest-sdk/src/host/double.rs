@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use crate::element::{ElementType, Elements, ElementsRef};
 use crate::error::Error;
+use crate::http;
 use crate::log::Level;
 use crate::problem::Problem;
 use crate::tensor::TensorInfo;
@@ -180,6 +181,13 @@ impl BodyWriter {
 
     pub(crate) fn fail(&mut self, problem: Problem) {
         self.0.borrow_mut().failure = Some(problem);
+    }
+}
+
+pub(crate) async fn send(request: http::Request) -> Result<http::Response, Error> {
+    match world() {
+        Some(world) => world.http(&request),
+        None => Err(Error::NotAllowed("there is nobody to ask outside a host; use a `TestHost`".into())),
     }
 }
 

@@ -36,7 +36,8 @@ fn a_host_uses_what_was_installed() {
     host.kill().unwrap();
     host.wait().unwrap();
     let ready: Value = serde_json::from_str(&ready).unwrap();
-    let found = ready["host"]["backends"].as_array().unwrap().iter().find(|backend| backend["name"] == "onnxruntime");
+    let found =
+        ready["host"]["backends"].as_array().unwrap().iter().find(|backend| backend["name"] == "onnxruntime");
     assert_eq!(found.unwrap()["version"], "1.32.0", "{ready}");
 }
 

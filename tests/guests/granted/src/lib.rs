@@ -1,5 +1,5 @@
-//! A handler that uses what its manifest grants: keys and values in both drafts of the standard, and
-//! secrets.
+//! A handler that uses what its manifest grants: keys and values in both drafts of the standard, secrets,
+//! and requests.
 //!
 //! It is a component only: built for the machine itself, the crate is empty.
 #![cfg(target_family = "wasm")]
@@ -26,7 +26,7 @@ use bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use bindings::wasi::keyvalue::batch;
 use bindings::wasi::keyvalue::store::{self, Bucket, Error};
 use draft::wasi::keyvalue as older;
-use modelet_sdk::{Problem, Request, Response, call};
+use modelet_sdk::{Problem, Request, Response, call, http};
 
 #[modelet_sdk::handler]
 async fn route(request: Request) -> Result<Response, Problem> {
@@ -45,6 +45,8 @@ async fn route(request: Request) -> Result<Response, Problem> {
         "/secret" => call(secret, request).await,
         "/configuration" => call(configuration, request).await,
         "/tell" => call(tell, request).await,
+        "/ask" => call(ask, request).await,
+        "/ask-all" => call(ask_all, request).await,
         "/panic" => call(panic, request).await,
         path if path.starts_with("/hostile/") => hostile::route(request).await,
         path => Err(Problem::not_found(format!("there is nothing at {path}"))),
@@ -203,6 +205,24 @@ async fn secret(name: String) -> Result<String, Problem> {
 async fn configuration() -> String {
     let shown = modelet_sdk::__private::bindings::wasi::config::store::get_all();
     format!("{shown:?}")
+}
+
+/// Sends what follows the first line to the address that is the first, and passes the answer on.
+async fn ask(body: String) -> Result<Response, Problem> {
+    let (url, body) =
+        body.split_once('\n').ok_or_else(|| Problem::bad_request("the body is URL, line, body"))?;
+    let answer = http::post(url).header("X-Asked", "yes").body(body).send().await?;
+    if answer.status() >= 400 {
+        return Err(answer.into());
+    }
+    let told = answer.headers().get("content-type").unwrap_or("none").to_owned();
+    Ok(Response::new(answer.bytes()).with_status(answer.status()).with_header("x-content-type", told))
+}
+
+/// The answers of every address, a line each, which are waited for together.
+async fn ask_all(urls: String) -> Result<String, Problem> {
+    let answers = urls.lines().map(async |url| http::get(url).send().await?.ok()?.text());
+    Ok(futures::future::try_join_all(answers).await?.concat())
 }
 
 /// Fails with a secret in its words.
