@@ -3,14 +3,17 @@
 use std::sync::Once;
 
 use crate::bindings::exports::modelet::handler::handler as contract;
+use crate::bindings::modelet::inference::tensors;
 use crate::bindings::wit_stream;
 use crate::extract::{Headers, Invocation};
 use crate::handler::Call;
 use crate::host;
 use crate::log::Level;
+use crate::model::{Inputs, Outputs};
 use crate::problem::Problem;
 use crate::request::{Request, RequestBody};
 use crate::response::{Response, ResponseBody};
+use crate::tensor::Tensor;
 
 /// Answers one request of the host.
 pub async fn answer<Args>(
@@ -22,6 +25,22 @@ pub async fn answer<Args>(
     match handler.call(from_contract(request, body)).await {
         Ok(response) => Ok(to_contract(response)),
         Err(Problem { status, code, detail, field }) => {
+            Err(contract::Problem { status, code, detail, field })
+        }
+    }
+}
+
+/// Answers one request in tensors.
+pub async fn transform<E: Into<Problem>>(
+    handler: impl AsyncFnOnce(Inputs) -> Result<Outputs, E>,
+    inputs: Vec<(String, tensors::Tensor)>,
+) -> Result<Vec<(String, tensors::Tensor)>, contract::Problem> {
+    prepare();
+    let inputs = inputs.into_iter().map(|(name, tensor)| (name, Tensor(host::Tensor::received(tensor))));
+    match handler(inputs.collect()).await {
+        Ok(outputs) => Ok(outputs.into_iter().map(|(name, tensor)| (name, tensor.0.sent())).collect()),
+        Err(error) => {
+            let Problem { status, code, detail, field } = error.into();
             Err(contract::Problem { status, code, detail, field })
         }
     }

@@ -18,6 +18,22 @@
 //! }
 //! ```
 //!
+//! # In tensors
+//! A handler for callers who speak the Open Inference Protocol takes and gives tensors instead, which the host reads
+//! and writes. Its manifest declares them, in `signature`:
+//!
+//! ```
+//! use modelet_sdk::{Inputs, Model, Outputs, Problem, Tensor};
+//!
+//! #[modelet_sdk::transform]
+//! async fn classify(inputs: Inputs) -> Result<Outputs, Problem> {
+//!     let pixels = inputs.required("pixels")?.to_vec::<u8>()?;
+//!     let shades: Vec<f32> = pixels.into_iter().map(|ink| f32::from(ink) / 16.0).collect();
+//!     let image = Tensor::new([shades.len() / 64, 64], shades)?;
+//!     Ok(Model::load("digits").await?.infer([("input", &image)]).await?)
+//! }
+//! ```
+//!
 //! The crate that holds it is a `cdylib`, built with `--target wasm32-wasip2`, and has one
 //! `#[handler]`.
 //!
@@ -65,7 +81,7 @@ pub use extract::{FromRequest, Headers, Invocation, Json, Query};
 pub use futures::{join, try_join};
 pub use handler::{Call, Handler, call};
 pub use model::{Inputs, Model, Outputs};
-pub use modelet_sdk_macros::handler;
+pub use modelet_sdk_macros::{handler, transform};
 pub use problem::Problem;
 pub use request::{BodyStream, Request};
 pub use response::{BodyWriter, IntoResponse, Response};
@@ -78,5 +94,10 @@ pub mod __private {
     pub use crate::bindings;
     pub use crate::bindings::export;
     pub use crate::bindings::exports::modelet::handler::handler::{Body, Guest, Problem, Request, Response};
-    pub use crate::export::answer;
+    pub use crate::bindings::transform as transform_bindings;
+    pub use crate::bindings::transform::export as export_transform;
+    pub use crate::bindings::transform::exports::modelet::handler::transform::{
+        Guest as TransformGuest, Invocation, Tensor,
+    };
+    pub use crate::export::{answer, transform};
 }

@@ -38,6 +38,7 @@ mod streams;
 mod support;
 mod surface;
 mod tenants;
+mod tensors;
 mod tls;
 mod usage;
 mod usage_export;

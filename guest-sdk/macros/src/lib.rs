@@ -28,11 +28,32 @@ pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
             other => Err(Error::new(other.span(), misplaced)),
         }
     });
+    expanded_or(expanded, item)
+}
+
+/// What became of an item, or the item with an error.
+fn expanded_or(expanded: syn::Result<Tokens>, item: TokenStream) -> TokenStream {
     match expanded {
         Ok(tokens) => tokens.into(),
         // The item stays, so that the only error is the one about the attribute.
         Err(error) => [error.into_compile_error(), item.into()].into_iter().collect::<Tokens>().into(),
     }
+}
+
+/// Exports a handler in tensors from this component. A crate has one handler.
+///
+/// It stands on an `async fn` from `Inputs` to `Result<Outputs, E>`, where `E` becomes a `Problem`, and takes no
+/// options.
+#[proc_macro_attribute]
+pub fn transform(options: TokenStream, item: TokenStream) -> TokenStream {
+    let expanded = syn::parse::<Options>(options).and_then(|options| {
+        options.refuse("a handler in tensors names its models in its body, with `Model::load(\"name\")`")?;
+        match syn::parse::<Item>(item.clone())? {
+            Item::Fn(function) if function.sig.asyncness.is_some() => Ok(with_transform(&function)),
+            other => Err(Error::new(other.span(), "`#[transform]` stands on an `async fn` from `Inputs`")),
+        }
+    });
+    expanded_or(expanded, item)
 }
 
 fn of_function(options: &Options, function: ItemFn) -> syn::Result<Tokens> {
@@ -95,6 +116,36 @@ fn with_export(item: &impl ToTokens, handler: &Tokens) -> Tokens {
             }
 
             ::modelet_sdk::__private::export!(Exported with_types_in ::modelet_sdk::__private::bindings);
+        };
+    }
+}
+
+/// The function as it is, and beside it its export.
+fn with_transform(function: &ItemFn) -> Tokens {
+    let name = &function.sig.ident;
+    quote! {
+        #function
+
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            struct Exported;
+
+            impl ::modelet_sdk::__private::TransformGuest for Exported {
+                async fn infer(
+                    _invocation: ::modelet_sdk::__private::Invocation,
+                    inputs: ::std::vec::Vec<(::std::string::String, ::modelet_sdk::__private::Tensor)>,
+                    _outputs: ::std::vec::Vec<::std::string::String>,
+                ) -> ::core::result::Result<
+                    ::std::vec::Vec<(::std::string::String, ::modelet_sdk::__private::Tensor)>,
+                    ::modelet_sdk::__private::Problem,
+                > {
+                    ::modelet_sdk::__private::transform(#name, inputs).await
+                }
+            }
+
+            ::modelet_sdk::__private::export_transform!(
+                Exported with_types_in ::modelet_sdk::__private::transform_bindings
+            );
         };
     }
 }

@@ -21,6 +21,16 @@ const READ_BYTES: usize = 64 << 10;
 pub struct Tensor(tensors::Tensor);
 
 impl Tensor {
+    /// One that came with a request.
+    pub(crate) fn received(tensor: tensors::Tensor) -> Self {
+        Self(tensor)
+    }
+
+    /// For an answer.
+    pub(crate) fn sent(self) -> tensors::Tensor {
+        self.0
+    }
+
     pub(crate) fn create(shape: &[u64], elements: ElementsRef<'_>) -> Result<Self, Error> {
         Ok(Self(tensors::Tensor::create(shape, elements.into())?))
     }

@@ -1,5 +1,6 @@
-//! What a model is run on.
+//! What a model, or a handler in tensors, is run on.
 
+use crate::error::Error;
 use crate::tensor::Tensor;
 
 /// Tensors by the names of a model's inputs.
@@ -31,6 +32,14 @@ impl Inputs {
     /// The input of this name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.iter().find(|&(own, _)| own == name).map(|(_, tensor)| tensor)
+    }
+
+    /// The input of this name, where there has to be one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if there is none.
+    pub fn required(&self, name: &str) -> Result<&Tensor, Error> {
+        self.get(name).ok_or_else(|| Error::InvalidInput(format!("there is no input `{name}`")))
     }
 
     /// Names and tensors, in the order in which they were given.

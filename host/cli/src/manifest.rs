@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use modelet_types::id::MAX_NAME_BYTES;
 use modelet_types::manifest::{
-    BackendChoice, Batching, Ceiling, Concurrency, Golden, KeyValue, ModelSpec, RequestBody, ResponseCache,
-    Reuse, Scale,
+    BackendChoice, Batching, Ceiling, Concurrency, DeclaredSignature, Golden, KeyValue, ModelSpec,
+    RequestBody, ResponseCache, Reuse, Scale,
 };
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{Digest, FunctionName, ModelName, Problem, RevisionSpec, SecretName, StatedLimits};
@@ -36,6 +36,7 @@ pub struct Entries {
     pub name: FunctionName,
     /// The handler, as it is when built; none if the function is its one model.
     pub component: Option<PathBuf>,
+    signature: Option<DeclaredSignature>,
     /// The models by the names that the handler loads.
     #[serde(default)]
     pub models: BTreeMap<ModelName, ModelEntry>,
@@ -181,6 +182,7 @@ impl Manifest {
             public: entries.public,
             reuse: entries.reuse.clone(),
             concurrency: entries.concurrency.clone(),
+            signature: entries.signature.clone(),
             request_body: entries.request_body,
             config: entries.config.clone(),
             outbound: entries.outbound.clone(),

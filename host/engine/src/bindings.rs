@@ -34,6 +34,22 @@ pub(crate) mod blocking {
     });
 }
 
+/// The world of handlers in tensors; it shares every type that it can.
+pub(crate) mod transform {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "modelet:handler/transform-function",
+        with: {
+            "wasi:config/store": super::function::wasi::config::store,
+            "wasi:logging/logging": super::function::wasi::logging::logging,
+            "modelet:inference/tensors": super::function::modelet::inference::tensors,
+            "modelet:inference/models": super::function::modelet::inference::models,
+            "modelet:handler/types": super::function::modelet::handler::types,
+        },
+        require_store_data_send: true,
+    });
+}
+
 /// Keys and values. Both drafts have one type of handles, and the newer one has compare-and-swap beside it.
 pub(crate) mod key_value {
     wasmtime::component::bindgen!({

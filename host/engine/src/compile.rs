@@ -16,9 +16,10 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use crate::bindings::function::exports::modelet::handler::handler::Body;
 use crate::bindings::function::modelet::handler::types as wit;
 use crate::engine::{MAX_MEMORIES, MAX_TABLES, linker, without_pool};
-use crate::host::Host;
+use crate::host::{HeldTensors, Host};
 
 const HANDLER: &str = "modelet:handler/handler@0.1.0";
+const TRANSFORM: &str = "modelet:handler/transform@0.1.0";
 const BLOCKING_HANDLER: &str = "modelet:handler/blocking-handler@0.1.0";
 /// Without its last number: all releases of WASI 0.2 are compatible with each other.
 const WASI_HTTP: &str = "wasi:http/incoming-handler@0.2.";
@@ -31,6 +32,8 @@ pub enum HandlerKind {
     Handler,
     /// It exports `modelet:handler/blocking-handler`.
     BlockingHandler,
+    /// It exports `modelet:handler/transform`: it takes and gives tensors.
+    Transform,
     /// It exports `wasi:http/incoming-handler@0.2`.
     WasiHttp,
 }
@@ -40,7 +43,7 @@ impl HandlerKind {
     pub(crate) fn of(wasmtime: &wasmtime::Engine, component: &Component) -> Result<Self, Problem> {
         let component_type = component.component_type();
         let exports: Vec<&str> = component_type.exports(wasmtime).map(|(name, _)| name).collect();
-        let kinds = [Self::Handler, Self::BlockingHandler, Self::WasiHttp];
+        let kinds = [Self::Handler, Self::BlockingHandler, Self::Transform, Self::WasiHttp];
         let found: Vec<Self> =
             kinds.into_iter().filter(|kind| exports.iter().any(|name| kind.is_exported_as(name))).collect();
         match found[..] {
@@ -49,13 +52,13 @@ impl HandlerKind {
                 let found =
                     if exports.is_empty() { "nothing".into() } else { format!("`{}`", exports.join("`, `")) };
                 Err(invalid(format!(
-                    "the component exports none of `{HANDLER}`, `{BLOCKING_HANDLER}` and `{WASI_HTTP}x`, \
-                     but {found}: write the handler with the guest SDK, against wit/, or with an SDK for \
+                    "the component exports none of `{HANDLER}`, `{BLOCKING_HANDLER}`, `{TRANSFORM}` and \
+                     `{WASI_HTTP}x`, but {found}: write the handler with the guest SDK, against wit/, or with an SDK for \
                      wasi:http"
                 )))
             }
             _ => Err(invalid(format!(
-                "the component exports more than one of `{HANDLER}`, `{BLOCKING_HANDLER}` and \
+                "the component exports more than one of `{HANDLER}`, `{BLOCKING_HANDLER}`, `{TRANSFORM}` and \
                  `{WASI_HTTP}x`: export one"
             ))),
         }
@@ -65,6 +68,7 @@ impl HandlerKind {
         match self {
             Self::Handler => name == HANDLER,
             Self::BlockingHandler => name == BLOCKING_HANDLER,
+            Self::Transform => name == TRANSFORM,
             Self::WasiHttp => name.starts_with(WASI_HTTP),
         }
     }
@@ -72,7 +76,7 @@ impl HandlerKind {
     /// How a request's body reaches the handler if its manifest does not say.
     pub fn default_request_body(self) -> RequestBody {
         match self {
-            Self::Handler | Self::BlockingHandler => RequestBody::Bytes,
+            Self::Handler | Self::BlockingHandler | Self::Transform => RequestBody::Bytes,
             // In that interface a body is a stream.
             Self::WasiHttp => RequestBody::Stream,
         }
@@ -192,22 +196,27 @@ fn check_type(kind: HandlerKind, linked: &InstancePre<Host>) -> wasmtime::Result
         .map(|(name, _)| name)
         .find(|name| kind.is_exported_as(name))
         .expect("the kind was found by this export");
-    let handle = component
+    let name = if kind == HandlerKind::Transform { "infer" } else { "handle" };
+    let function = component
         .get_export_index(None, interface)
-        .and_then(|interface| component.get_export(Some(&interface), "handle"));
-    let Some((ComponentItem::ComponentFunc(handle), _)) = handle else {
-        return Err(wasmtime::Error::msg(format!("`{interface}` has no function `handle`")));
+        .and_then(|interface| component.get_export(Some(&interface), name));
+    let Some((ComponentItem::ComponentFunc(function), _)) = function else {
+        return Err(wasmtime::Error::msg(format!("`{interface}` has no function `{name}`")));
     };
     match kind {
-        HandlerKind::Handler => handle
+        HandlerKind::Handler => function
             .typecheck::<(wit::Request, Body), (Result<(wit::Response, Body), wit::Problem>,)>(
                 &instance_type,
             ),
-        HandlerKind::BlockingHandler => handle
+        HandlerKind::BlockingHandler => function
             .typecheck::<(&wit::Request, &[u8]), (Result<(wit::Response, Vec<u8>), wit::Problem>,)>(
                 &instance_type,
             ),
-        HandlerKind::WasiHttp => handle
+        HandlerKind::Transform => function
+            .typecheck::<(wit::Invocation, HeldTensors, Vec<String>), (Result<HeldTensors, wit::Problem>,)>(
+                &instance_type,
+            ),
+        HandlerKind::WasiHttp => function
             .typecheck::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&instance_type),
     }
 }

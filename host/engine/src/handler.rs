@@ -1,5 +1,6 @@
 //! A linked handler, and one call of it: an instance, its limits, its end.
 
+mod transform;
 mod typed;
 mod wasi_http;
 
@@ -20,6 +21,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::bindings::blocking::BlockingFunctionPre;
 use crate::bindings::function::FunctionPre;
+use crate::bindings::transform::TransformFunctionPre;
 use crate::compile::HandlerKind;
 use crate::failure::{Failure, classify};
 use crate::host::Host;
@@ -48,6 +50,7 @@ pub struct Handler {
 pub(crate) enum Linked {
     Function(FunctionPre<Host>),
     Blocking(BlockingFunctionPre<Host>),
+    Transform(TransformFunctionPre<Host>),
     WasiHttp(ProxyPre<Host>),
 }
 
@@ -61,6 +64,7 @@ impl Linked {
         let linked = match code.kind()? {
             HandlerKind::Handler => FunctionPre::new(pre).map(Self::Function),
             HandlerKind::BlockingHandler => BlockingFunctionPre::new(pre).map(Self::Blocking),
+            HandlerKind::Transform => TransformFunctionPre::new(pre).map(Self::Transform),
             HandlerKind::WasiHttp => ProxyPre::new(pre).map(Self::WasiHttp),
         };
         linked.map_err(unlinkable)
@@ -191,6 +195,7 @@ impl Handler {
             Linked::Function(_) | Linked::Blocking(_) => {
                 typed::answer(self, instance, invocation, terms, lease).await
             }
+            Linked::Transform(_) => transform::answer(self, instance, invocation, terms, lease).await,
             Linked::WasiHttp(_) => wasi_http::answer(self, instance, invocation, terms, lease).await,
         }
     }

@@ -21,6 +21,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use holdings::Holdings;
 pub use key_value::{Bucket, Cas};
 use stdio::LogStream;
+pub(crate) use tensors::HeldTensors;
 
 use crate::bindings;
 use crate::body::LentBody;

@@ -14,6 +14,7 @@ use crate::bindings::blocking::BlockingFunction;
 use crate::bindings::function::Function;
 use crate::bindings::function::exports::modelet::handler::handler::Body;
 use crate::bindings::function::modelet::handler::types as wit;
+use crate::bindings::transform::TransformFunction;
 use crate::body::RequestStream;
 use crate::failure::{CpuTimeExceeded, Failure};
 use crate::handler::{Linked, failed};
@@ -41,6 +42,7 @@ pub(crate) struct Instance {
 pub(crate) enum Exports {
     Function(Function),
     Blocking(BlockingFunction),
+    Transform(TransformFunction),
     WasiHttp(Proxy),
 }
 
@@ -63,6 +65,7 @@ impl Instance {
             let exports = match linked {
                 Linked::Function(pre) => pre.instantiate_async(&mut store).await.map(Exports::Function),
                 Linked::Blocking(pre) => pre.instantiate_async(&mut store).await.map(Exports::Blocking),
+                Linked::Transform(pre) => pre.instantiate_async(&mut store).await.map(Exports::Transform),
                 Linked::WasiHttp(pre) => pre.instantiate_async(&mut store).await.map(Exports::WasiHttp),
             };
             match exports {
@@ -116,6 +119,9 @@ impl Instance {
             Exports::Function(function) => {
                 let body = match body {
                     RequestBody::Bytes(bytes) => Body::Bytes(bytes.into()),
+                    RequestBody::Tensors(_) => {
+                        return Err(wasmtime::Error::msg("a request in bytes has no tensors"));
+                    }
                     RequestBody::Stream(frames) => {
                         let frames = store.data_mut().lend_body(frames);
                         Body::Stream(StreamReader::new(&mut *store, RequestStream(frames))?)
@@ -134,8 +140,8 @@ impl Instance {
                 let answer = handler.call_handle(&mut *store, &request, &bytes).await?;
                 Ok(answer.map(|(response, body)| (response, Body::Bytes(body))))
             }
-            Exports::WasiHttp(_) => {
-                Err(wasmtime::Error::msg("a handler of wasi:http is asked in that interface's types"))
+            Exports::Transform(_) | Exports::WasiHttp(_) => {
+                Err(wasmtime::Error::msg("a handler is asked in the types of its own interface"))
             }
         }
     }

@@ -11,7 +11,9 @@ use futures::stream::BoxStream;
 use http::HeaderMap;
 use http_body::Frame;
 use modelet_types::outbound::OutboundRule;
-use modelet_types::{FunctionName, InvocationId, Limits, Problem, RevisionNumber, Secrets, TenantName};
+use modelet_types::{
+    FunctionName, InvocationId, Limits, Problem, RevisionNumber, Secrets, TenantName, Tensor, TensorInfo,
+};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
@@ -48,6 +50,8 @@ pub struct Invocation {
     pub secrets: Arc<Secrets>,
     /// What the function keeps; `None` if the manifest does not grant it.
     pub key_value: Option<Arc<dyn KeyValue>>,
+    /// What a handler in tensors has to give.
+    pub outputs: Arc<[TensorInfo]>,
     /// The requests that it may make.
     pub outbound: Arc<[OutboundRule]>,
     /// The models of the revision.
@@ -67,8 +71,19 @@ pub type BodyFrames = BoxStream<'static, Result<Frame<Bytes>, Problem>>;
 pub enum RequestBody {
     /// All at once.
     Bytes(Bytes),
+    /// Read already, for a handler in tensors.
+    Tensors(TensorRequest),
     /// As it arrives, trailers included. An error ends the invocation, and is what its caller is told.
     Stream(BodyFrames),
+}
+
+/// What a request asks of a model, or of a handler in tensors.
+#[derive(Debug)]
+pub struct TensorRequest {
+    /// The inputs by name, in any order.
+    pub inputs: Vec<(String, Tensor)>,
+    /// The outputs wanted, in order; empty means all.
+    pub outputs: Vec<String>,
 }
 
 /// A handler's response. Status and headers are valid HTTP; connection headers are taken out.
@@ -107,6 +122,8 @@ impl std::fmt::Debug for Rest {
 pub enum ReplyBody {
     /// All at once. The instance is done with it.
     Bytes(Bytes),
+    /// The outputs of a handler in tensors, those that were wanted in that order. The instance is done with them.
+    Tensors(Vec<(String, Tensor)>),
     /// As the handler makes it.
     Stream(BodyStream),
 }

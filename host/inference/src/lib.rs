@@ -41,6 +41,7 @@ pub use pin::Pin;
 pub use residency::{ModelSource, SessionKey, SessionState};
 pub use response_cache::CacheStats;
 pub use service::{Inference, InferenceConfig};
+pub use session::plan::match_inputs;
 pub use session::{Execution, RunOutput, RunRequest, Session};
 pub use stats::Stats;
 pub use unanswered::Unanswered;

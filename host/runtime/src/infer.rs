@@ -1,14 +1,18 @@
-//! One call of a function that is a model alone, in order: tensors in, tensors out.
+//! One call of a function that takes and gives tensors, in order: a model alone, or a handler around models.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
-use modelet_engine::{Failure, Level, Reply as EngineReply, ReplyBody, Rest, Source};
-use modelet_inference::RunRequest;
+use modelet_engine::{
+    Failure, Handler, Invocation, Level, Reply as EngineReply, ReplyBody, RequestBody, Rest, Source,
+    TensorRequest,
+};
+use modelet_inference::{RunRequest, match_inputs};
+use modelet_observe::LogSink;
 use modelet_types::{Code, InvocationId, Limits, Problem, Signature, Tensor};
 
 use crate::Runtime;
@@ -17,8 +21,8 @@ use crate::admission::Permit;
 use crate::answer::Answer;
 use crate::body::{self, Bounds};
 use crate::budget::Claim;
-use crate::invoke::{BoxError, settle};
-use crate::models::{Binding, RevisionModels};
+use crate::functions::Origin;
+use crate::invoke::{Asked, BoxError, settle};
 use crate::revision::Revision;
 use crate::routing::Routed;
 use crate::statistics::{Parts, Ran};
@@ -34,7 +38,12 @@ pub struct TensorCall<B> {
     pub timeout: Option<Duration>,
     /// Whether the caller wants to know how long each stage took.
     pub timed: bool,
+    /// The handler that makes the call; `None` if it comes from outside.
+    pub origin: Option<Origin>,
 }
+
+/// Tensors by name.
+type Tensors = Vec<(String, Tensor)>;
 
 /// The body of a call in tensors.
 pub enum TensorBody<B> {
@@ -86,15 +95,6 @@ pub trait TensorCodec: Send + 'static {
     fn encode(&mut self, outputs: Vec<(String, Tensor)>, limits: &Limits) -> Result<Encoded, Problem>;
 }
 
-/// What a request asks of a model.
-#[derive(Debug)]
-pub struct TensorRequest {
-    /// The inputs by name, in any order.
-    pub inputs: Vec<(String, Tensor)>,
-    /// The outputs wanted, in order; empty means all.
-    pub outputs: Vec<String>,
-}
-
 /// A response as the protocol writes it.
 #[derive(Debug)]
 pub struct Encoded {
@@ -105,7 +105,7 @@ pub struct Encoded {
 }
 
 impl Runtime {
-    /// Answers one call of a model alone. Dropping the future ends the invocation and records that the
+    /// Answers one call in tensors. Dropping the future ends the invocation and records that the
     /// caller left.
     pub async fn infer<B>(&self, routed: Routed, call: TensorCall<B>, codec: impl TensorCodec) -> Answer
     where
@@ -117,25 +117,26 @@ impl Runtime {
             Ok(account) => account,
             Err(problem) => return Answer::not_begun(invocation, &revision, problem),
         };
-        let log = self.sink(&revision, invocation);
+        // A handler takes it.
+        let mut log = Some(self.sink(&revision, invocation));
         let began = Instant::now();
-        let outcome = self.run_model(&revision, &mut account, call, codec).await;
-        let outcome = outcome.map_err(|problem| {
-            if let Some(model) = revision.models.only() {
-                model.statistics.failed(began.elapsed());
-            }
-            // The caller's own mistakes are for the caller alone, and overload would flood the log.
-            if matches!(
-                problem.code,
-                Code::BackendFailed
-                    | Code::InvalidModel
-                    | Code::WallTimeExceeded
-                    | Code::ResponseTooLarge
-                    | Code::Internal
-            ) {
+        let outcome = self.run_tensors(&revision, &mut account, invocation, &mut log, call, codec).await;
+        let outcome = outcome.inspect_err(|failure| {
+            revision.statistics.failed(began.elapsed());
+            // The caller's own mistakes are for the caller alone, and overload would flood the log. What a
+            // handler has done is in its log already.
+            if let (Some(log), Failure::Host(problem)) = (&log, failure)
+                && matches!(
+                    problem.code,
+                    Code::BackendFailed
+                        | Code::InvalidModel
+                        | Code::WallTimeExceeded
+                        | Code::ResponseTooLarge
+                        | Code::Internal
+                )
+            {
                 log.line(Level::Error, Source::Host, &problem.to_string());
             }
-            Failure::Host(problem)
         });
         let (wake, stages) = (account.wake_time, account.stages());
         let result = settle(account, outcome).await;
@@ -155,17 +156,19 @@ impl Runtime {
         Ok(ArrivedBody { bytes, memory })
     }
 
-    async fn run_model<B>(
+    async fn run_tensors<B>(
         &self,
         revision: &Arc<Revision>,
         account: &mut Account,
+        id: InvocationId,
+        log: &mut Option<LogSink>,
         call: TensorCall<B>,
         codec: impl TensorCodec,
-    ) -> Result<(EngineReply, Permit), Problem>
+    ) -> Result<(EngineReply, Permit), Failure>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let TensorCall { body, timeout, timed } = call;
+        let TensorCall { body, timeout, timed, origin } = call;
         account.timing = timed.then(Arc::default);
         let (began, limits) = (Instant::now(), revision.limits.clone());
 
@@ -190,18 +193,23 @@ impl Runtime {
         // Wake, and read the request meanwhile. Its memory and its place go with it, since it is read to the
         // end whether or not the caller stays.
         let decoding = off_the_loop(is_large, {
-            let (models, limits) = (revision.models.clone(), limits.clone());
+            let (revision, limits) = (revision.clone(), limits.clone());
             let mut codec = codec;
             move || {
                 let began = Instant::now();
-                let request = codec.decode(body, only(&models)?.signature(), &limits)?;
+                let no_signature = || Problem::new(Code::Internal, "the function takes no tensors");
+                let request = codec.decode(body, revision.signature().ok_or_else(no_signature)?, &limits)?;
                 Ok((codec, request, memory, permit, began.elapsed()))
             }
         });
-        let (mut codec, request, memory, permit, input) = if revision.models.is_resident() {
-            decoding.await?
+        let is_awake = revision.models.is_resident() && revision.component.is_none();
+        let ((mut codec, request, memory, permit, input), handler) = if is_awake {
+            (decoding.await?, None)
+        } else if revision.component.is_none() {
+            (self.wake_beside(revision, account, decoding).await?, None)
         } else {
-            self.wake_beside(revision, account, decoding).await?
+            let handler = self.wake(revision, account).await?;
+            (decoding.await?, Some(handler))
         };
         revision.check_not_deleted()?;
 
@@ -209,21 +217,27 @@ impl Runtime {
         let deadline = Instant::now() + limits.wall_time();
         let patience = timeout.and_then(|timeout| began.checked_add(timeout));
         let deadline = patience.map_or(deadline, |end| deadline.min(end));
-        let max_output_bytes = limits.tensor_bytes;
-        let TensorRequest { inputs, outputs } = request;
-        let priority = revision.models.priority();
-        let unanswered = Some(account.unanswered.clone());
-        let request = RunRequest { inputs, outputs, deadline, max_output_bytes, priority, unanswered };
-        let run = revision.models.run_only(request, account.timing.as_deref()).await?;
+        // Nobody waits for a call longer than for the one that made it.
+        let deadline = origin.as_ref().map_or(deadline, |origin| deadline.min(origin.deadline));
+        let (outputs, ran, rest) = match handler {
+            None => self.run_model(revision, account, deadline, request).await?,
+            Some(handler) => {
+                let log = log.take().unwrap_or_else(|| self.sink(revision, id));
+                let invocation = |account: &Account, body| {
+                    let (method, path) = (Method::POST.as_str().to_owned(), "/".to_owned());
+                    let asked = Asked { method, path, query: None, headers: HeaderMap::new(), body };
+                    self.invocation(revision, account, id, log, origin, deadline, asked)
+                };
+                transform(revision, account, &handler, request, invocation).await?
+            }
+        };
         // The host's copies of the request are gone by now.
         drop(memory);
-        account.meter.add_inference(run.cpu_time, run.inline);
-        let ran = Ran::of(&run);
-        let bytes: usize = run.outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
+        let bytes: usize = outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
         check_size("outputs have", bytes, limits.tensor_bytes, "tensor_bytes")?;
         let writing = Instant::now();
         let encoding = off_the_loop(bytes > LARGE_BODY_BYTES, move || {
-            let encoded = codec.encode(run.outputs, &limits)?;
+            let encoded = codec.encode(outputs, &limits)?;
             check_size(
                 "response has",
                 encoded.body.len(),
@@ -235,16 +249,60 @@ impl Runtime {
         let (Encoded { headers, body }, permit) = encoding.await?;
         let parts =
             Parts { all: began.elapsed(), queue: account.queue_time, input, output: writing.elapsed() };
-        only(&revision.models)?.statistics.answered(&parts, &ran);
+        revision.statistics.answered(&parts, &ran);
         let body = ReplyBody::Bytes(body);
-        Ok((EngineReply { status: StatusCode::OK, headers, body, rest: Rest::default() }, permit))
+        Ok((EngineReply { status: StatusCode::OK, headers, body, rest }, permit))
+    }
+
+    /// Runs the model of a function without a handler.
+    async fn run_model(
+        &self,
+        revision: &Revision,
+        account: &Account,
+        deadline: Instant,
+        request: TensorRequest,
+    ) -> Result<(Tensors, Ran, Rest), Problem> {
+        let TensorRequest { inputs, outputs } = request;
+        let request = RunRequest {
+            inputs,
+            outputs,
+            deadline,
+            max_output_bytes: revision.limits.tensor_bytes,
+            priority: revision.models.priority(),
+            unanswered: Some(account.unanswered.clone()),
+        };
+        let run = revision.models.run_only(request, account.timing.as_deref()).await?;
+        account.meter.add_inference(run.cpu_time, run.inline);
+        let ran = Ran::of(&run);
+        Ok((run.outputs, ran, Rest::default()))
     }
 }
 
-/// The model of a revision without a handler.
-fn only(models: &RevisionModels) -> Result<&Binding, Problem> {
-    let none = || Problem::new(Code::Internal, "a revision without a handler has a model");
-    models.only().ok_or_else(none)
+/// Has a handler in tensors answer.
+async fn transform(
+    revision: &Revision,
+    account: &Account,
+    handler: &Arc<Handler>,
+    request: TensorRequest,
+    invocation: impl FnOnce(&Account, RequestBody) -> Invocation,
+) -> Result<(Tensors, Ran, Rest), Failure> {
+    let TensorRequest { inputs, outputs } = request;
+    let no_signature = || Problem::new(Code::Internal, "the function takes no tensors");
+    let signature = revision.signature().ok_or_else(no_signature)?;
+    let inputs = match_inputs(signature, inputs, &outputs).map_err(Problem::from)?;
+    let began = Instant::now();
+    let body = RequestBody::Tensors(TensorRequest { inputs, outputs });
+    let reply = handler.invoke(invocation(account, body)).await;
+    let took = began.elapsed();
+    account.stage("handler", began);
+    // Idle time begins when the work ends.
+    revision.handler.renew();
+    revision.code.renew();
+    let EngineReply { body, rest, .. } = reply?;
+    match body {
+        ReplyBody::Tensors(outputs) => Ok((outputs, Ran::by_handler(took), rest)),
+        _ => Err(Problem::new(Code::Internal, "a handler in tensors answered in bytes").into()),
+    }
 }
 
 /// Does `work` here, or if it is long on a thread on which nobody else waits.

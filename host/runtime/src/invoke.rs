@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use http::HeaderMap;
 use http_body::Body;
 use modelet_engine::{
     Failure, Handler, Invocation, KeyValue, Reply as EngineReply, ReplyBody, RequestBody, Rest,
@@ -29,6 +30,15 @@ use crate::sweep::Added;
 use crate::{Call, Runtime, body, stream};
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is asked of a handler.
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: RequestBody,
+}
 
 impl Runtime {
     /// Answers one call of a handler. Dropping the future ends the invocation and records that the caller
@@ -76,9 +86,34 @@ impl Runtime {
         revision.check_not_deleted()?;
 
         // Handle.
-        let secrets = revision.secrets.load_full();
         let began = Instant::now();
         let deadline = began + revision.limits.wall_time();
+        let asked = Asked { method: method.as_str().to_owned(), path, query, headers, body };
+        let invocation = self.invocation(revision, account, id, log, origin, deadline, asked);
+        let reply = handler.invoke(invocation).await;
+        account.stage("handler", began);
+        // The host's copy of the body is gone by now.
+        drop(memory);
+        // Idle time begins when the work ends.
+        revision.handler.renew();
+        revision.code.renew();
+        Ok((reply?, permit))
+    }
+
+    /// What a handler needs to answer what is asked of it, by `deadline`.
+    #[expect(clippy::too_many_arguments, reason = "they are what an invocation is made of")]
+    pub(crate) fn invocation(
+        &self,
+        revision: &Revision,
+        account: &Account,
+        id: InvocationId,
+        log: LogSink,
+        origin: Option<Origin>,
+        deadline: Instant,
+        asked: Asked,
+    ) -> Invocation {
+        let Asked { method, path, query, headers, body } = asked;
+        let secrets = revision.secrets.load_full();
         // Nobody waits for a call longer than for the one that made it.
         let deadline = origin.as_ref().map_or(deadline, |origin| deadline.min(origin.deadline));
         let (depth, calls_left) = origin
@@ -89,12 +124,12 @@ impl Runtime {
             max_output_bytes: revision.limits.tensor_bytes,
             unanswered: account.unanswered.clone(),
         };
-        let invocation = Invocation {
+        Invocation {
             id,
             tenant: revision.tenant.clone(),
             function: revision.function.clone(),
             revision: revision.number,
-            method: method.as_str().to_owned(),
+            method,
             path,
             query,
             headers,
@@ -102,6 +137,7 @@ impl Runtime {
             deadline,
             limits: revision.limits.clone(),
             config: revision.config.clone(),
+            outputs: revision.declared_outputs(),
             outbound: revision.outbound.clone(),
             key_value: revision.key_value.clone().map(|kept| kept as Arc<dyn KeyValue>),
             models: revision.models.within(bounds, account.timing.clone()),
@@ -109,15 +145,7 @@ impl Runtime {
             log: Arc::new(InvocationLog::new(log, secrets.clone())),
             secrets,
             meter: account.meter.clone(),
-        };
-        let reply = handler.invoke(invocation).await;
-        account.stage("handler", began);
-        // The host's copy of the body is gone by now.
-        drop(memory);
-        // Idle time begins when the work ends.
-        revision.handler.renew();
-        revision.code.renew();
-        Ok((reply?, permit))
+        }
     }
 
     /// Where an invocation's log lines go.
@@ -187,7 +215,11 @@ impl Runtime {
         Ok(permit)
     }
 
-    async fn wake(&self, revision: &Arc<Revision>, account: &mut Account) -> Result<Arc<Handler>, Problem> {
+    pub(crate) async fn wake(
+        &self,
+        revision: &Arc<Revision>,
+        account: &mut Account,
+    ) -> Result<Arc<Handler>, Problem> {
         let warm = revision.handler.get();
         if let (Some(handler), true) = (&warm, revision.models.is_resident()) {
             return Ok(handler.clone());
@@ -253,6 +285,8 @@ pub(crate) async fn settle(
             tidy_up(rest, account.added.take());
             AnswerBody::Bytes(bytes)
         }
+        // Written as bytes before it is answered.
+        ReplyBody::Tensors(_) => unreachable!("a call in tensors is answered in its protocol's bytes"),
         ReplyBody::Stream(body) => {
             if let Err(problem) = account.open_stream(status.as_u16()).await {
                 // The host is at fault, and not a caller who left, as it would look otherwise.

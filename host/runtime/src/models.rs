@@ -17,7 +17,6 @@ use modelet_types::manifest::{Priority, Scale};
 use modelet_types::{Code, FunctionName, ModelName, Signature, TenantName, Tensor};
 
 use crate::revision::ModelRow;
-use crate::statistics::{Counters, ModelStatistics};
 use crate::timing::Timing;
 use crate::{ModelFiles, RuntimeConfig};
 
@@ -32,15 +31,13 @@ pub(crate) struct RevisionModels {
 }
 
 /// One model, loaded or not.
-pub(crate) struct Binding {
+struct Binding {
     name: ModelName,
     key: SessionKey,
     source: ModelSource,
     files: Arc<dyn ModelFiles>,
     signature: Signature,
     metrics: Arc<ModelMetrics>,
-    /// Of calls without a handler.
-    pub(crate) statistics: Counters,
     /// The session that was used last, so that a warm call looks nothing up.
     session: ArcSwapWeak<Session>,
 }
@@ -69,7 +66,6 @@ impl RevisionModels {
                 files: config.model_files.clone(),
                 signature,
                 metrics,
-                statistics: Counters::default(),
                 session: ArcSwapWeak::default(),
             };
             (name, Arc::new(binding))
@@ -115,19 +111,19 @@ impl RevisionModels {
         futures::future::join_all(loads).await;
     }
 
-    /// The first model, which is the only one where there is no handler.
-    pub(crate) fn only(&self) -> Option<&Binding> {
-        self.models.values().next().map(AsRef::as_ref)
+    /// The first model, which is the only one where there is no handler: how it is run, and what it takes and
+    /// gives.
+    pub(crate) fn only(&self) -> Option<(&SessionKey, &Signature)> {
+        self.models.values().next().map(|binding| (&binding.key, &binding.signature))
     }
 
-    /// What the calls of the only model came to.
-    pub(crate) fn statistics(&self) -> ModelStatistics {
-        let Some(binding) = self.only() else { return ModelStatistics::default() };
-        let memory_bytes = match self.inference.state(&binding.key) {
+    /// Memory of the sessions that are loaded; `None` if none is.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        let memory = |binding: &Arc<Binding>| match self.inference.state(&binding.key) {
             SessionState::Ready { memory_bytes, .. } => Some(memory_bytes),
             SessionState::Cold | SessionState::Loading => None,
         };
-        ModelStatistics { memory_bytes, ..binding.statistics.read() }
+        self.models.values().filter_map(memory).reduce(|sum, bytes| sum.saturating_add(bytes))
     }
 
     /// Loads what is cold.
@@ -148,7 +144,7 @@ impl RevisionModels {
         request: RunRequest,
         timing: Option<&Timing>,
     ) -> Result<RunOutput, InferenceError> {
-        let binding = self.only().ok_or_else(|| InferenceError::Host {
+        let binding = self.models.values().next().ok_or_else(|| InferenceError::Host {
             context: "running a model",
             reason: "the revision has none".into(),
         })?;
@@ -179,16 +175,6 @@ pub(crate) struct RunBounds {
 }
 
 impl Binding {
-    /// How it is run.
-    pub(crate) fn key(&self) -> &SessionKey {
-        &self.key
-    }
-
-    /// Its inputs and outputs, loaded or not.
-    pub(crate) fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
     /// Runs the model in its session.
     async fn run(
         &self,

@@ -15,13 +15,22 @@ use crate::routing::Routed;
 use crate::sweep::Added;
 
 impl Runtime {
-    /// Loads the model of a revision that has no handler, if it is cold.
+    /// Loads the models of a revision, and its handler if it has one, if they are cold.
     ///
     /// # Errors
-    /// What kept it from being loaded.
+    /// What kept them from being loaded.
     pub async fn load_now(&self, routed: &Routed) -> Result<(), Problem> {
-        let loading = tokio::time::timeout(self.config.wake_timeout, routed.0.models.preload());
-        loading.await.map_err(late)??;
+        let revision = &routed.0;
+        let added = self.residents.add(revision);
+        let loading = async {
+            revision.models.preload().await?;
+            if revision.component.is_some() {
+                revision.wake_handler(&self.config.engine, &self.config.metrics).await?;
+            }
+            Ok::<_, Problem>(())
+        };
+        tokio::time::timeout(self.config.wake_timeout, loading).await.map_err(late)??;
+        drop(added);
         self.residents.changed();
         Ok(())
     }
@@ -45,7 +54,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Drops the model of a revision that has no handler from memory, without waiting for its idle time.
+    /// Drops the models of a revision from memory, without waiting for their idle time.
     /// Calls that use it end as they would.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use modelet_types::manifest::{Batching, Golden, RequestBody, ResponseCache, Reus
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
-    Secrets, Signature, TenantName,
+    Secrets, Signature, TenantName, TensorInfo,
 };
 
 use crate::Runtime;
@@ -26,6 +26,7 @@ use crate::key_value::RevisionKeyValue;
 use crate::layer::Layer;
 use crate::models::RevisionModels;
 use crate::routing::no_function;
+use crate::statistics::Counters;
 use crate::sweep::RevisionPin;
 
 /// One revision, as it is published.
@@ -85,6 +86,10 @@ pub(crate) struct Revision {
     pub(crate) admission: Admission,
     pub(crate) models: Arc<RevisionModels>,
     pub(crate) metrics: Arc<RevisionMetrics>,
+    /// What a handler in tensors takes and gives.
+    declared: Option<Box<Signature>>,
+    /// Of calls in tensors.
+    pub(crate) statistics: Counters,
     /// Compiled code, mapped from its file.
     pub(crate) code: Layer<Code>,
     /// The code linked with the host's functions, ready to make instances.
@@ -141,6 +146,8 @@ impl Revision {
             admission: Admission::new(spec.concurrency),
             models: Arc::new(models),
             metrics: config.metrics.revision(tenant, function, number),
+            declared: spec.signature.map(|declared| Box::new(declared.signature())),
+            statistics: Counters::default(),
             code: Layer::new(idle_timeout(spec.scale.handler_idle_timeout())),
             handler: Layer::new(idle_timeout(spec.scale.instance_idle_timeout())),
             preloads: spec.scale.preloads(),
@@ -148,6 +155,19 @@ impl Revision {
             retired: AtomicBool::new(false),
             deleted,
         }
+    }
+
+    /// What it takes and gives, if that is tensors: as its model has it, or as its manifest declares it.
+    pub(crate) fn signature(&self) -> Option<&Signature> {
+        match self.component {
+            None => self.models.only().map(|(_, signature)| signature),
+            Some(_) => self.declared.as_deref(),
+        }
+    }
+
+    /// What a handler in tensors has to give.
+    pub(crate) fn declared_outputs(&self) -> Arc<[TensorInfo]> {
+        self.declared.as_ref().map(|declared| declared.outputs.clone().into()).unwrap_or_default()
     }
 
     /// Whether it is to be loaded before it is called.

@@ -90,9 +90,10 @@ impl Routed {
         &self.0.function
     }
 
-    /// Whether it has a handler. Without one it is a model alone, for [`Runtime::infer`].
-    pub fn has_handler(&self) -> bool {
-        self.0.component.is_some()
+    /// What it takes and gives, if that is tensors, for [`Runtime::infer`]: a model without a handler, or a
+    /// handler in tensors. Wakes nothing.
+    pub fn signature(&self) -> Option<&Signature> {
+        self.0.signature()
     }
 
     /// Whether anybody may call it.
@@ -100,19 +101,15 @@ impl Routed {
         self.0.public
     }
 
-    /// The model of a revision without a handler: how it is run, and its inputs and outputs. Wakes
-    /// nothing.
-    pub fn model(&self) -> Option<(&SessionKey, &Signature)> {
-        if self.has_handler() {
-            None
-        } else {
-            self.0.models.only().map(|model| (model.key(), model.signature()))
-        }
+    /// How its model is run, if it is a model without a handler.
+    pub fn model(&self) -> Option<&SessionKey> {
+        let alone = self.0.component.is_none().then(|| self.0.models.only()).flatten();
+        alone.map(|(key, _)| key)
     }
 
-    /// What the calls of a model alone came to since this host knows it.
+    /// What its calls in tensors came to since this host knows it.
     pub fn statistics(&self) -> ModelStatistics {
-        self.0.models.statistics()
+        ModelStatistics { memory_bytes: self.0.models.memory_bytes(), ..self.0.statistics.read() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the calls of a revision that is a model alone came to, counted since this host knows the revision.
+//! What the calls of a revision that takes tensors came to, counted since this host knows the revision.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -34,7 +34,7 @@ pub struct BatchStatistics {
     pub output: Total,
 }
 
-/// What the calls of a model came to.
+/// What the calls of a model, or of a handler in tensors, came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelStatistics {
     /// When the last answer was given.
@@ -62,7 +62,7 @@ pub struct ModelStatistics {
     pub cache_misses: Total,
     /// By the rows of a run.
     pub batches: BTreeMap<u32, BatchStatistics>,
-    /// Memory of the session, if the model is loaded.
+    /// Memory of the sessions, if any is loaded.
     pub memory_bytes: Option<u64>,
 }
 
@@ -84,13 +84,19 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// What a handler in tensors did, which the backend's figures are not known of.
+    pub(crate) fn by_handler(took: Duration) -> Self {
+        let execution = Some(Execution { rows: 1, took, is_first: true });
+        Self { queue: Duration::ZERO, rows: 1, execution, cache: None }
+    }
+
     pub(crate) fn of(run: &RunOutput) -> Self {
         let RunOutput { queue_time, rows, execution, cache_time, .. } = run;
         Self { queue: *queue_time, rows: *rows, execution: *execution, cache: *cache_time }
     }
 }
 
-/// Counts the calls of one model.
+/// Counts the calls of one revision.
 ///
 /// Behind a lock, which is held for some additions: it is taken once for a call that has taken others, and
 /// what is read under it belongs together.

@@ -21,7 +21,8 @@ pub(crate) use statistics::{ModelStatistics, ModelStatisticsResponse};
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
+use modelet_engine::Failure;
 use modelet_types::{Code, ElementType, Problem, TensorInfo};
 use serde::Serialize;
 
@@ -119,16 +120,33 @@ impl From<&TensorInfo> for TensorMetadata {
     }
 }
 
+/// Why there is no answer, whoever says so.
+pub(crate) fn failure(failure: &Failure) -> Response {
+    match failure {
+        Failure::Host(problem) => error(problem),
+        Failure::Handler(error) => {
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            error_of(status, &error.detail)
+        }
+    }
+}
+
 /// An error, as the protocol writes it: `{"error": "…"}`.
-pub(crate) fn error(problem: &Problem) -> Response {
+fn error_of(status: StatusCode, text: &str) -> Response {
     #[derive(Serialize)]
     struct ErrorBody<'a> {
         error: &'a str,
     }
-    let body = serde_json::to_vec(&ErrorBody { error: &text_of(problem) }).expect("text can be written");
-    let mut response = (status::of(problem.code), body).into_response();
+    let body = serde_json::to_vec(&ErrorBody { error: text }).expect("text can be written");
+    let mut response = (status, body).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The host's own error.
+pub(crate) fn error(problem: &Problem) -> Response {
+    let mut response = error_of(status::of(problem.code), &text_of(problem));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(reached) = &problem.reached {
         say_reached(headers, reached);
     }

@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod model;
+mod signature;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::{Code, Digest, Limits, ModelName, Problem, SecretName, StatedLimits};
 
 pub use concurrency::{Concurrency, Priority};
 pub use model::{BackendChoice, Batching, DEFAULT_TOLERANCE, Golden, ModelSpec, ResponseCache};
+pub use signature::{DeclaredSignature, DeclaredTensor};
 
 /// The most models of one revision.
 pub const MAX_MODELS: usize = 32;
@@ -47,6 +49,9 @@ pub struct RevisionSpec {
     /// The handler. Left out, the revision is its one model, which takes and gives tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<Digest>,
+    /// What a handler in tensors takes and gives. Left out by others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<DeclaredSignature>,
     /// The models by the names that the handler uses.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, ModelSpec>))]
@@ -94,6 +99,7 @@ impl RevisionSpec {
         if self.component.is_none() {
             self.check_model_alone()?;
         }
+        self.signature.as_ref().map_or(Ok(()), DeclaredSignature::check)?;
         self.limits.check(&ceiling.limits)?;
         self.scale.check()?;
         self.reuse.check()?;
@@ -132,6 +138,7 @@ impl RevisionSpec {
             return Err(invalid("models", detail));
         }
         let of_handlers = [
+            ("signature", self.signature.is_some()),
             ("reuse", self.reuse != Reuse::default()),
             ("request_body", self.request_body.is_some()),
             ("config", !self.config.is_empty()),

@@ -337,13 +337,14 @@ pub struct TensorInfo {
 impl TensorInfo {
     /// Says what keeps `tensor` from being this input, if anything does.
     pub fn mismatch(&self, tensor: &Tensor) -> Option<String> {
+        self.difference(tensor).map(|difference| format!("input `{}` takes {difference}", self.name))
+    }
+
+    /// Says in what `tensor` is not as it is declared here, if in anything: what is declared, and what it has.
+    pub fn difference(&self, tensor: &Tensor) -> Option<String> {
         if tensor.element_type() != self.element_type {
-            return Some(format!(
-                "input `{}` takes elements of type {}, but got {}",
-                self.name,
-                self.element_type,
-                tensor.element_type()
-            ));
+            let (declared, got) = (self.element_type, tensor.element_type());
+            return Some(format!("elements of type {declared}, but got {got}"));
         }
         let fits = self.shape.len() == tensor.shape().len()
             && self.shape.iter().zip(tensor.shape()).all(|(want, &got)| want.is_none_or(|w| w == got));
@@ -352,12 +353,7 @@ impl TensorInfo {
         }
         let wanted: Vec<String> =
             self.shape.iter().map(|dim| dim.map_or_else(|| "any".into(), |d| d.to_string())).collect();
-        Some(format!(
-            "input `{}` takes shape [{}], but got {:?}",
-            self.name,
-            wanted.join(", "),
-            tensor.shape()
-        ))
+        Some(format!("shape [{}], but got {:?}", wanted.join(", "), tensor.shape()))
     }
 }
 

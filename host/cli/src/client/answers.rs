@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use modelet_types::manifest::DeclaredSignature;
 use modelet_types::split::Share;
 use modelet_types::{Signature, TenantName};
 use serde::{Deserialize, Serialize};
@@ -70,9 +71,20 @@ pub struct Revision {
     /// The activation that waits for a second person to give it calls.
     #[serde(default)]
     pub pending: Option<u64>,
+    /// What of its manifest is shown.
+    #[serde(default)]
+    pub spec: Spec,
     /// What the host found out about it.
     #[serde(default)]
     pub details: Details,
+}
+
+/// What of a revision's manifest is shown.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Spec {
+    /// What a handler in tensors takes and gives.
+    #[serde(default)]
+    pub signature: Option<DeclaredSignature>,
 }
 
 /// What the host found out at deploy.

@@ -5,7 +5,7 @@ mod steps;
 use std::path::PathBuf;
 
 use clap::Args;
-use modelet_types::{FunctionName, TensorInfo};
+use modelet_types::{FunctionName, Signature, TensorInfo};
 
 use crate::client::Client;
 use crate::client::answers::Revision;
@@ -74,21 +74,22 @@ fn summary(revision: &Revision, url: &str) -> String {
              {DIM}next:{DIM:#} modelet activate {function} {number}\n"
         );
     }
-    let alone = if revision.details.kind.is_none() { signature(revision) } else { String::new() };
+    let tensors = match (&revision.spec.signature, &revision.details.kind) {
+        (Some(declared), _) => signature(&declared.signature()),
+        (None, None) => revision.details.models.values().map(|model| signature(&model.signature)).collect(),
+        (None, Some(_)) => String::new(),
+    };
     format!(
         "{GREEN}deployed{GREEN:#} {BOLD}{function}{BOLD:#} revision {number}\n\
-         {BOLD}{url}{BOLD:#}\n{alone}\
+         {BOLD}{url}{BOLD:#}\n{tensors}\
          {DIM}next:{DIM:#} curl -H \"authorization: Bearer $MODELET_KEY\" --data @request.json {url}\n"
     )
 }
 
-/// What a model alone takes and gives: with no handler, that is what its callers have to know.
-fn signature(revision: &Revision) -> String {
-    let models = revision.details.models.values();
-    let sides = models.flat_map(|model| {
-        let inputs = model.signature.inputs.iter().map(|info| ("takes", info));
-        inputs.chain(model.signature.outputs.iter().map(|info| ("gives", info)))
-    });
+/// What a function takes and gives, if that is tensors: then that is what its callers have to know.
+fn signature(Signature { inputs, outputs }: &Signature) -> String {
+    let inputs = inputs.iter().map(|info| ("takes", info));
+    let sides = inputs.chain(outputs.iter().map(|info| ("gives", info)));
     let line = |(side, info): (&str, &TensorInfo)| {
         let dim = |dim: &Option<usize>| dim.map_or_else(|| "any".to_owned(), |dim| dim.to_string());
         let shape: Vec<_> = info.shape.iter().map(dim).collect();

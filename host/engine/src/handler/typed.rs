@@ -83,7 +83,7 @@ fn stream_out(
     })
 }
 
-fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
+pub(super) fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
     let status = problem.status;
     if !(400..=599).contains(&status) {
         let detail = format!("the handler reported an error with status {status}; use 400 to 599");
@@ -94,7 +94,6 @@ fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
 }
 
 fn wit_request(invocation: &Invocation) -> wit::Request {
-    let remaining = invocation.deadline.saturating_duration_since(Instant::now());
     wit::Request {
         method: invocation.method.clone(),
         path: invocation.path.clone(),
@@ -104,12 +103,17 @@ fn wit_request(invocation: &Invocation) -> wit::Request {
             .iter()
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect(),
-        invocation: wit::Invocation {
-            id: invocation.id.to_string(),
-            function: invocation.function.to_string(),
-            revision: invocation.revision.0,
-            remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
-        },
+        invocation: wit_invocation(invocation),
+    }
+}
+
+pub(super) fn wit_invocation(invocation: &Invocation) -> wit::Invocation {
+    let remaining = invocation.deadline.saturating_duration_since(Instant::now());
+    wit::Invocation {
+        id: invocation.id.to_string(),
+        function: invocation.function.to_string(),
+        revision: invocation.revision.0,
+        remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -158,6 +158,9 @@ fn wasi_request(
             });
             StreamBody::new(frames).boxed_unsync()
         }
+        RequestBody::Tensors(_) => {
+            return Err(Failure::host(ErrorCode::Internal, "a handler of HTTP was asked in tensors"));
+        }
     };
     let mut request =
         http::Request::builder().method(method.as_str()).uri(address).body(body).map_err(|error| {

@@ -9,15 +9,13 @@ use modelet_types::{Tensor, TensorInfo};
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
 use super::holdings::Held;
+use super::tensors::HeldTensors;
 use super::{Host, ModelHandle};
 use crate::bindings::blocking::modelet::inference::blocking_models;
 use crate::bindings::function::modelet::handler::types;
 use crate::bindings::function::modelet::inference::models;
 use crate::bindings::function::modelet::inference::tensors::Error;
 use crate::ports::{InferError, Inferred, Model};
-
-type Inputs = Vec<(String, Resource<Tensor>)>;
-type Outputs = Vec<(String, Resource<Tensor>)>;
 
 impl Host {
     fn hold_model(
@@ -33,7 +31,7 @@ impl Host {
     }
 
     /// Shares the tensors behind `inputs`; the handles stay the guest's.
-    fn share(&self, inputs: Inputs) -> wasmtime::Result<Vec<(String, Tensor)>> {
+    fn share(&self, inputs: HeldTensors) -> wasmtime::Result<Vec<(String, Tensor)>> {
         inputs.into_iter().map(|(name, handle)| Ok((name, self.tensor(&handle)?))).collect()
     }
 
@@ -41,26 +39,13 @@ impl Host {
     fn hold_outputs(
         &mut self,
         inferred: Result<Inferred, InferError>,
-    ) -> wasmtime::Result<Result<Outputs, Error>> {
+    ) -> wasmtime::Result<Result<HeldTensors, Error>> {
         let inferred = match inferred {
             Ok(inferred) => inferred,
             Err(error) => return Ok(Err(error.into())),
         };
         self.meter.add_inference(inferred.cpu_time, inferred.inline);
-        let mut outputs = Outputs::with_capacity(inferred.outputs.len());
-        for (name, tensor) in inferred.outputs {
-            match self.hold(tensor) {
-                Ok(handle) => outputs.push((name, handle)),
-                Err(error) => {
-                    for (_, handle) in outputs {
-                        use crate::bindings::function::modelet::inference::tensors::HostTensor;
-                        HostTensor::drop(self, handle)?;
-                    }
-                    return Ok(Err(error));
-                }
-            }
-        }
-        Ok(Ok(outputs))
+        Ok(self.hold_all(inferred.outputs))
     }
 
     fn declared_inputs(&self, handle: &Resource<ModelHandle>) -> wasmtime::Result<Vec<models::TensorInfo>> {
@@ -110,9 +95,9 @@ impl<T: Send> models::HostModelWithStore<T> for HasSelf<Host> {
     async fn infer(
         accessor: &Accessor<T, Self>,
         handle: Resource<ModelHandle>,
-        inputs: Inputs,
+        inputs: HeldTensors,
         outputs: Vec<String>,
-    ) -> wasmtime::Result<Result<Outputs, Error>> {
+    ) -> wasmtime::Result<Result<HeldTensors, Error>> {
         let (running, _under_way) = accessor.with(|mut access| -> wasmtime::Result<_> {
             let host = access.get();
             Ok((host.model(&handle)?.infer(host.share(inputs)?, outputs), host.under_way()))
@@ -141,9 +126,9 @@ impl blocking_models::HostModel for Host {
     async fn infer(
         &mut self,
         handle: Resource<ModelHandle>,
-        inputs: Inputs,
+        inputs: HeldTensors,
         outputs: Vec<String>,
-    ) -> wasmtime::Result<Result<Outputs, Error>> {
+    ) -> wasmtime::Result<Result<HeldTensors, Error>> {
         let inferred = self.model(&handle)?.infer(self.share(inputs)?, outputs).await;
         self.hold_outputs(inferred)
     }

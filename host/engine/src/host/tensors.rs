@@ -11,6 +11,9 @@ use crate::bindings::function::modelet::inference::tensors;
 use crate::bindings::function::modelet::inference::tensors::{Elements, Error};
 use crate::ports::InferError;
 
+/// Tensors by name, as a guest has them.
+pub(crate) type HeldTensors = Vec<(String, Resource<Tensor>)>;
+
 impl Host {
     /// Gives the guest a handle to `tensor`, within the limits of tensor bytes and of handles.
     pub(super) fn hold(&mut self, tensor: Tensor) -> Result<Resource<Tensor>, Error> {
@@ -30,6 +33,30 @@ impl Host {
     pub(super) fn handles_full(&self, _: Full) -> Error {
         let limit = self.limits.handles;
         Error::Overloaded(format!("{limit} handles are held, which is the limit (limits.handles)"))
+    }
+
+    /// Gives the guest handles to `tensors`: all of them, or none and an error.
+    pub(crate) fn hold_all(&mut self, tensors: Vec<(String, Tensor)>) -> Result<HeldTensors, Error> {
+        let mut held = HeldTensors::with_capacity(tensors.len());
+        for (name, tensor) in tensors {
+            match self.hold(tensor) {
+                Ok(handle) => held.push((name, handle)),
+                Err(error) => {
+                    for (_, handle) in held {
+                        self.holdings.remove(handle.rep()).expect("it is held");
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// Takes the tensor back that the guest gives away.
+    pub(crate) fn take(&mut self, handle: &Resource<Tensor>) -> wasmtime::Result<Tensor> {
+        let tensor = self.tensor(handle)?;
+        self.holdings.remove(handle.rep())?;
+        Ok(tensor)
     }
 
     pub(super) fn tensor(&self, handle: &Resource<Tensor>) -> wasmtime::Result<Tensor> {

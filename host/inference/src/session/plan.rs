@@ -77,6 +77,20 @@ impl Plan {
     }
 }
 
+/// Matches `inputs` with a signature as a run of a model does, and gives them in its order.
+///
+/// # Errors
+/// `InvalidInput` naming the input or output that is missing, unknown, given twice, or of the wrong type or
+/// shape.
+pub fn match_inputs(
+    signature: &Signature,
+    inputs: Vec<(String, Tensor)>,
+    outputs: &[String],
+) -> Result<Vec<(String, Tensor)>, InferenceError> {
+    let plan = Plan::new(signature, &Names::of(signature), inputs, outputs)?;
+    Ok(signature.inputs.iter().map(|info| info.name.clone()).zip(plan.inputs).collect())
+}
+
 fn choose(signature: &Signature, names: &Names, wanted: &[String]) -> Result<Vec<usize>, InferenceError> {
     if wanted.is_empty() {
         return Ok((0..signature.outputs.len()).collect());

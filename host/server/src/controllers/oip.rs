@@ -1,6 +1,6 @@
 //! The addresses of the Open Inference Protocol: at the root, where a model is a function of the
-//! caller's tenant and a version is a revision, and below the address of a function that is a model
-//! alone.
+//! caller's tenant and a version is a revision, and below the address of a function that takes
+//! tensors: a model alone, or a handler in tensors.
 
 use axum::Json;
 use axum::body::Body;
@@ -8,8 +8,6 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use modelet_control::Identity;
-use modelet_engine::Failure;
-use modelet_inference::SessionKey;
 use modelet_runtime::{Answer, Routed, TensorBody, TensorCall, TensorCodec};
 use modelet_types::{Code, FunctionName, Permission, Problem, RevisionNumber, Signature, TenantName};
 use serde::Serialize;
@@ -162,7 +160,7 @@ pub(crate) async fn root(State(context): State<Context>, caller: Caller, request
     answer.await.unwrap_or_else(|problem: Problem| oip::error(&problem))
 }
 
-/// Answers below the address of a function that is a model alone: `path` follows that address. What is
+/// Answers below the address of a function that takes tensors: `path` follows that address. What is
 /// posted to the address itself is inference too.
 pub(crate) async fn of_function(
     context: &Context,
@@ -214,8 +212,8 @@ fn of_server(context: &Context, endpoint: Endpoint) -> Response {
 fn not_here(path: &str) -> Problem {
     let shown: String = path.chars().take(200).collect();
     let detail = format!(
-        "there is no {shown} here: this function is a model without a handler, which takes POST of an \
-         inference request, or what the Open Inference Protocol has below v2/"
+        "there is no {shown} here: this function takes tensors, by POST of an inference request, or what the Open \
+         Inference Protocol has below v2/"
     );
     Problem::new(Code::NotFound, detail)
 }
@@ -237,7 +235,7 @@ async fn answer(context: &Context, routed: Routed, ask: Ask, request: Request) -
         Ask::Metadata => Ok(Json(metadata(context, &routed)?).into_response()),
         Ask::Config => Ok(Json(config(context, &routed)?).into_response()),
         Ask::Ready => {
-            model_of(&routed)?;
+            signature_of(&routed)?;
             // What sleeps wakes with a request, so all that is active is ready.
             Ok(Json(ModelReady { name: routed.function().as_str(), ready: true }).into_response())
         }
@@ -247,14 +245,15 @@ async fn answer(context: &Context, routed: Routed, ask: Ask, request: Request) -
 
 /// Answers a call of the model that it was routed to, or says why it was not.
 async fn infer(context: &Context, routed: Result<Routed, Problem>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let timed = invoke::is_timed(&parts.headers);
-    let call = TensorCall { body: TensorBody::Coming(body), timeout: None, timed };
+    let origin = parts.extensions.remove();
+    let call = TensorCall { body: TensorBody::Coming(body), timeout: None, timed, origin };
     let codec = |model, version| RestCodec::new(model, version, parts.headers);
     let answer = call_model(context, routed, call, codec).await;
     let mut response = match answer.result {
         Ok(reply) => invoke::response(reply),
-        Err(failure) => oip::error(&problem_of(failure)),
+        Err(failure) => oip::failure(&failure),
     };
     describe(response.headers_mut(), answer.invocation, answer.revision, answer.wake, &answer.stages);
     response
@@ -268,7 +267,7 @@ pub(super) async fn call_model<C: TensorCodec>(
     call: TensorCall<Body>,
     codec: impl FnOnce(FunctionName, RevisionNumber) -> C,
 ) -> Answer {
-    match routed.and_then(|routed| model_of(&routed).map(drop).map(|()| routed)) {
+    match routed.and_then(|routed| signature_of(&routed).map(drop).map(|()| routed)) {
         Ok(routed) => {
             let codec = codec(routed.function().clone(), routed.revision());
             context.runtime.infer(routed, call, codec).await
@@ -277,22 +276,14 @@ pub(super) async fn call_model<C: TensorCodec>(
     }
 }
 
-/// Why there is no answer, whoever says so.
-pub(super) fn problem_of(failure: Failure) -> Problem {
-    match failure {
-        Failure::Host(problem) => problem,
-        Failure::Handler(error) => Problem::new(Code::HandlerError, error.detail),
-    }
-}
-
-/// The model of a function without a handler.
-pub(super) fn model_of(routed: &Routed) -> Result<(&SessionKey, &Signature), Problem> {
-    match routed.model() {
-        Some(model) => Ok(model),
+/// What a function takes and gives, if that is tensors.
+pub(super) fn signature_of(routed: &Routed) -> Result<&Signature, Problem> {
+    match routed.signature() {
+        Some(signature) => Ok(signature),
         None => {
             let name = routed.function();
             let detail = format!(
-                "function `{name}` has a handler, which takes HTTP requests at its own address and no tensors"
+                "function `{name}` has a handler of HTTP, which takes requests at its own address and no tensors"
             );
             Err(Problem::new(Code::InvalidInput, detail).at("model_name"))
         }
@@ -352,29 +343,29 @@ pub(super) struct Metadata {
 }
 
 pub(super) fn metadata(context: &Context, routed: &Routed) -> Result<Metadata, Problem> {
-    let (key, signature) = model_of(routed)?;
+    let signature = signature_of(routed)?;
     let name = routed.function().clone();
     let versions = models(context, routed.tenant(), name.as_str());
     Ok(Metadata {
         versions: versions.iter().map(|routed| routed.revision().to_string()).collect(),
-        platform: platform(key),
+        platform: platform(routed),
         inputs: signature.inputs.iter().map(TensorMetadata::from).collect(),
         outputs: signature.outputs.iter().map(TensorMetadata::from).collect(),
         name,
     })
 }
 
-/// What runs a model and what it is, in one word, as the protocol has it.
-fn platform(key: &SessionKey) -> String {
-    format!("{}_onnx", key.backend.as_str())
+/// What runs a function in tensors and what it is, in one word, as the protocol has it.
+fn platform(routed: &Routed) -> String {
+    routed.model().map_or_else(|| "modelet_wasm".into(), |key| format!("{}_onnx", key.backend.as_str()))
 }
 
 /// How a model is run.
 pub(super) fn config(context: &Context, routed: &Routed) -> Result<ModelConfig, Problem> {
-    let (key, signature) = model_of(routed)?;
+    let signature = signature_of(routed)?;
     let versions = models(context, routed.tenant(), routed.function().as_str());
     let versions = versions.iter().map(Routed::revision).collect();
-    Ok(ModelConfig::new(routed.function(), platform(key), key, signature, versions))
+    Ok(ModelConfig::new(routed.function(), platform(routed), routed.model(), signature, versions))
 }
 
 /// What the calls of a function's active revisions came to, or of one of these; of every function's that the
@@ -394,7 +385,7 @@ pub(super) fn statistics(
         found.retain(|routed| routed.revision() == number);
         if found.is_empty() {
             // Says why it is not there.
-            find(context, caller, model, Some(version)).and_then(|routed| model_of(&routed).map(drop))?;
+            find(context, caller, model, Some(version)).and_then(|routed| signature_of(&routed).map(drop))?;
         }
     }
     let model_stats = found
@@ -404,17 +395,17 @@ pub(super) fn statistics(
     Ok(ModelStatisticsResponse { model_stats })
 }
 
-/// The revisions that can be called and are models alone, of every function that the caller's key is for.
+/// The revisions that can be called and take tensors, of every function that the caller's key is for.
 fn all_models(context: &Context, identity: &Identity) -> Vec<Routed> {
     let names = context.runtime.functions(identity.tenant.as_str());
     let names = names.iter().map(FunctionName::as_str).filter(|name| identity.covers(name));
     names.flat_map(|name| models(context, &identity.tenant, name)).collect()
 }
 
-/// The revisions of a function that can be called and are models alone.
+/// The revisions of a function that can be called and take tensors.
 fn models(context: &Context, tenant: &TenantName, function: &str) -> Vec<Routed> {
     let active = context.runtime.active(tenant.as_str(), function).into_iter();
-    active.filter(|routed| !routed.has_handler()).collect()
+    active.filter(|routed| routed.signature().is_some()).collect()
 }
 
 /// A line of the list of models.
@@ -426,7 +417,7 @@ pub(super) struct IndexEntry {
     pub(super) reason: &'static str,
 }
 
-/// The active revisions of every function that is a model alone. All of them are ready, so that what a
+/// The active revisions of every function that takes tensors. All of them are ready, so that what a
 /// request for only those says makes no difference.
 pub(super) fn index(context: &Context, caller: &Caller) -> Result<Vec<IndexEntry>, Problem> {
     let identity = caller.may(Permission::Invoke)?;
@@ -446,7 +437,7 @@ fn some_models(
 ) -> Result<Vec<Routed>, Problem> {
     let models = models(context, tenant, name.as_str());
     if models.is_empty() {
-        model_of(&context.runtime.find(tenant.as_str(), name.as_str(), None)?)?;
+        signature_of(&context.runtime.find(tenant.as_str(), name.as_str(), None)?)?;
     }
     Ok(models)
 }

@@ -22,7 +22,7 @@ use crate::controllers::oip;
 use crate::oip::grpc::{
     Empty, GrpcCodec, LiveResponse, ModelConfigResponse, ModelIndex, ModelMetadataResponse, ModelRequest,
     RawCodec, ReadyResponse, RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse,
-    ServerMetadataResponse, status,
+    ServerMetadataResponse, status, status_of_failure,
 };
 
 /// The most bytes of a message, since it is received before it is known whose it is.
@@ -100,7 +100,7 @@ pub(crate) async fn call(
                 // A model that is not there is not ready, which is no error here.
                 caller.known()?;
                 let routed = oip::find(context, caller, &name, version_of(&version));
-                Ok(ReadyResponse { ready: routed.is_ok_and(|routed| oip::model_of(&routed).is_ok()) })
+                Ok(ReadyResponse { ready: routed.is_ok_and(|routed| oip::signature_of(&routed).is_ok()) })
             })
             .await
         }
@@ -204,13 +204,13 @@ async fn infer(context: &Context, caller: &Caller, request: Request) -> Response
     unary(context, request, MAX_MESSAGE_BYTES, async |body| {
         let ModelRequest { name, version } = address_of(body.bytes.clone()).await?;
         let routed = oip::find(context, caller, &name, version_of(&version));
-        let call = TensorCall { body: TensorBody::Arrived(body), timeout, timed };
+        let call = TensorCall { body: TensorBody::Arrived(body), timeout, timed, origin: None };
         let answer = oip::call_model(context, routed, call, GrpcCodec::new).await;
         let Answer { invocation, revision, wake, stages, result } = answer;
         let mut response = match result.map(|reply| reply.body) {
             Ok(AnswerBody::Bytes(bytes)) => Ok(tonic::Response::new(bytes)),
-            Ok(AnswerBody::Stream(_)) => Err(Status::internal("a model alone does not stream")),
-            Err(failure) => Err(status(&oip::problem_of(failure))),
+            Ok(AnswerBody::Stream(_)) => Err(Status::internal("tensors do not stream")),
+            Err(failure) => Err(status_of_failure(&failure)),
         };
         let metadata = match &mut response {
             Ok(response) => response.metadata_mut(),

@@ -12,6 +12,7 @@ pub(crate) use codec::GrpcCodec;
 pub(crate) use message::*;
 pub(crate) use raw::RawCodec;
 
+use modelet_engine::Failure;
 use modelet_types::{Code, Problem};
 use tonic::Status;
 
@@ -62,6 +63,33 @@ pub(crate) fn status(problem: &Problem) -> Status {
     };
     let code = problem.code.as_str().parse().expect("a code is ASCII");
     status.metadata_mut().insert("modelet-code", code);
+    status
+}
+
+/// Why there is no answer, whoever says so. A handler's own status stands for what it means in HTTP.
+pub(crate) fn status_of_failure(failure: &Failure) -> Status {
+    let error = match failure {
+        Failure::Host(problem) => return status(problem),
+        Failure::Handler(error) => error,
+    };
+    let text = error.detail.clone();
+    let mut status = match error.status {
+        400 | 413 | 422 => Status::invalid_argument(text),
+        401 => Status::unauthenticated(text),
+        403 => Status::permission_denied(text),
+        404 => Status::not_found(text),
+        409 | 412 => Status::failed_precondition(text),
+        429 => Status::resource_exhausted(text),
+        501 => Status::unimplemented(text),
+        503 => Status::unavailable(text),
+        408 | 504 => Status::deadline_exceeded(text),
+        499 => Status::cancelled(text),
+        _ => Status::internal(text),
+    };
+    // A handler's code is whatever it likes.
+    if let Ok(code) = error.code.parse() {
+        status.metadata_mut().insert("modelet-code", code);
+    }
     status
 }
 

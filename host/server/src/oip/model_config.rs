@@ -112,15 +112,16 @@ fn by_name<S: Serializer>(number: &i32, serializer: S) -> Result<S::Ok, S::Error
 }
 
 impl ModelConfig {
-    /// Of a model that is run as `key` says, with the versions that take calls.
+    /// Of a model that is run as `key` says, or of a handler in tensors, with the versions that take calls.
     pub(crate) fn new(
         function: &FunctionName,
         platform: String,
-        key: &SessionKey,
+        key: Option<&SessionKey>,
         signature: &Signature,
         versions: Vec<RevisionNumber>,
     ) -> Self {
-        let batching = key.batching.as_ref().filter(|batching| batching.max_batch_size > 1);
+        let batching =
+            key.and_then(|key| key.batching.as_ref()).filter(|batching| batching.max_batch_size > 1);
         // What is put together is left out of the shapes.
         let first = usize::from(batching.is_some());
         let dims =
@@ -140,7 +141,7 @@ impl ModelConfig {
         Self {
             name: function.to_string(),
             platform,
-            backend: key.backend.as_str().to_owned(),
+            backend: key.map_or("modelet", |key| key.backend.as_str()).to_owned(),
             version_policy: Some(VersionPolicy { specific: Some(SpecificVersions { versions }) }),
             max_batch_size: i32::try_from(max_batch_size).unwrap_or(i32::MAX),
             input: signature.inputs.iter().map(input).collect(),
@@ -148,7 +149,9 @@ impl ModelConfig {
             dynamic_batching: batching.map(|batching| DynamicBatching {
                 max_queue_delay_microseconds: batching.max_queue_delay_us,
             }),
-            response_cache: Some(ResponseCache { enable: key.response_cache.is_some() }),
+            response_cache: Some(ResponseCache {
+                enable: key.is_some_and(|key| key.response_cache.is_some()),
+            }),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What one element is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say all there is to say")]
 pub enum ElementType {
