@@ -207,7 +207,8 @@ impl TestHost {
         futures::executor::block_on(self.call(handler, request))
     }
 
-    /// Runs code that loads models, logs or reads the configuration, but is not a handler.
+    /// Runs code that loads models, logs or reads the configuration: a handler in tensors, which is called with its
+    /// inputs, or what is no handler.
     pub fn run<F: Future>(&self, code: F) -> impl Future<Output = F::Output> {
         #[cfg(feature = "log")]
         crate::log::facade::install();

@@ -165,6 +165,22 @@ async fn a_manifest_without_a_handler_has_one_model_and_nothing_for_handlers() {
     host.revise("digits", &missing).await.problem(404, "not_found", Some("models.a.artifact"));
 }
 
+#[tokio::test]
+async fn a_message_over_grpc_is_as_long_as_the_host_allows() {
+    let host = TestHost::start_with(&json!({ "max_grpc_message_bytes": 65_536 })).await;
+    for (length, status) in [(65_536, "3"), (65_537, "8")] {
+        let mut message = vec![0];
+        message.extend(u32::to_be_bytes(length));
+        // No fields, so what is within the limit is not read as a request.
+        message.resize(5 + length as usize, 0);
+        let path = "/inference.GRPCInferenceService/ModelInfer";
+        let request =
+            host.over_http2().request(Method::POST, path).header("content-type", "application/grpc");
+        let answer = Api::try_send(request.body(message)).await.unwrap().expect(200);
+        assert_eq!(answer.header("grpc-status"), status, "{length}: {answer:?}");
+    }
+}
+
 /// Runs one of others' clients.
 async fn client(script: &str, host: &Api) {
     let address = host.base().strip_prefix("http://").unwrap();

@@ -152,3 +152,67 @@ async fn the_manifest_declares_what_the_code_does_not_say() {
     let shown = host.send(Method::GET, "/api/v1/functions/ink", "").await;
     assert_eq!(shown.status, 404, "nothing was made: {}", shown.text());
 }
+
+#[tokio::test]
+async fn it_is_held_to_its_limits() {
+    let host = TestHost::start().await;
+    let spec = spec(&host).await;
+    let limited = async |name: &str, field: &str, value: u64| {
+        let mut spec = spec.clone();
+        spec["limits"][field] = json!(value);
+        host.deploy(name, &spec).await;
+        let answer = host.post(&format!("/v2/models/{name}/infer"), &request("")).await;
+        (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
+    };
+    let (status, error) = limited("small", "response_body_bytes", 40).await;
+    assert_eq!((status, error.contains("limits.response_body_bytes")), (502, true), "{error}");
+    host.log_line("small", &["limits.response_body_bytes"]).await;
+    // The request alone is within them; what is made of it is not.
+    let (status, error) = limited("narrow", "tensor_bytes", 100).await;
+    assert_eq!((status, error.contains("limits.tensor_bytes")), (503, true), "{error}");
+    let (status, error) = limited("tiny", "tensor_bytes", 10).await;
+    assert_eq!((status, error.contains("limits.tensor_bytes")), (413, true), "{error}");
+    let mut few = spec.clone();
+    let inputs: Vec<Value> = (0..9).map(|index| tensor(&format!("x{index}"), "u8", &[])).collect();
+    few["signature"]["inputs"] = json!(inputs);
+    few["limits"]["handles"] = json!(8);
+    host.revise("few", &few).await.problem(422, "invalid_manifest", Some("signature.inputs"));
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_wakes_nothing() {
+    let host = TestHost::start().await;
+    host.deploy("ink", &spec(&host).await).await;
+    let awake = async || host.metric("modelet_cold_invocations_total", "function=\"ink\"").await;
+    for body in
+        ["{}", "not JSON", r#"{"inputs": [{"name": "pixels", "datatype": "U8", "shape": [1], "data": [1]}]}"#]
+    {
+        let answer = host.call("ink", "", body).await;
+        assert!(
+            answer.status == 400 && !answer.headers.contains_key("modelet-wake-us"),
+            "{body}: {answer:?}"
+        );
+    }
+    assert_eq!(awake().await, 0.0);
+    let woken = infer(&host, "").await.expect(200);
+    assert!(woken.headers.contains_key("modelet-wake-us"), "{woken:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_not_trusted_has_them_too() {
+    let host = TestHost::start().await;
+    host.put("/api/v1/tenants/default/trust", &json!({ "trust": "untrusted" })).await.expect(200);
+    host.deploy("ink", &spec(&host).await).await;
+    let answer = infer(&host, "").await.expect(200).json();
+    assert_eq!(answer["outputs"][0]["datatype"], "BYTES", "{answer}");
+    assert_eq!(infer(&host, "refuse").await.status, 422);
+}
+
+#[tokio::test]
+async fn a_long_complaint_is_cut() {
+    let host = TestHost::start().await;
+    host.deploy("ink", &spec(&host).await).await;
+    let answer = infer(&host, "complain").await;
+    let error = answer.json()["error"].as_str().unwrap().to_owned();
+    assert_eq!((answer.status, error.len()), (400, 4_096));
+}

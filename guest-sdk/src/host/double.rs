@@ -185,6 +185,8 @@ impl BodyWriter {
 }
 
 pub(crate) async fn send(request: http::Request) -> Result<http::Response, Error> {
+    // As on a host.
+    http::parts_of(&request.url)?;
     match world() {
         Some(world) => world.http(&request),
         None => Err(Error::NotAllowed("there is nobody to ask outside a host; use a `TestHost`".into())),

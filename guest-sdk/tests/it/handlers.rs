@@ -4,7 +4,7 @@ use modelet_sdk::log::{Level, info, warn};
 use modelet_sdk::testing::{LogLine, RecordedModel, TestHost};
 use modelet_sdk::{
     Error, Handler, Inputs, Json, Model, Outputs, Problem, Query, Request, Response, Tensor, call, config,
-    try_join,
+    http, try_join,
 };
 use serde::Deserialize;
 
@@ -206,4 +206,44 @@ fn the_log_is_kept_apart_for_each_host() {
         |level, message: &str| LogLine { level, context: "it::handlers".into(), message: message.into() };
     assert_eq!(host.log(), [line(Level::Info, "3 rows"), line(Level::Warn, "odd")]);
     assert_eq!(other.log(), []);
+}
+
+#[test]
+fn a_handler_in_tensors_is_called_with_its_inputs() {
+    #[modelet_sdk::transform]
+    async fn twice(inputs: Inputs) -> Result<Outputs, Problem> {
+        let mut outputs = Model::load("first").await?.infer([("values", inputs.required("value")?)]).await?;
+        Ok(Outputs::from([("result", outputs.take("scaled")?)]))
+    }
+    let host = TestHost::new().model("first", doubling);
+    let value = Tensor::new([1], [21.0_f32]).unwrap();
+    let outputs = futures::executor::block_on(host.run(twice(Inputs::from([("value", value)])))).unwrap();
+    assert_eq!(outputs.get("result").unwrap().to_vec::<f32>().unwrap(), [42.0]);
+    let missing = futures::executor::block_on(host.run(twice(Inputs::new()))).unwrap_err();
+    assert_eq!((missing.status, missing.detail.contains("`value`")), (422, true));
+}
+
+#[test]
+fn requests_are_answered_by_the_test() {
+    async fn ask(url: String) -> Result<String, Problem> {
+        let answer = http::post(url).json(&[1, 2])?.send().await?;
+        Ok(answer.ok()?.text()?.to_owned())
+    }
+    let host = TestHost::new().http(|request: &http::Request| {
+        assert_eq!((request.method(), request.bytes()), ("POST", &b"[1,2]"[..]));
+        assert_eq!(request.headers().get("Content-Type"), Some("application/json"));
+        match request.url() {
+            "http://sum.modelet.internal/" => Ok(http::Response::new(200, "3")),
+            _ => Ok(http::Response::new(404, r#"{ "detail": "there is no such function" }"#)),
+        }
+    });
+    let call = |url: &str| host.call_blocking(ask, Request::post("/").with_body(url));
+    assert_eq!(call("http://sum.modelet.internal/").text(), "3");
+    let refused = call("http://other.modelet.internal/");
+    assert_eq!(refused.status(), 502);
+    assert_eq!(refused.problem().unwrap().detail, "the answer has status 404: there is no such function");
+    assert_eq!(call("sum").status(), 422, "as on a host");
+    let without =
+        TestHost::new().call_blocking(ask, Request::post("/").with_body("http://sum.modelet.internal/"));
+    assert_eq!(without.status(), 500);
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use modelet_types::id::MAX_NAME_BYTES;
 use modelet_types::manifest::{
-    BackendChoice, Batching, Ceiling, Concurrency, DeclaredSignature, Golden, KeyValue, ModelSpec,
+    BackendChoice, Batching, Ceiling, Concurrency, DeclaredSignature, Device, Golden, KeyValue, ModelSpec,
     RequestBody, ResponseCache, Reuse, Scale,
 };
 use modelet_types::outbound::OutboundRule;
@@ -68,6 +68,8 @@ pub struct ModelEntry {
     pub file: PathBuf,
     #[serde(default)]
     backend: BackendChoice,
+    #[serde(default)]
+    device: Device,
     #[serde(default = "one")]
     threads: u32,
     batching: Option<Batching>,
@@ -166,6 +168,7 @@ impl Manifest {
             let spec = ModelSpec {
                 artifact,
                 backend: entry.backend,
+                device: entry.device,
                 threads: entry.threads,
                 batching: entry.batching.clone(),
                 response_cache: entry.response_cache.clone(),

@@ -266,8 +266,7 @@ impl Control {
 /// States how the handler gets the request's body, if the manifest does not.
 fn settle_request_body(spec: &mut RevisionSpec, kind: HandlerKind) -> Result<(), Problem> {
     let request_body = *spec.request_body.get_or_insert(kind.default_request_body());
-    let takes_bytes_only = matches!(kind, HandlerKind::BlockingHandler | HandlerKind::Transform);
-    if takes_bytes_only && request_body == RequestBody::Stream {
+    if !kind.takes_streams() && request_body == RequestBody::Stream {
         let detail = "this kind of handler takes its request as `bytes`: say so, or export \
                       `modelet:handler/handler`";
         return Err(Problem::new(Code::InvalidManifest, detail).at("request_body"));
@@ -277,13 +276,13 @@ fn settle_request_body(spec: &mut RevisionSpec, kind: HandlerKind) -> Result<(),
 
 /// Checks that a handler in tensors, and no other, says what they are.
 fn check_signature(spec: &RevisionSpec, kind: HandlerKind) -> Result<(), Problem> {
-    let detail = match (kind, &spec.signature) {
-        (HandlerKind::Transform, None) => {
+    let detail = match (kind.takes_tensors(), &spec.signature) {
+        (true, None) => {
             "the handler takes and gives tensors (it exports `modelet:handler/transform`): say which, in \
              `signature.inputs` and `signature.outputs`"
         }
-        (HandlerKind::Transform, Some(_)) | (_, None) => return Ok(()),
-        (_, Some(_)) => {
+        (true, Some(_)) | (false, None) => return Ok(()),
+        (false, Some(_)) => {
             "the handler takes HTTP requests and no tensors: leave `signature` out, or export \
              `modelet:handler/transform`"
         }

@@ -39,13 +39,17 @@ pub enum HandlerKind {
 }
 
 impl HandlerKind {
+    /// Every kind.
+    const ALL: [Self; 4] = [Self::Handler, Self::BlockingHandler, Self::Transform, Self::WasiHttp];
+
     /// Finds out what `component` is.
     pub(crate) fn of(wasmtime: &wasmtime::Engine, component: &Component) -> Result<Self, Problem> {
         let component_type = component.component_type();
         let exports: Vec<&str> = component_type.exports(wasmtime).map(|(name, _)| name).collect();
-        let kinds = [Self::Handler, Self::BlockingHandler, Self::Transform, Self::WasiHttp];
-        let found: Vec<Self> =
-            kinds.into_iter().filter(|kind| exports.iter().any(|name| kind.is_exported_as(name))).collect();
+        let found: Vec<Self> = Self::ALL
+            .into_iter()
+            .filter(|kind| exports.iter().any(|name| kind.is_exported_as(name)))
+            .collect();
         match found[..] {
             [kind] => Ok(kind),
             [] => {
@@ -70,6 +74,22 @@ impl HandlerKind {
             Self::BlockingHandler => name == BLOCKING_HANDLER,
             Self::Transform => name == TRANSFORM,
             Self::WasiHttp => name.starts_with(WASI_HTTP),
+        }
+    }
+
+    /// Whether it takes and gives tensors, which its manifest declares, and no HTTP.
+    pub fn takes_tensors(self) -> bool {
+        match self {
+            Self::Transform => true,
+            Self::Handler | Self::BlockingHandler | Self::WasiHttp => false,
+        }
+    }
+
+    /// Whether it can take a request's body as it arrives.
+    pub fn takes_streams(self) -> bool {
+        match self {
+            Self::Handler | Self::WasiHttp => true,
+            Self::BlockingHandler | Self::Transform => false,
         }
     }
 
@@ -196,7 +216,7 @@ fn check_type(kind: HandlerKind, linked: &InstancePre<Host>) -> wasmtime::Result
         .map(|(name, _)| name)
         .find(|name| kind.is_exported_as(name))
         .expect("the kind was found by this export");
-    let name = if kind == HandlerKind::Transform { "infer" } else { "handle" };
+    let name = if kind.takes_tensors() { "infer" } else { "handle" };
     let function = component
         .get_export_index(None, interface)
         .and_then(|interface| component.get_export(Some(&interface), name));

@@ -21,19 +21,23 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::bindings::blocking::BlockingFunctionPre;
 use crate::bindings::function::FunctionPre;
+use crate::bindings::function::modelet::handler::types as wit;
 use crate::bindings::transform::TransformFunctionPre;
 use crate::compile::HandlerKind;
-use crate::failure::{Failure, classify};
+use crate::failure::{Failure, HandlerProblem, classify};
 use crate::host::Host;
 use crate::idle::IdleInstances;
 use crate::instance::Instance;
-use crate::invocation::{BodyStream, Invocation, Reply, Rest};
+use crate::invocation::{BodyStream, HttpRequest, Invocation, NamedTensors, Reply, Rest, TensorRequest};
 use crate::meter::Meter;
 use crate::ports::{Level, Log, Source};
 use crate::schedule::{Pace, is_within_first_slice};
 use crate::ticker::Running;
 use crate::{Code, Engine};
 
+/// The most of a handler's text about an error that is told, and of its code and its field.
+const MAX_DETAIL_BYTES: usize = 4 << 10;
+const MAX_NAME_BYTES: usize = 128;
 /// Connections of one revision's handlers at one time, of those that all handlers share.
 const MAX_CONNECTIONS: usize = 64;
 
@@ -125,16 +129,39 @@ impl Handler {
     ///
     /// # Errors
     /// If the handler reports an error, traps, or goes over a limit.
-    pub async fn invoke(self: &Arc<Self>, invocation: Invocation) -> Result<Reply, Failure> {
-        let deadline = invocation.deadline;
-        let place = tokio::time::timeout_at(deadline.into(), self.engine.0.instances.clone().acquire_owned())
+    pub async fn invoke(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        request: HttpRequest,
+    ) -> Result<Reply, Failure> {
+        let (terms, lease) = self.enter(&invocation).await?;
+        let answer = self.clone().answer(invocation, request, terms.clone(), lease).boxed();
+        self.run(&terms, answer).await
+    }
+
+    /// The same for a handler in tensors. What it gives is not looked at here.
+    ///
+    /// # Errors
+    /// As of [`Self::invoke`].
+    pub async fn transform(
+        self: &Arc<Self>,
+        invocation: Invocation,
+        request: TensorRequest,
+    ) -> Result<(NamedTensors, Rest), Failure> {
+        let (terms, lease) = self.enter(&invocation).await?;
+        let answer = transform::answer(self.clone(), invocation, request, terms.clone(), lease).boxed();
+        self.run(&terms, answer).await
+    }
+
+    /// Waits for a place for an instance.
+    async fn enter(&self, invocation: &Invocation) -> Result<(Terms, Lease), Failure> {
+        let places = self.engine.0.instances.clone();
+        let place = tokio::time::timeout_at(invocation.deadline.into(), places.acquire_owned())
             .await
             .map_err(|_| Failure::host(ErrorCode::Overloaded, "every instance of this host is in use"))?
             .expect("the semaphore of instances is never closed");
         let lease = Lease { _place: place, _running: self.engine.0.ticker.enter() };
-        let terms = Terms::of(&invocation);
-        let answer = self.clone().answer(invocation, terms.clone(), lease).boxed();
-        self.run(&terms, answer).await
+        Ok((Terms::of(invocation), lease))
     }
 
     /// Runs what a handler does, measured and until its wall time is over.
@@ -173,30 +200,32 @@ impl Handler {
     async fn answer(
         self: Arc<Self>,
         invocation: Invocation,
+        request: HttpRequest,
         terms: Terms,
         lease: Lease,
     ) -> Result<Reply, Failure> {
-        let instance = match self.idle.take() {
-            Some(mut instance) => {
-                instance.begin(&invocation);
-                instance
-            }
-            None => {
-                match self.make(&invocation).await {
-                    // Of what the pool shares out, such as tables, idle instances may have the last.
-                    Err(failure) if failure.code() == ErrorCode::Overloaded && self.engine.end_idle() => {
-                        self.make(&invocation).await?
-                    }
-                    made => made?,
-                }
-            }
-        };
+        let instance = self.instance(&invocation).await?;
         match self.linked {
             Linked::Function(_) | Linked::Blocking(_) => {
-                typed::answer(self, instance, invocation, terms, lease).await
+                typed::answer(self, instance, invocation, request, terms, lease).await
             }
-            Linked::Transform(_) => transform::answer(self, instance, invocation, terms, lease).await,
-            Linked::WasiHttp(_) => wasi_http::answer(self, instance, invocation, terms, lease).await,
+            Linked::WasiHttp(_) => wasi_http::answer(self, instance, request, terms, lease).await,
+            Linked::Transform(_) => Err(misdirected()),
+        }
+    }
+
+    /// An instance that is at this invocation: one that has answered others, or a new one.
+    async fn instance(&self, invocation: &Invocation) -> Result<Instance, Failure> {
+        if let Some(mut instance) = self.idle.take() {
+            instance.begin(invocation);
+            return Ok(instance);
+        }
+        match self.make(invocation).await {
+            // Of what the pool shares out, such as tables, idle instances may have the last.
+            Err(failure) if failure.code() == ErrorCode::Overloaded && self.engine.end_idle() => {
+                self.make(invocation).await
+            }
+            made => made,
         }
     }
 
@@ -213,6 +242,8 @@ impl Handler {
             self.idle.put(instance);
             return Rest::default();
         }
+        // Nothing of the request is held any more when this returns.
+        instance.store.data_mut().end();
         // After long computing this is a thread apart, which has the time.
         let later = is_within_first_slice(&instance.store.data().meter);
         let rest: Box<dyn Send> = Box::new((instance, lease));
@@ -234,12 +265,46 @@ fn logged(failure: Failure, log: &dyn Log) -> Failure {
     failure
 }
 
+/// As much of a text as fits.
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
+}
+
+/// A handler is asked in the types of its own interface.
+fn misdirected() -> Failure {
+    Failure::host(ErrorCode::Internal, "the handler was asked in the types of another interface")
+}
+
 fn wall_time_exceeded(limits: &Limits) -> Failure {
     let detail = format!(
         "the invocation took longer than its limit of {} ms (limits.wall_time_ms)",
         limits.wall_time_ms
     );
     Failure::host(ErrorCode::WallTimeExceeded, detail)
+}
+
+fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
+    let status = problem.status;
+    if !(400..=599).contains(&status) {
+        let detail = format!("the handler reported an error with status {status}; use 400 to 599");
+        return logged(Failure::host(ErrorCode::InvalidResponse, detail), &**host.log());
+    }
+    let wit::Problem { status, code, detail, field } = problem;
+    // They are told in heads and bodies that nothing else bounds.
+    let (code, detail) = (cut(code, MAX_NAME_BYTES), cut(detail, MAX_DETAIL_BYTES));
+    let field = field.map(|field| cut(field, MAX_NAME_BYTES));
+    Failure::Handler(HandlerProblem { status, code, detail, field })
+}
+
+fn wit_invocation(invocation: &Invocation) -> wit::Invocation {
+    let remaining = invocation.deadline.saturating_duration_since(Instant::now());
+    wit::Invocation {
+        id: invocation.id.to_string(),
+        function: invocation.function.to_string(),
+        revision: invocation.revision.0,
+        remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 /// Headers that belong to the connection (RFC 9110 §7.6.1) and are the host's to set.

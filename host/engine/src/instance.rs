@@ -119,9 +119,6 @@ impl Instance {
             Exports::Function(function) => {
                 let body = match body {
                     RequestBody::Bytes(bytes) => Body::Bytes(bytes.into()),
-                    RequestBody::Tensors(_) => {
-                        return Err(wasmtime::Error::msg("a request in bytes has no tensors"));
-                    }
                     RequestBody::Stream(frames) => {
                         let frames = store.data_mut().lend_body(frames);
                         Body::Stream(StreamReader::new(&mut *store, RequestStream(frames))?)

@@ -12,7 +12,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{
-    FunctionName, InvocationId, Limits, Problem, RevisionNumber, Secrets, TenantName, Tensor, TensorInfo,
+    FunctionName, InvocationId, Limits, Problem, RevisionNumber, Secrets, TenantName, Tensor,
 };
 use tokio::sync::mpsc;
 
@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::meter::Meter;
 use crate::ports::{Functions, KeyValue, Log, Models};
 
-/// Everything that one call of a handler needs.
+/// Everything that one call of a handler needs, beside what it is asked.
 pub struct Invocation {
     /// Its id.
     pub id: InvocationId,
@@ -30,16 +30,6 @@ pub struct Invocation {
     pub function: FunctionName,
     /// The revision that answers.
     pub revision: RevisionNumber,
-    /// In upper case.
-    pub method: String,
-    /// The path below the function's address, with its leading `/`.
-    pub path: String,
-    /// What follows the first `?`.
-    pub query: Option<String>,
-    /// The headers that the handler may see.
-    pub headers: HeaderMap,
-    /// The request's body.
-    pub body: RequestBody,
     /// When the host stops the invocation.
     pub deadline: Instant,
     /// What it may use.
@@ -50,8 +40,6 @@ pub struct Invocation {
     pub secrets: Arc<Secrets>,
     /// What the function keeps; `None` if the manifest does not grant it.
     pub key_value: Option<Arc<dyn KeyValue>>,
-    /// What a handler in tensors has to give.
-    pub outputs: Arc<[TensorInfo]>,
     /// The requests that it may make.
     pub outbound: Arc<[OutboundRule]>,
     /// The models of the revision.
@@ -64,6 +52,20 @@ pub struct Invocation {
     pub meter: Arc<Meter>,
 }
 
+/// What a handler of HTTP is asked.
+pub struct HttpRequest {
+    /// In upper case.
+    pub method: String,
+    /// The path below the function's address, with its leading `/`.
+    pub path: String,
+    /// What follows the first `?`.
+    pub query: Option<String>,
+    /// The headers that the handler may see.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: RequestBody,
+}
+
 /// A request's body as it arrives.
 pub type BodyFrames = BoxStream<'static, Result<Frame<Bytes>, Problem>>;
 
@@ -71,17 +73,18 @@ pub type BodyFrames = BoxStream<'static, Result<Frame<Bytes>, Problem>>;
 pub enum RequestBody {
     /// All at once.
     Bytes(Bytes),
-    /// Read already, for a handler in tensors.
-    Tensors(TensorRequest),
     /// As it arrives, trailers included. An error ends the invocation, and is what its caller is told.
     Stream(BodyFrames),
 }
+
+/// Tensors by name.
+pub type NamedTensors = Vec<(String, Tensor)>;
 
 /// What a request asks of a model, or of a handler in tensors.
 #[derive(Debug)]
 pub struct TensorRequest {
     /// The inputs by name, in any order.
-    pub inputs: Vec<(String, Tensor)>,
+    pub inputs: NamedTensors,
     /// The outputs wanted, in order; empty means all.
     pub outputs: Vec<String>,
 }
@@ -122,8 +125,6 @@ impl std::fmt::Debug for Rest {
 pub enum ReplyBody {
     /// All at once. The instance is done with it.
     Bytes(Bytes),
-    /// The outputs of a handler in tensors, those that were wanted in that order. The instance is done with them.
-    Tensors(Vec<(String, Tensor)>),
     /// As the handler makes it.
     Stream(BodyStream),
 }

@@ -35,7 +35,9 @@ pub use config::{CompileConfig, EngineConfig};
 pub use engine::{Allocator, Engine};
 pub use failure::{Failure, HandlerProblem};
 pub use handler::Handler;
-pub use invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody, Rest, TensorRequest};
+pub use invocation::{
+    BodyStream, HttpRequest, Invocation, NamedTensors, Reply, ReplyBody, RequestBody, Rest, TensorRequest,
+};
 pub use meter::Meter;
 pub use outbound::OutboundConfig;
 pub use ports::{

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use modelet_inference::{
     BackendId, Inference, InferenceConfig, ModelSource, Session, SessionKey, SessionState,
 };
+use modelet_types::manifest::Device;
 use modelet_types::{Digest, TenantName, Trust};
 
 #[path = "../tests/it/models.rs"]
@@ -104,6 +105,7 @@ async fn load(
         tenant: tenant.clone(),
         model: digest,
         backend,
+        device: Device::Cpu,
         threads: 1,
         batching: None,
         response_cache: None,

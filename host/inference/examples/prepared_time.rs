@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use modelet_inference::{
     BackendId, Inference, InferenceConfig, ModelSource, Session, SessionKey, SessionState,
 };
-use modelet_types::manifest::{BackendChoice, ModelSpec};
+use modelet_types::manifest::{BackendChoice, Device, ModelSpec};
 use modelet_types::{Digest, TenantName, Trust};
 use serde_json::{Map, Value};
 
@@ -104,6 +104,7 @@ impl Bench {
             tenant,
             model: Digest::of(&std::fs::read(model)?),
             backend: BackendId::Onnxruntime,
+            device: Device::Cpu,
             threads: 1,
             batching: None,
             response_cache: None,
@@ -122,6 +123,7 @@ impl Bench {
         let spec = ModelSpec {
             artifact: self.key.model,
             backend: BackendChoice::Onnxruntime,
+            device: Device::Cpu,
             threads: 1,
             batching: None,
             response_cache: None,

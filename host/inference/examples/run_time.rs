@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use modelet_inference::{BackendId, Inference, InferenceConfig, ModelSource, SessionKey};
+use modelet_types::manifest::Device;
 use modelet_types::{Digest, TenantName, Trust};
 
 #[path = "measure/runs.rs"]
@@ -30,6 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 tenant,
                 model: digest,
                 backend,
+                device: Device::Cpu,
                 threads: 1,
                 batching: None,
                 response_cache: None,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelet_types::manifest::BackendChoice;
+use modelet_types::manifest::{BackendChoice, Device};
 use modelet_types::{Digest, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,8 @@ pub struct LoadRequest<'a> {
     pub file: &'a Arc<ModelFile>,
     /// What the model declares, and how its operators stand on each other.
     pub facts: &'a ModelFacts,
+    /// Where it is to run, one of [`Backend::devices`].
+    pub device: Device,
     /// Threads for one run.
     pub threads: usize,
     /// Whether element types that the backend lacks may be narrowed: f64 to f32.
@@ -90,6 +92,11 @@ pub struct LoadRequest<'a> {
 pub trait Backend: Send + Sync {
     /// Whether it can be used, and its version.
     fn status(&self) -> BackendStatus;
+
+    /// Where it can run models.
+    fn devices(&self) -> &'static [Device] {
+        &[Device::Cpu]
+    }
 
     /// Loads a model. Takes as long as the model is large; not for an async thread.
     ///

@@ -69,9 +69,15 @@ pub(crate) fn check<'a>(
     };
     let mut failures: Vec<(BackendId, Problem)> = Vec::new();
     for &backend in BackendId::candidates(spec.backend) {
+        if !get(backend).devices().contains(&spec.device) {
+            let detail = format!("it does not run models on `{}`", spec.device.as_str());
+            failures.push((backend, Problem::new(Code::InvalidModel, detail).at(field)));
+            continue;
+        }
         let request = LoadRequest {
             file,
             facts: &facts,
+            device: spec.device,
             threads: usize::try_from(spec.threads).unwrap_or(1),
             may_narrow: spec.backend != BackendChoice::Auto,
             digest: Some(&spec.artifact),

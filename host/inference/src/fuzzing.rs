@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Once};
 
+use modelet_types::manifest::Device;
 use modelet_types::tensor::MAX_RANK;
 
 use crate::backend::rten::Rten;
@@ -60,7 +61,14 @@ pub fn model_load(data: &[u8]) {
     let Ok(facts) = onnx::read(data) else { return };
     let Ok(file) = ModelFile::of_bytes(data) else { return };
     let file = Arc::new(file);
-    let request = LoadRequest { file: &file, facts: &facts, threads: 1, may_narrow: true, digest: None };
+    let request = LoadRequest {
+        file: &file,
+        facts: &facts,
+        device: Device::Cpu,
+        threads: 1,
+        may_narrow: true,
+        digest: None,
+    };
     let loaded = quietly(|| Rten::default().load(&request).map(drop));
     if let Ok(Err(error)) = loaded {
         assert!(matches!(error, InferenceError::InvalidModel(_)), "{error:?}");

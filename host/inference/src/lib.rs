@@ -32,6 +32,7 @@ mod stats;
 mod unanswered;
 
 pub use apart::{Layers, WorkerConfig, model_worker_if_asked};
+pub use backend::onnxruntime::library::onnxruntime_version;
 pub use backend::{BackendId, BackendStatus};
 pub use check::CheckedModel;
 pub use control::Control;

@@ -81,8 +81,14 @@ impl Loader {
         // A revision may have been deployed on a host that allowed more.
         let threads = usize::try_from(key.threads.clamp(1, self.max_threads)).unwrap_or(1);
         // The manifest was checked at deploy: what is narrowed here was asked for there.
-        let request =
-            LoadRequest { file: &file, facts: &facts, threads, may_narrow: true, digest: Some(&key.model) };
+        let request = LoadRequest {
+            file: &file,
+            facts: &facts,
+            device: key.device,
+            threads,
+            may_narrow: true,
+            digest: Some(&key.model),
+        };
         let here = self.backends.get(key.backend);
         let loaded = if self.is_trusted.load(Ordering::Relaxed) {
             here.load(&request)?

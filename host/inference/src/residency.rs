@@ -13,7 +13,7 @@ use dashmap::mapref::multiple::RefMulti;
 use dashmap::{DashMap, DashSet};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use modelet_types::manifest::{Batching, Golden, ResponseCache};
+use modelet_types::manifest::{Batching, Device, Golden, ResponseCache};
 use modelet_types::{Digest, TenantName};
 use tokio::sync::oneshot;
 
@@ -29,6 +29,8 @@ pub struct SessionKey {
     pub model: Digest,
     /// What runs it.
     pub backend: BackendId,
+    /// Where it runs.
+    pub device: Device,
     /// Threads for one run.
     pub threads: u32,
     /// What goes together into one run, if anything does.

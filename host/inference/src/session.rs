@@ -362,18 +362,19 @@ impl Session {
         let mut execution = Execution { rows: all, took, is_first: true };
         for ((queued, part), queue_time) in batch.into_iter().zip(parts).zip(queue_times) {
             let output = self.output(&queued.plan, part, Some(execution), queue_time);
-            execution.is_first = false;
-            self.end(queued, Ok(output));
+            // Who has left counts nothing.
+            execution.is_first &= !self.end(queued, Ok(output));
         }
         Vec::new()
     }
 
-    fn end(&self, queued: QueuedRun, result: Served) {
+    /// Answers a run, and says whether its caller is there still.
+    fn end(&self, queued: QueuedRun, result: Served) -> bool {
         if queued.progress.swap(ENDED, Ordering::AcqRel) == ABANDONED {
             self.settings.counters.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
         // Nobody to send to is the caller having left, and then there is no more to do.
-        _ = queued.sender.send(result);
+        queued.sender.send(result).is_ok()
     }
 
     /// Runs on the calling thread, and says how long that took.

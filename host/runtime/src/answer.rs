@@ -12,7 +12,7 @@ use modelet_types::{InvocationId, Problem, RevisionNumber};
 use crate::revision::Revision;
 use crate::timing::Stage;
 
-/// The outcome of one call, of a handler or of a model alone. By the time it is there, its usage record is in the ledger.
+/// The outcome of one call, in HTTP or in tensors. By the time it is there, its usage record is in the ledger.
 pub struct Answer {
     /// The invocation.
     pub invocation: InvocationId,

@@ -5,15 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use modelet_engine::{
-    Failure, Handler, Invocation, Level, Reply as EngineReply, ReplyBody, RequestBody, Rest, Source,
-    TensorRequest,
+    Failure, Handler, Invocation, Level, Log as _, NamedTensors, Reply as EngineReply, ReplyBody, Rest,
+    Source, TensorRequest,
 };
 use modelet_inference::{RunRequest, match_inputs};
-use modelet_observe::LogSink;
-use modelet_types::{Code, InvocationId, Limits, Problem, Signature, Tensor};
+use modelet_types::{Code, InvocationId, Limits, Problem, Signature, Tensor, TensorInfo};
 
 use crate::Runtime;
 use crate::account::Account;
@@ -22,7 +21,8 @@ use crate::answer::Answer;
 use crate::body::{self, Bounds};
 use crate::budget::Claim;
 use crate::functions::Origin;
-use crate::invoke::{Asked, BoxError, settle};
+use crate::invoke::{BoxError, settle};
+use crate::log::InvocationLog;
 use crate::revision::Revision;
 use crate::routing::Routed;
 use crate::statistics::{Parts, Ran};
@@ -41,9 +41,6 @@ pub struct TensorCall<B> {
     /// The handler that makes the call; `None` if it comes from outside.
     pub origin: Option<Origin>,
 }
-
-/// Tensors by name.
-type Tensors = Vec<(String, Tensor)>;
 
 /// The body of a call in tensors.
 pub enum TensorBody<B> {
@@ -117,27 +114,10 @@ impl Runtime {
             Ok(account) => account,
             Err(problem) => return Answer::not_begun(invocation, &revision, problem),
         };
-        // A handler takes it.
-        let mut log = Some(self.sink(&revision, invocation));
+        let log = self.log(&revision, invocation);
         let began = Instant::now();
-        let outcome = self.run_tensors(&revision, &mut account, invocation, &mut log, call, codec).await;
-        let outcome = outcome.inspect_err(|failure| {
-            revision.statistics.failed(began.elapsed());
-            // The caller's own mistakes are for the caller alone, and overload would flood the log. What a
-            // handler has done is in its log already.
-            if let (Some(log), Failure::Host(problem)) = (&log, failure)
-                && matches!(
-                    problem.code,
-                    Code::BackendFailed
-                        | Code::InvalidModel
-                        | Code::WallTimeExceeded
-                        | Code::ResponseTooLarge
-                        | Code::Internal
-                )
-            {
-                log.line(Level::Error, Source::Host, &problem.to_string());
-            }
-        });
+        let outcome = self.run_tensors(&revision, &mut account, invocation, &log, call, codec).await;
+        let outcome = outcome.inspect_err(|_| revision.statistics.failed(began.elapsed()));
         let (wake, stages) = (account.wake_time, account.stages());
         let result = settle(account, outcome).await;
         Answer { invocation, revision: Some(revision.number), wake, stages, result }
@@ -161,7 +141,7 @@ impl Runtime {
         revision: &Arc<Revision>,
         account: &mut Account,
         id: InvocationId,
-        log: &mut Option<LogSink>,
+        log: &Arc<InvocationLog>,
         call: TensorCall<B>,
         codec: impl TensorCodec,
     ) -> Result<(EngineReply, Permit), Failure>
@@ -190,51 +170,57 @@ impl Runtime {
         }
         let permit = self.admit(revision, account).await?;
 
-        // Wake, and read the request meanwhile. Its memory and its place go with it, since it is read to the
+        // Wake, and read the request. Its memory and its place go with it, since it is read to the
         // end whether or not the caller stays.
         let decoding = off_the_loop(is_large, {
             let (revision, limits) = (revision.clone(), limits.clone());
             let mut codec = codec;
             move || {
                 let began = Instant::now();
-                let no_signature = || Problem::new(Code::Internal, "the function takes no tensors");
+                let no_signature = || Problem::new(Code::Internal, NO_SIGNATURE);
                 let request = codec.decode(body, revision.signature().ok_or_else(no_signature)?, &limits)?;
                 Ok((codec, request, memory, permit, began.elapsed()))
             }
         });
-        let is_awake = revision.models.is_resident() && revision.component.is_none();
-        let ((mut codec, request, memory, permit, input), handler) = if is_awake {
-            (decoding.await?, None)
-        } else if revision.component.is_none() {
-            (self.wake_beside(revision, account, decoding).await?, None)
-        } else {
-            let handler = self.wake(revision, account).await?;
-            (decoding.await?, Some(handler))
-        };
+        let ((mut codec, request, memory, permit, input), handler) =
+            match (revision.component, revision.models.is_resident()) {
+                (None, true) => (decoding.await?, None),
+                (None, false) => (self.wake_beside(revision, account, decoding).await?, None),
+                // What cannot be read wakes no handler.
+                (Some(_), _) => {
+                    let decoded = decoding.await?;
+                    (decoded, Some(self.wake(revision, account).await?))
+                }
+            };
         revision.check_not_deleted()?;
 
         // Handle. Waking does not count, but whoever calls may wait for less.
         let deadline = Instant::now() + limits.wall_time();
-        let patience = timeout.and_then(|timeout| began.checked_add(timeout));
-        let deadline = patience.map_or(deadline, |end| deadline.min(end));
-        // Nobody waits for a call longer than for the one that made it.
-        let deadline = origin.as_ref().map_or(deadline, |origin| deadline.min(origin.deadline));
+        let patience = timeout.and_then(|timeout| began.checked_add(timeout)).filter(|end| *end < deadline);
         let (outputs, ran, rest) = match handler {
-            None => self.run_model(revision, account, deadline, request).await?,
+            None => {
+                let deadline = patience.unwrap_or(deadline);
+                let deadline = origin.map_or(deadline, |origin| deadline.min(origin.deadline));
+                self.run_model(revision, account, deadline, request)
+                    .await
+                    .map_err(|problem| told(log, problem))?
+            }
             Some(handler) => {
-                let log = log.take().unwrap_or_else(|| self.sink(revision, id));
-                let invocation = |account: &Account, body| {
-                    let (method, path) = (Method::POST.as_str().to_owned(), "/".to_owned());
-                    let asked = Asked { method, path, query: None, headers: HeaderMap::new(), body };
-                    self.invocation(revision, account, id, log, origin, deadline, asked)
-                };
-                transform(revision, account, &handler, request, invocation).await?
+                let invocation = self.invocation(revision, account, id, log.clone(), origin, deadline);
+                let answer = transform(revision, account, &handler, invocation, request);
+                match patience {
+                    None => answer.await?,
+                    Some(end) => {
+                        tokio::time::timeout_at(end.into(), answer).await.map_err(|_| too_late())??
+                    }
+                }
             }
         };
         // The host's copies of the request are gone by now.
         drop(memory);
         let bytes: usize = outputs.iter().map(|(_, tensor)| tensor.byte_len()).sum();
-        check_size("outputs have", bytes, limits.tensor_bytes, "tensor_bytes")?;
+        check_size("outputs have", bytes, limits.tensor_bytes, "tensor_bytes")
+            .map_err(|problem| told(log, problem))?;
         let writing = Instant::now();
         let encoding = off_the_loop(bytes > LARGE_BODY_BYTES, move || {
             let encoded = codec.encode(outputs, &limits)?;
@@ -246,7 +232,7 @@ impl Runtime {
             )?;
             Ok((encoded, permit))
         });
-        let (Encoded { headers, body }, permit) = encoding.await?;
+        let (Encoded { headers, body }, permit) = encoding.await.map_err(|problem| told(log, problem))?;
         let parts =
             Parts { all: began.elapsed(), queue: account.queue_time, input, output: writing.elapsed() };
         revision.statistics.answered(&parts, &ran);
@@ -261,7 +247,7 @@ impl Runtime {
         account: &Account,
         deadline: Instant,
         request: TensorRequest,
-    ) -> Result<(Tensors, Ran, Rest), Problem> {
+    ) -> Result<(NamedTensors, Ran, Rest), Problem> {
         let TensorRequest { inputs, outputs } = request;
         let request = RunRequest {
             inputs,
@@ -278,31 +264,78 @@ impl Runtime {
     }
 }
 
-/// Has a handler in tensors answer.
+/// Has a handler in tensors answer, and holds that to what its manifest declares.
 async fn transform(
     revision: &Revision,
     account: &Account,
     handler: &Arc<Handler>,
+    invocation: Invocation,
     request: TensorRequest,
-    invocation: impl FnOnce(&Account, RequestBody) -> Invocation,
-) -> Result<(Tensors, Ran, Rest), Failure> {
-    let TensorRequest { inputs, outputs } = request;
-    let no_signature = || Problem::new(Code::Internal, "the function takes no tensors");
+) -> Result<(NamedTensors, Ran, Rest), Failure> {
+    let TensorRequest { inputs, outputs: wanted } = request;
+    let no_signature = || Problem::new(Code::Internal, NO_SIGNATURE);
     let signature = revision.signature().ok_or_else(no_signature)?;
-    let inputs = match_inputs(signature, inputs, &outputs).map_err(Problem::from)?;
-    let began = Instant::now();
-    let body = RequestBody::Tensors(TensorRequest { inputs, outputs });
-    let reply = handler.invoke(invocation(account, body)).await;
+    let inputs = match_inputs(signature, inputs, &wanted).map_err(Problem::from)?;
+    let (log, began) = (invocation.log.clone(), Instant::now());
+    let answer = handler.transform(invocation, TensorRequest { inputs, outputs: wanted.clone() }).await;
     let took = began.elapsed();
     account.stage("handler", began);
     // Idle time begins when the work ends.
     revision.handler.renew();
     revision.code.renew();
-    let EngineReply { body, rest, .. } = reply?;
-    match body {
-        ReplyBody::Tensors(outputs) => Ok((outputs, Ran::by_handler(took), rest)),
-        _ => Err(Problem::new(Code::Internal, "a handler in tensors answered in bytes").into()),
+    let (given, rest) = answer?;
+    let outputs = chosen(given, &signature.outputs, &wanted).map_err(|problem| {
+        log.line(Level::Error, Source::Host, &problem.to_string());
+        problem
+    })?;
+    Ok((outputs, Ran::by_handler(took), rest))
+}
+
+/// The outputs that are wanted, in their order, if they are as they are declared.
+fn chosen(
+    mut given: NamedTensors,
+    declared: &[TensorInfo],
+    wanted: &[String],
+) -> Result<NamedTensors, Problem> {
+    let invalid = |detail: String| Problem::new(Code::InvalidResponse, detail);
+    let is_wanted = |info: &&TensorInfo| wanted.is_empty() || wanted.contains(&info.name);
+    let mut outputs = NamedTensors::new();
+    for info in declared.iter().filter(is_wanted) {
+        let index = given.iter().position(|(name, _)| *name == info.name);
+        let index = index.ok_or_else(|| invalid(format!("the handler gave no output `{}`", info.name)))?;
+        let (name, tensor) = given.swap_remove(index);
+        if let Some(difference) = info.difference(&tensor) {
+            return Err(invalid(format!(
+                "the manifest declares the handler's output `{name}` with {difference}"
+            )));
+        }
+        outputs.push((name, tensor));
     }
+    outputs.sort_by_key(|(name, _)| wanted.iter().position(|wanted| wanted == name));
+    Ok(outputs)
+}
+
+/// The caller's own time is over, which says nothing of the handler.
+fn too_late() -> Problem {
+    Problem::new(Code::WallTimeExceeded, "the time that the caller waits is over (grpc-timeout)")
+}
+
+const NO_SIGNATURE: &str = "the function takes no tensors";
+
+/// Writes a problem to the function's log that is for its author. The caller's own mistakes are for the caller
+/// alone, and overload would flood the log.
+fn told(log: &InvocationLog, problem: Problem) -> Problem {
+    if matches!(
+        problem.code,
+        Code::BackendFailed
+            | Code::InvalidModel
+            | Code::WallTimeExceeded
+            | Code::ResponseTooLarge
+            | Code::Internal
+    ) {
+        log.line(Level::Error, Source::Host, &problem.to_string());
+    }
+    problem
 }
 
 /// Does `work` here, or if it is long on a thread on which nobody else waits.

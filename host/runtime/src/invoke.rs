@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::HeaderMap;
 use http_body::Body;
 use modelet_engine::{
-    Failure, Handler, Invocation, KeyValue, Reply as EngineReply, ReplyBody, RequestBody, Rest,
+    Failure, Handler, HttpRequest, Invocation, KeyValue, Reply as EngineReply, ReplyBody, RequestBody, Rest,
 };
+use modelet_observe::Outcome;
 use modelet_observe::metrics::Layer as MetricLayer;
-use modelet_observe::{LogSink, Outcome};
 use modelet_types::manifest::RequestBody as RequestBodyMode;
 use modelet_types::{Code, InvocationId, Problem};
 
@@ -30,15 +29,6 @@ use crate::sweep::Added;
 use crate::{Call, Runtime, body, stream};
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// What is asked of a handler.
-pub(crate) struct Asked {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: Option<String>,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: RequestBody,
-}
 
 impl Runtime {
     /// Answers one call of a handler. Dropping the future ends the invocation and records that the caller
@@ -73,7 +63,7 @@ impl Runtime {
         account.timing = timed.then(Arc::default);
         // Before the looks at whether the function is still there: a sink that was made after the
         // deletion would write into the log of the next function of that name.
-        let log = self.sink(revision, id);
+        let log = self.log(revision, id);
 
         // Receive: before a place is taken, so that a slow caller holds none.
         let began = Instant::now();
@@ -88,9 +78,9 @@ impl Runtime {
         // Handle.
         let began = Instant::now();
         let deadline = began + revision.limits.wall_time();
-        let asked = Asked { method: method.as_str().to_owned(), path, query, headers, body };
-        let invocation = self.invocation(revision, account, id, log, origin, deadline, asked);
-        let reply = handler.invoke(invocation).await;
+        let invocation = self.invocation(revision, account, id, log, origin, deadline);
+        let request = HttpRequest { method: method.as_str().to_owned(), path, query, headers, body };
+        let reply = handler.invoke(invocation, request).await;
         account.stage("handler", began);
         // The host's copy of the body is gone by now.
         drop(memory);
@@ -100,20 +90,16 @@ impl Runtime {
         Ok((reply?, permit))
     }
 
-    /// What a handler needs to answer what is asked of it, by `deadline`.
-    #[expect(clippy::too_many_arguments, reason = "they are what an invocation is made of")]
+    /// What a handler needs for one invocation, which ends at `deadline` or with the call that it is a part of.
     pub(crate) fn invocation(
         &self,
         revision: &Revision,
         account: &Account,
         id: InvocationId,
-        log: LogSink,
+        log: Arc<InvocationLog>,
         origin: Option<Origin>,
         deadline: Instant,
-        asked: Asked,
     ) -> Invocation {
-        let Asked { method, path, query, headers, body } = asked;
-        let secrets = revision.secrets.load_full();
         // Nobody waits for a call longer than for the one that made it.
         let deadline = origin.as_ref().map_or(deadline, |origin| deadline.min(origin.deadline));
         let (depth, calls_left) = origin
@@ -129,29 +115,24 @@ impl Runtime {
             tenant: revision.tenant.clone(),
             function: revision.function.clone(),
             revision: revision.number,
-            method,
-            path,
-            query,
-            headers,
-            body,
             deadline,
             limits: revision.limits.clone(),
             config: revision.config.clone(),
-            outputs: revision.declared_outputs(),
             outbound: revision.outbound.clone(),
             key_value: revision.key_value.clone().map(|kept| kept as Arc<dyn KeyValue>),
             models: revision.models.within(bounds, account.timing.clone()),
             functions: Arc::new(InvocationFunctions { calls: self.config.functions.clone(), origin }),
-            log: Arc::new(InvocationLog::new(log, secrets.clone())),
-            secrets,
+            secrets: log.secrets().clone(),
+            log,
             meter: account.meter.clone(),
         }
     }
 
-    /// Where an invocation's log lines go.
-    pub(crate) fn sink(&self, revision: &Revision, id: InvocationId) -> LogSink {
+    /// Where an invocation's log lines go, without the secrets that it begins with.
+    pub(crate) fn log(&self, revision: &Revision, id: InvocationId) -> Arc<InvocationLog> {
         let Revision { tenant, function, number, limits, .. } = revision;
-        self.config.logs.sink(tenant, function, *number, id, limits.log_bytes)
+        let sink = self.config.logs.sink(tenant, function, *number, id, limits.log_bytes);
+        Arc::new(InvocationLog::new(sink, revision.secrets.load_full()))
     }
 
     async fn receive<B>(
@@ -285,8 +266,6 @@ pub(crate) async fn settle(
             tidy_up(rest, account.added.take());
             AnswerBody::Bytes(bytes)
         }
-        // Written as bytes before it is answered.
-        ReplyBody::Tensors(_) => unreachable!("a call in tensors is answered in its protocol's bytes"),
         ReplyBody::Stream(body) => {
             if let Err(problem) = account.open_stream(status.as_u16()).await {
                 // The host is at fault, and not a caller who left, as it would look otherwise.

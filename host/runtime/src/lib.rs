@@ -2,7 +2,7 @@
 //!
 //! [`Runtime::find`] routes a request, and [`Runtime::invoke`] reads as the list of what happens to it
 //! then: receive, admit, wake, handle, account, answer. [`Runtime::infer`] is the same for a function that
-//! is a model alone. Everything it needs to know of functions is in a routing table
+//! takes tensors. Everything it needs to know of functions is in a routing table
 //! that somebody else publishes: it never sees SQL, and no protocol's status numbers.
 
 mod account;

@@ -18,6 +18,11 @@ impl InvocationLog {
     pub(crate) fn new(sink: LogSink, secrets: Arc<Secrets>) -> Self {
         Self { sink, secrets }
     }
+
+    /// The secrets that the invocation began with.
+    pub(crate) fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
+    }
 }
 
 impl Log for InvocationLog {

@@ -53,11 +53,18 @@ impl RevisionModels {
     ) -> Self {
         let idle_timeout = scale.session_idle_timeout();
         let bind = |(name, row): (ModelName, ModelRow)| {
-            let ModelRow { artifact: model, backend, threads, batching, response_cache, .. } = row;
+            let ModelRow { artifact: model, backend, device, threads, batching, response_cache, .. } = row;
             let ModelRow { path, signature, memory_bytes, warm_up, .. } = row;
             let metrics = config.metrics.model(tenant, function, &name, backend.as_str());
-            let key =
-                SessionKey { tenant: tenant.clone(), model, backend, threads, batching, response_cache };
+            let key = SessionKey {
+                tenant: tenant.clone(),
+                model,
+                backend,
+                device,
+                threads,
+                batching,
+                response_cache,
+            };
             let source = ModelSource { path, idle_timeout, memory_bytes, warm_up };
             let binding = Binding {
                 name: name.clone(),

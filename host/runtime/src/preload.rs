@@ -29,8 +29,10 @@ impl Runtime {
             }
             Ok::<_, Problem>(())
         };
-        tokio::time::timeout(self.config.wake_timeout, loading).await.map_err(late)??;
-        drop(added);
+        let loaded = tokio::time::timeout(self.config.wake_timeout, loading).await;
+        // Whoever swept meanwhile has found it asleep, and forgotten it.
+        added.again(revision);
+        loaded.map_err(late)??;
         self.residents.changed();
         Ok(())
     }
@@ -86,6 +88,7 @@ impl Revision {
             let (tenant, function, revision) = (&self.tenant, &self.function, self.number.0);
             tracing::warn!(%tenant, %function, revision, %problem, "cannot preload the handler");
         }
-        drop(added);
+        // Whoever swept meanwhile has found it asleep, and forgotten it.
+        added.again(&self);
     }
 }

@@ -12,11 +12,11 @@ use modelet_inference::{BackendId, SessionKey};
 use modelet_keyvalue::Owner;
 use modelet_observe::Metrics;
 use modelet_observe::metrics::{Layer as MetricLayer, RevisionMetrics};
-use modelet_types::manifest::{Batching, Golden, RequestBody, ResponseCache, Reuse};
+use modelet_types::manifest::{Batching, Device, Golden, RequestBody, ResponseCache, Reuse};
 use modelet_types::outbound::OutboundRule;
 use modelet_types::{
     Code as ErrorCode, Digest, FunctionName, Limits, ModelName, Problem, RevisionNumber, RevisionSpec,
-    Secrets, Signature, TenantName, TensorInfo,
+    Secrets, Signature, TenantName,
 };
 
 use crate::Runtime;
@@ -49,6 +49,8 @@ pub struct ModelRow {
     pub path: PathBuf,
     /// What runs it.
     pub backend: BackendId,
+    /// Where it runs.
+    pub device: Device,
     /// Threads for one run.
     pub threads: u32,
     /// What goes together into one run, if anything does.
@@ -163,11 +165,6 @@ impl Revision {
             None => self.models.only().map(|(_, signature)| signature),
             Some(_) => self.declared.as_deref(),
         }
-    }
-
-    /// What a handler in tensors has to give.
-    pub(crate) fn declared_outputs(&self) -> Arc<[TensorInfo]> {
-        self.declared.as_ref().map(|declared| declared.outputs.clone().into()).unwrap_or_default()
     }
 
     /// Whether it is to be loaded before it is called.

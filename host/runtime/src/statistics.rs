@@ -60,7 +60,7 @@ pub struct ModelStatistics {
     pub cache_hits: Total,
     /// Answers that could have been and had not, with the time that looking for and keeping them took.
     pub cache_misses: Total,
-    /// By the rows of a run.
+    /// By the rows of a run: each number up to 64, then those up to 128, 256, 512, and all above.
     pub batches: BTreeMap<u32, BatchStatistics>,
     /// Memory of the sessions, if any is loaded.
     pub memory_bytes: Option<u64>,
@@ -84,7 +84,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// What a handler in tensors did, which the backend's figures are not known of.
+    /// What a handler in tensors did: it is one run, whatever models it had run.
     pub(crate) fn by_handler(took: Duration) -> Self {
         let execution = Some(Execution { rows: 1, took, is_first: true });
         Self { queue: Duration::ZERO, rows: 1, execution, cache: None }
@@ -124,8 +124,7 @@ impl Counters {
         counted.input.add(1, parts.input);
         counted.run.add(1, execution.took);
         counted.output.add(1, parts.output);
-        // However large a request that is a run of its own may be, there is not an entry for each size.
-        let batch = counted.batches.entry(execution.rows.min(MAX_BATCH_ROWS)).or_default();
+        let batch = counted.batches.entry(size_class(execution.rows)).or_default();
         batch.input.add(runs, parts.input);
         batch.run.add(runs, if execution.is_first { execution.took } else { Duration::ZERO });
         batch.output.add(runs, parts.output);
@@ -143,8 +142,14 @@ impl Counters {
     }
 }
 
-/// The most that `batching.max_batch_size` can be.
-const MAX_BATCH_ROWS: u32 = 1_024;
+/// The rows under which a run is counted: callers choose them, and there is not an entry for each.
+fn size_class(rows: u32) -> u32 {
+    /// Each of its own up to here, then by powers of two.
+    const EXACT: u32 = 64;
+    /// The most that `batching.max_batch_size` can be. What is larger is a request that is a run of its own.
+    const LARGEST: u32 = 1_024;
+    if rows <= EXACT { rows } else { rows.min(LARGEST).next_power_of_two() }
+}
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -184,10 +189,12 @@ mod tests {
     fn there_are_not_as_many_sizes_as_callers_can_think_of() {
         let counters = Counters::default();
         let parts = Parts { all: MS, queue: MS, input: MS, output: MS };
-        for rows in 1..=2 * MAX_BATCH_ROWS {
+        for rows in 1..=3_000 {
             let execution = Some(Execution { rows, took: MS, is_first: true });
             counters.answered(&parts, &Ran { queue: MS, rows, execution, cache: None });
         }
-        assert_eq!(counters.read().batches.len(), MAX_BATCH_ROWS as usize);
+        let batches = counters.read().batches;
+        let counts: Vec<_> = batches.range(63..).map(|(rows, batch)| (*rows, batch.run.count)).collect();
+        assert_eq!(counts, [(63, 1), (64, 1), (128, 64), (256, 128), (512, 256), (1_024, 3_000 - 512)]);
     }
 }

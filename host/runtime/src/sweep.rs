@@ -192,6 +192,13 @@ impl Drop for RevisionPin {
 /// would only be in the way.
 pub(crate) struct Added(Arc<Residents>);
 
+impl Added {
+    /// Adds the revision once more, now that it is awake.
+    pub(crate) fn again(self, revision: &Arc<Revision>) {
+        drop(self.0.add(revision));
+    }
+}
+
 impl Drop for Added {
     fn drop(&mut self) {
         self.0.changed();

@@ -52,6 +52,8 @@ pub struct Config {
     pub max_awake_code_bytes: u64,
     /// The largest artifact that may be uploaded.
     pub max_artifact_bytes: u64,
+    /// The largest message over gRPC, which is received before it is known for which function it is.
+    pub max_grpc_message_bytes: u64,
     /// The bucket that artifacts are kept in, `s3://BUCKET/PREFIX`; not set: the data folder.
     pub artifacts_url: Option<String>,
     /// The most bytes of the bucket's artifacts that the data folder keeps as well; 0 is all that were used here.
@@ -301,6 +303,7 @@ impl Default for Config {
             max_awake_revisions: 0,
             max_awake_code_bytes: 0,
             max_artifact_bytes: MAX_ARTIFACT_BYTES,
+            max_grpc_message_bytes: 64 << 20,
             artifacts_url: None,
             artifact_cache_bytes: 0,
             wake_timeout_ms: 60_000,

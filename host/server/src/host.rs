@@ -388,10 +388,35 @@ fn say_what_workers_lack(layers: Layers) {
     }
 }
 
-/// Where `modelet backend install` puts the library of ONNX Runtime, in a host's data folder.
-pub fn installed_onnxruntime(data_dir: &Path) -> PathBuf {
-    data_dir.join("backends/libonnxruntime.so")
+/// The library of ONNX Runtime that `modelet backend install` has put into a host's data folder: of several, the
+/// newest. A host that runs goes on with the file that it has.
+fn installed_onnxruntime(data_dir: &Path) -> Option<PathBuf> {
+    let folder = backends_folder(data_dir);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(folder = %folder.display(), %error, "cannot look for installed backends");
+            }
+            return None;
+        }
+    };
+    let version = |name: &str| {
+        let version = name.strip_prefix(ONNXRUNTIME_FILE)?.strip_prefix('.')?;
+        version.split('.').map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>()
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let newest = names.filter_map(|name| Some((version(&name)?, name))).max();
+    newest.map(|(_, name)| folder.join(name))
 }
+
+/// Where the libraries of backends are that were installed into a data folder.
+pub fn backends_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("backends")
+}
+
+/// The name of ONNX Runtime's library, before its version.
+pub const ONNXRUNTIME_FILE: &str = "libonnxruntime.so";
 
 fn inference_config(config: &Config) -> InferenceConfig {
     let settings = &config.inference;
@@ -400,10 +425,7 @@ fn inference_config(config: &Config) -> InferenceConfig {
     InferenceConfig {
         workers: or(settings.workers, defaults.workers),
         queue: or(settings.queue, defaults.queue),
-        onnxruntime: settings.onnxruntime.clone().or_else(|| {
-            let installed = installed_onnxruntime(&config.data_dir);
-            installed.exists().then_some(installed)
-        }),
+        onnxruntime: settings.onnxruntime.clone().or_else(|| installed_onnxruntime(&config.data_dir)),
         memory_bytes: if settings.memory_bytes == 0 { machine::memory() / 2 } else { settings.memory_bytes },
         worker: WorkerConfig {
             program: settings.worker_program.clone().unwrap_or(defaults.worker.program),

@@ -34,9 +34,9 @@ pub use config::{
     KeyValueSettings, LedgerSettings, TlsSettings, UsageExportSettings,
 };
 pub use descriptors::raise_descriptor_limit;
-pub use host::{Host, StartError, installed_onnxruntime};
+pub use host::{Host, ONNXRUNTIME_FILE, StartError, backends_folder};
 pub use modelet_engine::compile_worker_if_asked;
-pub use modelet_inference::model_worker_if_asked;
+pub use modelet_inference::{model_worker_if_asked, onnxruntime_version};
 pub use routes::undescribed_addresses;
 pub use tls::CertificateError;
 pub use usage_export::CollectorError;

@@ -62,6 +62,7 @@ fn revision_row(published: PublishedRevision) -> RevisionRow {
             artifact: spec.artifact,
             path: artifact.path.clone(),
             backend: checked.backend,
+            device: spec.device,
             threads: spec.threads,
             batching: spec.batching.clone(),
             response_cache: spec.response_cache.clone(),

@@ -96,7 +96,7 @@ codes! {
     WallTimeExceeded => "wall_time_exceeded",
     /// The handler's response is over the limit.
     ResponseTooLarge => "response_too_large",
-    /// The handler answered with what HTTP does not allow.
+    /// The handler answered with what HTTP does not allow, or with tensors that are not those of its manifest.
     InvalidResponse => "invalid_response",
     /// The handler reported an error of its own.
     HandlerError => "handler_error",

@@ -15,7 +15,7 @@ use crate::secret::SECRET_PREFIX;
 use crate::{Code, Digest, Limits, ModelName, Problem, SecretName, StatedLimits};
 
 pub use concurrency::{Concurrency, Priority};
-pub use model::{BackendChoice, Batching, DEFAULT_TOLERANCE, Golden, ModelSpec, ResponseCache};
+pub use model::{BackendChoice, Batching, DEFAULT_TOLERANCE, Device, Golden, ModelSpec, ResponseCache};
 pub use signature::{DeclaredSignature, DeclaredTensor};
 
 /// The most models of one revision.
@@ -99,7 +99,8 @@ impl RevisionSpec {
         if self.component.is_none() {
             self.check_model_alone()?;
         }
-        self.signature.as_ref().map_or(Ok(()), DeclaredSignature::check)?;
+        let handles = self.limits().handles;
+        self.signature.as_ref().map_or(Ok(()), |signature| signature.check(handles))?;
         self.limits.check(&ceiling.limits)?;
         self.scale.check()?;
         self.reuse.check()?;

@@ -1,13 +1,13 @@
 //! `modelet backend`: fetches the library of a backend that is not built in.
 
 use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use modelet_server::installed_onnxruntime;
+use modelet_server::{ONNXRUNTIME_FILE, backends_folder, onnxruntime_version};
 use modelet_types::Digest;
 use serde_json::json;
 use tempfile::TempDir;
@@ -95,11 +95,12 @@ pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
         );
         return Err(Error::Invalid(detail).into());
     };
-    let file =
-        std::path::absolute(installed_onnxruntime(&data_dir)).context("cannot find the data folder")?;
+    let folder = std::path::absolute(backends_folder(&data_dir)).context("cannot find the data folder")?;
+    let file = folder.join(format!("{ONNXRUNTIME_FILE}.{VERSION}"));
     let is_new = !has_digest(&file, release.library);
     if is_new {
-        install(release, &file)?;
+        check_owner(&data_dir)?;
+        install(release, &folder, &file)?;
     }
     let answer = json!({ "backend": "onnxruntime", "version": VERSION, "file": file, "installed": is_new });
     output.answer(&answer, || {
@@ -113,34 +114,66 @@ pub fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses a folder of somebody else, who could not read what is put there.
+fn check_owner(data_dir: &Path) -> anyhow::Result<()> {
+    let Ok(metadata) = fs::metadata(data_dir) else { return Ok(()) };
+    // What is made here belongs to whoever runs this.
+    let probe = tempfile::tempfile().and_then(|file| file.metadata()).context("cannot make a file")?;
+    if metadata.uid() == probe.uid() {
+        return Ok(());
+    }
+    let detail = format!(
+        "`{}` belongs to another user (uid {}), whose host could not read the library: run this as that user",
+        data_dir.display(),
+        metadata.uid()
+    );
+    Err(Error::Invalid(detail).into())
+}
+
 /// Fetches the wheel, takes the library out of it, and puts that in its place.
-fn install(release: &Release, file: &Path) -> anyhow::Result<()> {
-    let folder = file.parent().context("the library has a folder")?;
+fn install(release: &Release, folder: &Path, file: &Path) -> anyhow::Result<()> {
     let cannot = || format!("cannot write to `{}`", folder.display());
-    // As the host makes it: for its user alone.
+    // As the host makes its own: for its user alone.
     DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(cannot)?;
-    check_pip()?;
-    // Beside its place, so that it can be renamed there: a host that runs goes on with the file it has.
-    let fetched = TempDir::with_prefix_in("install-", folder).with_context(cannot)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).with_context(cannot)?;
+    remove_drafts(folder);
+    // Beside its place, so that it can be renamed there.
+    let fetched = TempDir::with_prefix_in(DRAFT, folder).with_context(cannot)?;
+    check_pip(fetched.path())?;
     let requirement = fetched.path().join("requirement.txt");
     fs::write(&requirement, format!("onnxruntime=={VERSION} --hash=sha256:{}\n", release.wheel))
         .with_context(cannot)?;
     let unpacked = fetched.path().join("wheel");
-    let mut pip = python();
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-compile", "--no-deps"]);
+    let mut pip = pip(fetched.path());
+    pip.args(["install", "--disable-pip-version-check", "--quiet", "--no-compile", "--no-deps"]);
     // The library is the same in the wheels for every Python; this is the one whose hash is known.
     pip.args(["--python-version=3.11", "--implementation=cp", "--abi=cp311", "--only-binary=:all:"]);
     pip.arg(format!("--platform=manylinux_2_28_{}", release.machine)).arg("--require-hashes");
     pip.arg("--target").arg(&unpacked).arg("--requirement").arg(&requirement);
     tool::run(&mut pip, no_pip)?;
-    let library = unpacked.join(format!("onnxruntime/capi/libonnxruntime.so.{VERSION}"));
+    let library = unpacked.join(format!("onnxruntime/capi/{ONNXRUNTIME_FILE}.{VERSION}"));
     if !has_digest(&library, release.library) {
         bail!("what pip fetched has not the library that is expected in ONNX Runtime {VERSION}");
+    }
+    // A host that finds a library which it cannot load does not start.
+    if let Err(reason) = onnxruntime_version(&library) {
+        bail!("this machine cannot load ONNX Runtime {VERSION}: {reason}");
     }
     fs::set_permissions(&library, fs::Permissions::from_mode(0o600)).with_context(cannot)?;
     File::open(&library).and_then(|library| library.sync_all()).with_context(cannot)?;
     fs::rename(&library, file).with_context(cannot)?;
     File::open(folder).and_then(|folder| folder.sync_all()).with_context(cannot)
+}
+
+/// What the folders begin with into which a library is fetched.
+const DRAFT: &str = "install-";
+
+/// Removes what was left when this was broken off.
+fn remove_drafts(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
+        _ = fs::remove_dir_all(entry.path());
+    }
 }
 
 /// Whether a file is there, with this content.
@@ -149,13 +182,16 @@ fn has_digest(file: &Path, sha256: &str) -> bool {
     digest.is_ok_and(|digest| digest.to_hex() == sha256)
 }
 
-fn python() -> Command {
-    Command::new("python3")
+/// The operator's pip, in a folder of ours: Python takes modules from the folder that it runs in.
+fn pip(folder: &Path) -> Command {
+    let mut python = Command::new("python3");
+    python.args(["-m", "pip"]).current_dir(folder);
+    python
 }
 
-fn check_pip() -> anyhow::Result<()> {
-    let found = tool::ask(python().args(["-m", "pip", "--version"]), no_pip)?;
-    if found.status.success() { Ok(()) } else { Err(anyhow!(no_pip())) }
+fn check_pip(folder: &Path) -> anyhow::Result<()> {
+    let found = tool::ask(pip(folder).arg("--version"), no_pip)?;
+    if found.status.success() { Ok(()) } else { Err(no_pip().into()) }
 }
 
 fn no_pip() -> Error {

@@ -20,7 +20,7 @@ fn a_host_uses_what_was_installed() {
     assert_eq!((&answer["version"], &answer["installed"]), (&"1.32.0".into(), &true.into()), "{answer}");
     let backends = folder.path().join("data/backends");
     let left: Vec<_> = fs::read_dir(&backends).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["libonnxruntime.so"]);
+    assert_eq!(left, ["libonnxruntime.so.1.32.0"]);
 
     // Once more, it needs nothing.
     let ended = modelet_with_path(folder.path(), INSTALL, Some(folder.path()));
@@ -58,6 +58,32 @@ fn what_is_missing_is_named_with_what_to_do_without_it() {
             assert!(error.contains(part), "{part}: {error}");
         }
     }
+}
+
+/// The same release as everything else here is tested with.
+#[test]
+fn it_is_the_release_that_the_tests_fetch() {
+    let ours = include_str!("../../src/commands/backend.rs");
+    let fetched = include_str!("../../../../examples/fetch.py");
+    let hashes = |text: &str| -> Vec<String> {
+        let quoted =
+            text.split('"').filter(|part| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit()));
+        quoted.map(str::to_owned).collect()
+    };
+    let (ours_have, fetched_have) = (hashes(ours), hashes(fetched));
+    assert_eq!(ours_have.len(), 4);
+    for hash in ours_have {
+        assert!(fetched_have.contains(&hash), "{hash} is not in examples/fetch.py");
+    }
+    assert!(ours.contains("\"1.32.0\"") && fetched.contains("onnxruntime==1.32.0"));
+}
+
+#[test]
+fn what_stands_in_the_folder_is_no_module_of_pip() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("pip.py"), "raise SystemExit('not pip')").unwrap();
+    let ended = modelet(folder.path(), INSTALL);
+    assert_eq!(ended.code, 0, "{ended:?}");
 }
 
 #[test]

@@ -1,37 +1,35 @@
-//! A call in the types of `modelet:handler`.
+//! A call of HTTP in the types of `modelet:handler`.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use modelet_types::Code as ErrorCode;
 use tokio::sync::oneshot;
 use tokio_util::sync::PollSender;
 use wasmtime::component::StreamReader;
 
 use super::{
-    CONNECTION_HEADERS, Handler, Lease, Terms, checked_status, failed, invalid_response, logged,
-    response_too_large,
+    CONNECTION_HEADERS, Handler, Lease, Terms, checked_status, failed, handler_problem, invalid_response,
+    logged, response_too_large, wit_invocation,
 };
 use crate::bindings::function::exports::modelet::handler::handler::Body;
 use crate::bindings::function::modelet::handler::types as wit;
 use crate::body::ResponseStream;
-use crate::failure::{Failure, HandlerProblem};
-use crate::host::Host;
+use crate::failure::Failure;
 use crate::instance::Instance;
-use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody, Rest};
+use crate::invocation::{BodyStream, HttpRequest, Invocation, Reply, ReplyBody, RequestBody, Rest};
 
 /// Answers one request.
 pub(super) async fn answer(
     handler: Arc<Handler>,
     mut instance: Instance,
     invocation: Invocation,
+    request: HttpRequest,
     terms: Terms,
     lease: Lease,
 ) -> Result<Reply, Failure> {
-    let request = wit_request(&invocation);
-    let (head, body) = match instance.handle(request, invocation.body).await {
+    let (request, body) = wit_request(&invocation, request);
+    let (head, body) = match instance.handle(request, body).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(problem)) => {
             let failure = handler_problem(problem, instance.store.data());
@@ -83,38 +81,11 @@ fn stream_out(
     })
 }
 
-pub(super) fn handler_problem(problem: wit::Problem, host: &Host) -> Failure {
-    let status = problem.status;
-    if !(400..=599).contains(&status) {
-        let detail = format!("the handler reported an error with status {status}; use 400 to 599");
-        return logged(Failure::host(ErrorCode::InvalidResponse, detail), &**host.log());
-    }
-    let wit::Problem { status, code, detail, field } = problem;
-    Failure::Handler(HandlerProblem { status, code, detail, field })
-}
-
-fn wit_request(invocation: &Invocation) -> wit::Request {
-    wit::Request {
-        method: invocation.method.clone(),
-        path: invocation.path.clone(),
-        query: invocation.query.clone(),
-        headers: invocation
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-            .collect(),
-        invocation: wit_invocation(invocation),
-    }
-}
-
-pub(super) fn wit_invocation(invocation: &Invocation) -> wit::Invocation {
-    let remaining = invocation.deadline.saturating_duration_since(Instant::now());
-    wit::Invocation {
-        id: invocation.id.to_string(),
-        function: invocation.function.to_string(),
-        revision: invocation.revision.0,
-        remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
-    }
+fn wit_request(invocation: &Invocation, request: HttpRequest) -> (wit::Request, RequestBody) {
+    let HttpRequest { method, path, query, headers, body } = request;
+    let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+    let headers = headers.collect();
+    (wit::Request { method, path, query, headers, invocation: wit_invocation(invocation) }, body)
 }
 
 fn checked_head(head: wit::Response) -> Result<(StatusCode, HeaderMap), Failure> {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::failure::Failure;
 use crate::instance::{Exports, Instance};
-use crate::invocation::{BodyStream, Invocation, Reply, ReplyBody, RequestBody, Rest};
+use crate::invocation::{BodyStream, HttpRequest, Reply, ReplyBody, RequestBody, Rest};
 
 /// What a handler hands in before it writes its body.
 type Begun = Result<http::Response<HyperOutgoingBody>, WasiError>;
@@ -30,13 +30,13 @@ type Begun = Result<http::Response<HyperOutgoingBody>, WasiError>;
 pub(super) async fn answer(
     handler: Arc<Handler>,
     mut instance: Instance,
-    invocation: Invocation,
+    request: HttpRequest,
     terms: Terms,
     lease: Lease,
 ) -> Result<Reply, Failure> {
     let log = terms.log.clone();
     let broken_body = Arc::new(OnceLock::new());
-    let request = wasi_request(&mut instance, invocation, broken_body.clone())
+    let request = wasi_request(&mut instance, request, broken_body.clone())
         .map_err(|failure| logged(failure, &*log))?;
     let (sender, mut response) = oneshot::channel();
     let mut running = call(instance, request, sender).boxed();
@@ -138,10 +138,10 @@ async fn call(
 /// The request in the types of `wasi:http`. Why its body breaks off is put into `broken`.
 fn wasi_request(
     instance: &mut Instance,
-    invocation: Invocation,
+    request: HttpRequest,
     broken: Arc<OnceLock<Problem>>,
 ) -> Result<http::Request<WasiBody>, Failure> {
-    let Invocation { method, path, query, headers, body, .. } = invocation;
+    let HttpRequest { method, path, query, headers, body } = request;
     let address = match query {
         Some(query) => format!("{path}?{query}"),
         None => path,
@@ -157,9 +157,6 @@ fn wasi_request(
                 })
             });
             StreamBody::new(frames).boxed_unsync()
-        }
-        RequestBody::Tensors(_) => {
-            return Err(Failure::host(ErrorCode::Internal, "a handler of HTTP was asked in tensors"));
         }
     };
     let mut request =

@@ -21,7 +21,7 @@ use super::{Backend, BackendId, BackendSession, BackendStatus, LoadRequest};
 use crate::InferenceError;
 use crate::cpu_time::SharedMeter;
 
-mod library;
+pub(crate) mod library;
 mod options;
 mod prepared;
 mod session;

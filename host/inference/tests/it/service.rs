@@ -9,7 +9,7 @@ use modelet_inference::{
     BackendId, Inference, InferenceConfig, InferenceError, ModelSource, RunOutput, RunRequest, Session,
     SessionKey, WorkerConfig,
 };
-use modelet_types::manifest::{BackendChoice, ModelSpec, Priority};
+use modelet_types::manifest::{BackendChoice, Device, ModelSpec, Priority};
 use modelet_types::tensor::Element;
 use modelet_types::{Digest, TenantName, Tensor, Trust};
 use rustix::process::{Pid, Signal};
@@ -69,6 +69,7 @@ impl TestService {
             tenant: TenantName::default_tenant(),
             model: Digest::of(bytes),
             backend,
+            device: Device::Cpu,
             threads: 1,
             batching: None,
             response_cache: None,
@@ -117,6 +118,7 @@ pub fn spec(bytes: &[u8], backend: BackendChoice) -> ModelSpec {
     ModelSpec {
         artifact,
         backend,
+        device: Device::Cpu,
         threads: 1,
         batching: None,
         response_cache: None,

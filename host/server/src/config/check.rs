@@ -42,13 +42,14 @@ impl Config {
     /// # Errors
     /// For the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidSetting> {
-        let ranges: [(&str, u64, RangeInclusive<u64>); 25] = [
+        let ranges: [(&str, u64, RangeInclusive<u64>); 26] = [
             ("workers", self.workers as u64, 0..=MAX_THREADS),
             ("max_instances", self.max_instances.into(), 1..=100_000),
             ("max_connections", self.max_connections.into(), 0..=1_000_000),
             ("max_awake_revisions", self.max_awake_revisions.into(), 0..=1_000_000),
             ("max_awake_code_bytes", self.max_awake_code_bytes, 0..=1 << 44),
             ("max_artifact_bytes", self.max_artifact_bytes, 1..=1 << 44),
+            ("max_grpc_message_bytes", self.max_grpc_message_bytes, 1 << 16..=1 << 30),
             ("artifact_cache_bytes", self.artifact_cache_bytes, 0..=1 << 50),
             ("wake_timeout_ms", self.wake_timeout_ms, 1..=HOUR_MS),
             ("header_timeout_ms", self.header_timeout_ms, 1..=HOUR_MS),

@@ -44,7 +44,7 @@ enum Ask {
 }
 
 /// Where the protocol's own addresses begin.
-pub(crate) const PREFIX: &str = "/v2";
+const PREFIX: &str = "/v2";
 
 /// Every address of the protocol: with which method, where below [`PREFIX`], and what is there.
 const ADDRESSES: [(Method, &str, Endpoint); 17] = [
@@ -86,14 +86,15 @@ impl<'p> Address<'p> {
     /// What `path` names, which begins after [`PREFIX`].
     fn parse(method: &Method, path: &'p str) -> Result<Self, Problem> {
         let segments: Vec<&str> = segments(path).collect();
-        let mut found = ADDRESSES.iter().filter_map(|(wanted, below, endpoint)| {
-            let (model, version) = names_in(&segments, below)?;
-            Some((wanted, Self { endpoint: *endpoint, model, version }))
-        });
-        let (wanted, address) = found.next().ok_or_else(|| unknown(path))?;
-        if method == wanted || (*wanted == Method::GET && *method == Method::HEAD) {
-            return Ok(address);
+        let mut other = None;
+        for (wanted, below, endpoint) in &ADDRESSES {
+            let Some((model, version)) = names_in(&segments, below) else { continue };
+            if method == wanted || (*wanted == Method::GET && *method == Method::HEAD) {
+                return Ok(Self { endpoint: *endpoint, model, version });
+            }
+            other = Some(wanted);
         }
+        let wanted = other.ok_or_else(|| unknown(path))?;
         let shown: String = path.chars().take(200).collect();
         Err(Problem::new(Code::MethodNotAllowed, format!("{PREFIX}{shown} takes {wanted}, not {method}")))
     }
@@ -385,7 +386,8 @@ pub(super) fn statistics(
         found.retain(|routed| routed.revision() == number);
         if found.is_empty() {
             // Says why it is not there.
-            find(context, caller, model, Some(version)).and_then(|routed| signature_of(&routed).map(drop))?;
+            let tenant = caller.known()?.tenant.as_str();
+            signature_of(&context.runtime.find(tenant, model, Some(number))?)?;
         }
     }
     let model_stats = found

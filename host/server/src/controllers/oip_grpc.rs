@@ -25,9 +25,6 @@ use crate::oip::grpc::{
     ServerMetadataResponse, status, status_of_failure,
 };
 
-/// The most bytes of a message, since it is received before it is known whose it is.
-const MAX_MESSAGE_BYTES: u64 = 64 << 20;
-
 /// The most bytes of a message that is not for inference.
 const MAX_QUESTION_BYTES: u64 = 64 << 10;
 
@@ -35,7 +32,7 @@ const MAX_QUESTION_BYTES: u64 = 64 << 10;
 const PREFIX_BYTES: u64 = 5;
 
 /// The name of the service, which is where its methods are.
-pub(crate) const SERVICE: &str = "inference.GRPCInferenceService";
+const SERVICE: &str = "inference.GRPCInferenceService";
 
 /// A method of the service.
 #[derive(Clone, Copy)]
@@ -201,7 +198,7 @@ async fn infer(context: &Context, caller: &Caller, request: Request) -> Response
         return status(&problem).into_http();
     }
     let (timeout, timed) = (timeout_of(request.headers()), is_timed(request.headers()));
-    unary(context, request, MAX_MESSAGE_BYTES, async |body| {
+    unary(context, request, context.config.max_grpc_message_bytes, async |body| {
         let ModelRequest { name, version } = address_of(body.bytes.clone()).await?;
         let routed = oip::find(context, caller, &name, version_of(&version));
         let call = TensorCall { body: TensorBody::Arrived(body), timeout, timed, origin: None };

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use modelet_types::tensor::element_count;
-use modelet_types::{ElementType, Tensor};
+use modelet_types::{Code, ElementType, Limits, Problem, Tensor};
 
 /// A tensor of `shape` whose elements `bytes` are.
 ///
@@ -37,6 +37,27 @@ fn read_texts(mut bytes: Bytes, count: usize) -> Result<Vec<Box<str>>, String> {
         bytes.advance(length);
     }
     Ok(texts)
+}
+
+/// Refuses a response whose tensors alone would be more than `limits` allow, before any is written.
+///
+/// # Errors
+/// `ResponseTooLarge`.
+pub(super) fn check_size<'t>(
+    tensors: impl Iterator<Item = &'t Tensor>,
+    limits: &Limits,
+) -> Result<(), Problem> {
+    let size = |tensor: &Tensor| match (tensor.as_bytes(), tensor.as_texts()) {
+        (Some(bytes), _) => bytes.len(),
+        (None, texts) => texts.unwrap_or_default().iter().map(|text| size_of::<u32>() + text.len()).sum(),
+    };
+    let (bytes, limit) = (tensors.map(size).sum::<usize>(), limits.response_body_bytes);
+    if bytes as u64 <= limit {
+        return Ok(());
+    }
+    let detail =
+        format!("the outputs have {bytes} bytes, over the limit of {limit} (limits.response_body_bytes)");
+    Err(Problem::new(Code::ResponseTooLarge, detail))
 }
 
 /// Adds a tensor's elements to `body`, and says how many bytes they are.

@@ -92,6 +92,8 @@ impl TensorCodec for RestCodec {
     }
 
     fn encode(&mut self, outputs: Vec<(String, Tensor)>, limits: &Limits) -> Result<Encoded, Problem> {
+        let in_binary = outputs.iter().filter(|(name, _)| self.is_binary(name));
+        binary::check_size(in_binary.map(|(_, tensor)| tensor), limits)?;
         let mut binary_part = Vec::new();
         let mut any_binary = false;
         let outputs = outputs.iter().map(|(name, tensor)| {

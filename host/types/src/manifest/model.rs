@@ -19,6 +19,9 @@ pub struct ModelSpec {
     /// What runs it.
     #[serde(default)]
     pub backend: BackendChoice,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Device::is_default")]
+    pub device: Device,
     /// Threads for one run. One scales best when several requests run side by side.
     #[serde(default = "one")]
     pub threads: u32,
@@ -34,6 +37,30 @@ pub struct ModelSpec {
     /// Whether the golden inputs are also run each time that the model is loaded, before its first request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub warm_up: bool,
+}
+
+/// Where a model runs. This version has one place for it; others come beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The machine's processors.
+    #[default]
+    Cpu,
+}
+
+impl Device {
+    /// The name in manifests, answers and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How requests to a model are put together into one run: along the first dimension of its inputs and

@@ -39,7 +39,15 @@ pub struct DeclaredTensor {
 }
 
 impl DeclaredSignature {
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    /// Checks it, for a handler that may hold so many handles.
+    pub(super) fn check(&self, handles: u64) -> Result<(), Problem> {
+        let count = self.inputs.len();
+        if count as u64 > handles {
+            let detail = format!(
+                "{count} inputs are more than the handler may hold handles ({handles}, limits.handles)"
+            );
+            return Err(invalid("signature.inputs", detail));
+        }
         for (side, tensors) in [("inputs", &self.inputs), ("outputs", &self.outputs)] {
             let path = format!("signature.{side}");
             if tensors.is_empty() || tensors.len() > MAX_TENSORS {
@@ -96,7 +104,8 @@ mod tests {
     #[test]
     fn an_open_dimension_is_minus_one() {
         let signature = declared(r#"[{ "name": "x", "element_type": "f32", "shape": [-1, 64] }]"#);
-        signature.check().unwrap();
+        signature.check(10).unwrap();
+        assert_eq!(signature.check(0).unwrap_err().field.as_deref(), Some("signature.inputs"));
         let Signature { inputs, outputs } = signature.signature();
         assert_eq!((&inputs[0].shape[..], inputs[0].element_type), (&[None, Some(64)][..], ElementType::F32));
         assert!(outputs[0].shape.is_empty());
@@ -116,7 +125,7 @@ mod tests {
                 "signature.inputs[1].name",
             ),
         ] {
-            let problem = declared(inputs).check().unwrap_err();
+            let problem = declared(inputs).check(100).unwrap_err();
             assert_eq!(problem.field.as_deref(), Some(field), "{problem}");
         }
     }

@@ -221,7 +221,7 @@ async fn ask(body: String) -> Result<Response, Problem> {
 
 /// The answers of every address, a line each, which are waited for together.
 async fn ask_all(urls: String) -> Result<String, Problem> {
-    let answers = urls.lines().map(async |url| http::get(url).send().await?.ok()?.text());
+    let answers = urls.lines().map(async |url| http::get(url).send().await?.ok()?.text().map(str::to_owned));
     Ok(futures::future::try_join_all(answers).await?.concat())
 }
 

@@ -14,6 +14,7 @@ async fn classify(inputs: Inputs) -> Result<Outputs, Problem> {
     match ask.as_str() {
         "refuse" => return Err(Problem::new(422, "too_faint", "draw darker").at("pixels")),
         "give up" => return Err(Problem::new(503, "tired", "try again later")),
+        "complain" => return Err(Problem::new(400, "no".repeat(1_000), "!".repeat(1_000_000))),
         "panic" => panic!("on purpose"),
         "loop" => loop {
             std::hint::spin_loop();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use modelet_types::Tensor;
+use modelet_types::manifest::Device;
 
 use super::super::tensors::{Packed, unpack};
 use super::super::wire::{Answer, Body, Broken, Failure, INLINE_BYTES, MESSAGE_BYTES, Reader, Request};
@@ -181,7 +182,8 @@ impl Inside {
         // The host has read the same; here it is read again, so that nothing of it has to be sent.
         let facts = onnx::read(file)?;
         let threads = usize::try_from(threads).unwrap_or(1);
-        let request = LoadRequest { file, facts: &facts, threads, may_narrow, digest: None };
+        let request =
+            LoadRequest { file, facts: &facts, device: Device::Cpu, threads, may_narrow, digest: None };
         let loaded = match (backend, &self.onnxruntime) {
             (BackendId::Rten, _) => self.rten.load(&request),
             (BackendId::Onnxruntime, Some(onnxruntime)) => onnxruntime.load(&request),

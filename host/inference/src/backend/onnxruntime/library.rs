@@ -71,6 +71,16 @@ pub fn find(path: Option<&Path>) -> Result<Library, String> {
     }
 }
 
+/// Loads a library, if it is one that this program can use, and says its version. It stays loaded, so this is not
+/// for a host.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn onnxruntime_version(path: &Path) -> Result<String, String> {
+    catch_unwind(AssertUnwindSafe(|| Loaded::load(path).map(|loaded| loaded.version)))
+        .unwrap_or_else(|_| Err("it does not answer as ONNX Runtime does".into()))
+}
+
 fn open(path: &Path) -> Result<Library, String> {
     Loaded::load(path)?.start()
 }

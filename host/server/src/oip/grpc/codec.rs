@@ -70,7 +70,8 @@ impl TensorCodec for GrpcCodec {
         Ok(TensorRequest { inputs: tensors, outputs })
     }
 
-    fn encode(&mut self, outputs: Vec<(String, Tensor)>, _: &Limits) -> Result<Encoded, Problem> {
+    fn encode(&mut self, outputs: Vec<(String, Tensor)>, limits: &Limits) -> Result<Encoded, Problem> {
+        binary::check_size(outputs.iter().map(|(_, tensor)| tensor), limits)?;
         let raw = outputs.iter().map(|(_, tensor)| {
             let mut bytes = Vec::new();
             binary::write(tensor, &mut bytes);
