@@ -284,10 +284,8 @@ async fn transform(
     revision.handler.renew();
     revision.code.renew();
     let (given, rest) = answer?;
-    let outputs = chosen(given, &signature.outputs, &wanted).map_err(|problem| {
-        log.line(Level::Error, Source::Host, &problem.to_string());
-        problem
-    })?;
+    let outputs = chosen(given, &signature.outputs, &wanted)
+        .inspect_err(|problem| log.line(Level::Error, Source::Host, &problem.to_string()))?;
     Ok((outputs, Ran::by_handler(took), rest))
 }
 
