@@ -216,3 +216,28 @@ async fn a_long_complaint_is_cut() {
     let error = answer.json()["error"].as_str().unwrap().to_owned();
     assert_eq!((answer.status, error.len()), (400, 4_096));
 }
+
+#[tokio::test]
+async fn it_may_stand_beside_a_handler_of_http() {
+    let host = TestHost::start().await;
+    let component = host.upload(guest("both")).await;
+    let signature = json!({
+        "inputs": [tensor("by", "u32", &[1])],
+        "outputs": [tensor("counted", "u32", &[1])],
+    });
+    let spec = json!({ "component": component, "signature": signature, "reuse": { "max_invocations": 100 } });
+    host.deploy("both", &spec).await;
+    let shown = host.get("/api/v1/functions/both/revisions/1").await.expect(200).json();
+    assert_eq!(shown["details"]["kind"], "handler", "{shown}");
+    let count = async || {
+        let input = json!({ "name": "by", "datatype": "UINT32", "shape": [1], "data": [10] });
+        host.post("/v2/models/both/infer", &json!({ "inputs": [input] })).await.expect(200).json()
+    };
+    // One instance answers both, each at its own address.
+    assert_eq!(host.call("both", "/", "you").await.expect(200).text(), "hello you, 0");
+    assert_eq!(count().await["outputs"][0]["data"], json!([10]));
+    assert_eq!(host.call("both", "/v2/models/both", "v2").await.expect(200).text(), "hello v2, 2");
+    assert_eq!(count().await["outputs"][0]["data"], json!([30]));
+    let without = json!({ "component": component });
+    host.revise("both", &without).await.problem(422, "invalid_manifest", Some("signature"));
+}

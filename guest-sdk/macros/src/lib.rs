@@ -40,7 +40,7 @@ fn expanded_or(expanded: syn::Result<Tokens>, item: TokenStream) -> TokenStream 
     }
 }
 
-/// Exports a handler in tensors from this component. A crate has one handler.
+/// Exports a handler in tensors from this component. A crate has one, and may have a `#[handler]` beside it.
 ///
 /// It stands on an `async fn` from `Inputs` to `Result<Outputs, E>`, where `E` becomes a `Problem`, and takes no
 /// options.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use modelet_engine::HandlerKind;
+use modelet_engine::{Contracts, HandlerKind};
 use modelet_inference::CheckedModel;
 use modelet_store::{Actor, Artifact, NewRevision, Precondition, Revision, StoreError};
 use modelet_types::manifest::RequestBody;
@@ -46,8 +46,9 @@ pub enum DeployEvent {
     },
     /// The component can be run.
     Compiled {
-        /// Which contract it fulfils.
-        kind: HandlerKind,
+        /// Which contract of HTTP it fulfils, if any: it may take tensors alone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kind: Option<HandlerKind>,
         /// How long that took; next to nothing if it had been compiled before.
         duration_ms: u64,
     },
@@ -124,17 +125,18 @@ impl Control {
             let artifact = self.artifact(&tenant, model.artifact, &format!("models.{name}.artifact")).await?;
             models.push((name.clone(), artifact));
         }
-        let kind = match &component {
+        let contracts = match &component {
             Some(component) => {
-                let kind = self.compile(component, &progress).await?;
-                settle_request_body(&mut spec, kind)?;
-                check_signature(&spec, kind)?;
-                Some(kind)
+                let contracts = self.compile(component, &progress).await?;
+                settle_request_body(&mut spec, contracts.http)?;
+                check_signature(&spec, contracts.tensors)?;
+                Some(contracts)
             }
             None => None,
         };
         let models = self.check_models(&tenant, &spec, models, &progress).await?;
         let component_bytes = component.map(|component| component.size_bytes);
+        let kind = contracts.and_then(|contracts| contracts.http);
         let details = RevisionDetails { kind, component_bytes, models };
         let details = serde_json::to_value(details)
             .map_err(|error| Problem::new(Code::Internal, format!("cannot store the details: {error}")))?;
@@ -210,31 +212,31 @@ impl Control {
             .map_err(|error| Problem::new(Code::Internal, format!("checking the manifest failed: {error}")))?
     }
 
-    async fn compile(&self, component: &Artifact, progress: &Progress) -> Result<HandlerKind, Problem> {
+    async fn compile(&self, component: &Artifact, progress: &Progress) -> Result<Contracts, Problem> {
         let began = Instant::now();
         progress(DeployEvent::Compiling { component: component.digest });
-        let kind = self.ensure_code(component).await?;
-        progress(DeployEvent::Compiled { kind, duration_ms: millis(began.elapsed()) });
-        Ok(kind)
+        let contracts = self.ensure_code(component).await?;
+        progress(DeployEvent::Compiled { kind: contracts.http, duration_ms: millis(began.elapsed()) });
+        Ok(contracts)
     }
 
     /// Compiles a component unless its code is there already, and says what it is. Whoever drops the
     /// future ends the compilation.
-    pub(crate) async fn ensure_code(&self, component: &Artifact) -> Result<HandlerKind, Problem> {
+    pub(crate) async fn ensure_code(&self, component: &Artifact) -> Result<Contracts, Problem> {
         let turn = self.compiling.clone().acquire_owned().await;
         let turn = turn.expect("the semaphore of compilations is never closed");
         let (engine, digest) = (self.config.engine.clone(), component.digest);
-        let known = tokio::task::spawn_blocking(move || engine.kind_of(&digest)).await;
+        let known = tokio::task::spawn_blocking(move || engine.contracts_of(&digest)).await;
         let known =
             known.map_err(|error| Problem::new(Code::Internal, format!("compiling failed: {error}")))?;
-        if let Some(kind) = known? {
-            return Ok(kind);
+        if let Some(contracts) = known? {
+            return Ok(contracts);
         }
         let began = Instant::now();
         let file = self.store().hold(component).await?;
-        let kind = self.config.engine.compile(&component.digest, file.path(), turn).await?;
+        let contracts = self.config.engine.compile(&component.digest, file.path(), turn).await?;
         self.config.metrics.host().compilation.observe(began.elapsed());
-        Ok(kind)
+        Ok(contracts)
     }
 
     async fn check_models(
@@ -264,9 +266,10 @@ impl Control {
 }
 
 /// States how the handler gets the request's body, if the manifest does not.
-fn settle_request_body(spec: &mut RevisionSpec, kind: HandlerKind) -> Result<(), Problem> {
-    let request_body = *spec.request_body.get_or_insert(kind.default_request_body());
-    if !kind.takes_streams() && request_body == RequestBody::Stream {
+fn settle_request_body(spec: &mut RevisionSpec, kind: Option<HandlerKind>) -> Result<(), Problem> {
+    let default = kind.map_or(RequestBody::Bytes, HandlerKind::default_request_body);
+    let request_body = *spec.request_body.get_or_insert(default);
+    if request_body == RequestBody::Stream && !kind.is_some_and(HandlerKind::takes_streams) {
         let detail = "this kind of handler takes its request as `bytes`: say so, or export \
                       `modelet:handler/handler`";
         return Err(Problem::new(Code::InvalidManifest, detail).at("request_body"));
@@ -275,8 +278,8 @@ fn settle_request_body(spec: &mut RevisionSpec, kind: HandlerKind) -> Result<(),
 }
 
 /// Checks that a handler in tensors, and no other, says what they are.
-fn check_signature(spec: &RevisionSpec, kind: HandlerKind) -> Result<(), Problem> {
-    let detail = match (kind.takes_tensors(), &spec.signature) {
+fn check_signature(spec: &RevisionSpec, takes_tensors: bool) -> Result<(), Problem> {
+    let detail = match (takes_tensors, &spec.signature) {
         (true, None) => {
             "the handler takes and gives tensors (it exports `modelet:handler/transform`): say which, in \
              `signature.inputs` and `signature.outputs`"

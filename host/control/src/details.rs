@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// What was found out about a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RevisionDetails {
-    /// Which contract its handler fulfils, if it has one.
+    /// Which contract of HTTP its handler fulfils, if it has one that does; one that takes tensors alone does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<HandlerKind>,
     /// The size of its handler's component.

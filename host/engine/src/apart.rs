@@ -37,7 +37,7 @@ use modelet_types::{Code as ErrorCode, Digest, Problem};
 use tokio::sync::oneshot;
 
 use crate::handler::Linked;
-use crate::{Engine, HandlerKind};
+use crate::{Contracts, Engine};
 #[cfg(any(test, fuzzing))]
 pub(crate) use answer::check as check_answer;
 use answer::{Answer, Broken};
@@ -62,7 +62,7 @@ impl Engine {
         component: &Digest,
         wasm: &Path,
         turn: impl Send + 'static,
-    ) -> Result<HandlerKind, Problem> {
+    ) -> Result<Contracts, Problem> {
         let (this, component, wasm) = (self.clone(), *component, wasm.to_owned());
         apart(move |stop| {
             let _turn = turn;
@@ -75,10 +75,10 @@ impl Engine {
     ///
     /// # Errors
     /// If its code is there but cannot be used.
-    pub fn kind_of(&self, component: &Digest) -> Result<Option<HandlerKind>, Problem> {
+    pub fn contracts_of(&self, component: &Digest) -> Result<Option<Contracts>, Problem> {
         let Some(code) = self.code().load(component)? else { return Ok(None) };
         Linked::new(self, &code)?;
-        code.kind().map(Some)
+        code.contracts().map(Some)
     }
 
     /// Compiles a component of the host's own as if it were a tenant's, and says what confines the
@@ -117,7 +117,7 @@ impl Engine {
         component: &Digest,
         wasm: &PathBuf,
         stop: io::PipeReader,
-    ) -> Result<HandlerKind, Problem> {
+    ) -> Result<Contracts, Problem> {
         let internal = |what: &'static str, error: &dyn std::fmt::Display| {
             tracing::error!(%component, %error, what, "cannot compile a handler");
             Problem::new(ErrorCode::Internal, format!("{what}; the host's log has the reason"))
@@ -150,7 +150,7 @@ impl Engine {
         // What it is, the host finds out by itself; and what its pool of instances has no room for, the
         // process could not know.
         let gone = || Problem::new(ErrorCode::Internal, "its code is gone already");
-        self.kind_of(component).and_then(|kind| kind.ok_or_else(gone)).map_err(|problem| {
+        self.contracts_of(component).and_then(|contracts| contracts.ok_or_else(gone)).map_err(|problem| {
             if let Err(error) = self.code().remove(component) {
                 tracing::error!(%component, %error, "cannot remove compiled code that cannot be run");
             }

@@ -20,7 +20,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::Notify;
 use wasmtime::component::Component;
 
-use crate::compile::HandlerKind;
+use crate::compile::Contracts;
 
 const CODE: &str = "cwasm";
 const SUM: &str = "sum";
@@ -32,7 +32,7 @@ const DRAFT: &str = "draft-";
 pub struct Code {
     pub(crate) component: Component,
     size_bytes: u64,
-    kind: Arc<OnceLock<HandlerKind>>,
+    contracts: Arc<OnceLock<Contracts>>,
 }
 
 impl Code {
@@ -41,16 +41,16 @@ impl Code {
         self.size_bytes
     }
 
-    /// Which contract the handler fulfils: found out once per start of the host, not with each wake.
+    /// Which contracts the handler fulfils: found out once per start of the host, not with each wake.
     ///
     /// # Errors
     /// If it fulfils none.
-    pub(crate) fn kind(&self) -> Result<HandlerKind, Problem> {
-        if let Some(kind) = self.kind.get() {
-            return Ok(*kind);
+    pub(crate) fn contracts(&self) -> Result<Contracts, Problem> {
+        if let Some(contracts) = self.contracts.get() {
+            return Ok(*contracts);
         }
-        let kind = HandlerKind::of(self.component.engine(), &self.component)?;
-        Ok(*self.kind.get_or_init(|| kind))
+        let contracts = Contracts::of(self.component.engine(), &self.component)?;
+        Ok(*self.contracts.get_or_init(|| contracts))
     }
 }
 
@@ -66,7 +66,7 @@ pub struct CodeCache {
 #[derive(Clone)]
 struct Checked {
     identity: Identity,
-    kind: Arc<OnceLock<HandlerKind>>,
+    contracts: Arc<OnceLock<Contracts>>,
 }
 
 /// The file that a descriptor is of, in the state in which it was checked.
@@ -177,7 +177,7 @@ impl CodeCache {
             Problem::new(ErrorCode::Internal, format!("cannot load compiled code: {error}"))
         };
         let path = self.code_path(component);
-        let Checked { identity, kind } = match self.check(component, &path) {
+        let Checked { identity, contracts } = match self.check(component, &path) {
             Ok(Some(checked)) => checked,
             Ok(None) => {
                 tracing::warn!(%component, "compiled code is damaged or incomplete and is removed");
@@ -194,7 +194,7 @@ impl CodeCache {
         // `keep` may have put in its place since is as good.
         let loaded = unsafe { Component::deserialize_file(&self.wasmtime, &path) };
         let component = loaded.map_err(|error| internal(&format!("{error:#}")))?;
-        Ok(Some(Code { component, size_bytes: identity.size, kind }))
+        Ok(Some(Code { component, size_bytes: identity.size, contracts }))
     }
 
     /// Removes the code of `component`. Handlers that use it go on.
@@ -231,7 +231,7 @@ impl CodeCache {
         if wanted != Digest::of_reader(&mut file)?.to_string() {
             return Ok(None);
         }
-        let checked = Checked { identity, kind: Arc::default() };
+        let checked = Checked { identity, contracts: Arc::default() };
         self.checked().insert(*component, checked.clone());
         Ok(Some(checked))
     }

@@ -9,7 +9,7 @@ use modelet_types::manifest::RequestBody;
 use modelet_types::{Code as ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 use wasmparser::Parser;
-use wasmtime::component::types::ComponentItem;
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, InstancePre, Linker, Resource};
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
@@ -24,7 +24,7 @@ const BLOCKING_HANDLER: &str = "modelet:handler/blocking-handler@0.1.0";
 /// Without its last number: all releases of WASI 0.2 are compatible with each other.
 const WASI_HTTP: &str = "wasi:http/incoming-handler@0.2.";
 
-/// Which contract a component fulfils.
+/// Which contract of HTTP a component fulfils.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HandlerKind {
@@ -32,56 +32,19 @@ pub enum HandlerKind {
     Handler,
     /// It exports `modelet:handler/blocking-handler`.
     BlockingHandler,
-    /// It exports `modelet:handler/transform`: it takes and gives tensors.
-    Transform,
     /// It exports `wasi:http/incoming-handler@0.2`.
     WasiHttp,
 }
 
 impl HandlerKind {
     /// Every kind.
-    const ALL: [Self; 4] = [Self::Handler, Self::BlockingHandler, Self::Transform, Self::WasiHttp];
-
-    /// Finds out what `component` is.
-    pub(crate) fn of(wasmtime: &wasmtime::Engine, component: &Component) -> Result<Self, Problem> {
-        let component_type = component.component_type();
-        let exports: Vec<&str> = component_type.exports(wasmtime).map(|(name, _)| name).collect();
-        let found: Vec<Self> = Self::ALL
-            .into_iter()
-            .filter(|kind| exports.iter().any(|name| kind.is_exported_as(name)))
-            .collect();
-        match found[..] {
-            [kind] => Ok(kind),
-            [] => {
-                let found =
-                    if exports.is_empty() { "nothing".into() } else { format!("`{}`", exports.join("`, `")) };
-                Err(invalid(format!(
-                    "the component exports none of `{HANDLER}`, `{BLOCKING_HANDLER}`, `{TRANSFORM}` and \
-                     `{WASI_HTTP}x`, but {found}: write the handler with the guest SDK, against wit/, or with an SDK for \
-                     wasi:http"
-                )))
-            }
-            _ => Err(invalid(format!(
-                "the component exports more than one of `{HANDLER}`, `{BLOCKING_HANDLER}`, `{TRANSFORM}` and \
-                 `{WASI_HTTP}x`: export one"
-            ))),
-        }
-    }
+    const ALL: [Self; 3] = [Self::Handler, Self::BlockingHandler, Self::WasiHttp];
 
     fn is_exported_as(self, name: &str) -> bool {
         match self {
             Self::Handler => name == HANDLER,
             Self::BlockingHandler => name == BLOCKING_HANDLER,
-            Self::Transform => name == TRANSFORM,
             Self::WasiHttp => name.starts_with(WASI_HTTP),
-        }
-    }
-
-    /// Whether it takes and gives tensors, which its manifest declares, and no HTTP.
-    pub fn takes_tensors(self) -> bool {
-        match self {
-            Self::Transform => true,
-            Self::Handler | Self::BlockingHandler | Self::WasiHttp => false,
         }
     }
 
@@ -89,16 +52,53 @@ impl HandlerKind {
     pub fn takes_streams(self) -> bool {
         match self {
             Self::Handler | Self::WasiHttp => true,
-            Self::BlockingHandler | Self::Transform => false,
+            Self::BlockingHandler => false,
         }
     }
 
     /// How a request's body reaches the handler if its manifest does not say.
     pub fn default_request_body(self) -> RequestBody {
         match self {
-            Self::Handler | Self::BlockingHandler | Self::Transform => RequestBody::Bytes,
+            Self::Handler | Self::BlockingHandler => RequestBody::Bytes,
             // In that interface a body is a stream.
             Self::WasiHttp => RequestBody::Stream,
+        }
+    }
+}
+
+/// What a component exports that a host calls: a contract of HTTP, that of tensors, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contracts {
+    /// That of HTTP, if it has one.
+    pub http: Option<HandlerKind>,
+    /// Whether it exports `modelet:handler/transform`: it takes and gives tensors, which its manifest declares.
+    pub tensors: bool,
+}
+
+impl Contracts {
+    /// Finds out what `component` is.
+    pub(crate) fn of(wasmtime: &wasmtime::Engine, component: &Component) -> Result<Self, Problem> {
+        let component_type = component.component_type();
+        let exports: Vec<&str> = component_type.exports(wasmtime).map(|(name, _)| name).collect();
+        let is_there = |kind: &HandlerKind| exports.iter().any(|name| kind.is_exported_as(name));
+        let found: Vec<HandlerKind> = HandlerKind::ALL.into_iter().filter(is_there).collect();
+        let tensors = exports.contains(&TRANSFORM);
+        match found[..] {
+            [kind] => Ok(Self { http: Some(kind), tensors }),
+            [] if tensors => Ok(Self { http: None, tensors }),
+            [] => {
+                let found =
+                    if exports.is_empty() { "nothing".into() } else { format!("`{}`", exports.join("`, `")) };
+                Err(invalid(format!(
+                    "the component exports none of `{HANDLER}`, `{BLOCKING_HANDLER}`, `{TRANSFORM}` and \
+                     `{WASI_HTTP}x`, but {found}: write the handler with the guest SDK, against wit/, or with \
+                     an SDK for wasi:http"
+                )))
+            }
+            _ => Err(invalid(format!(
+                "the component exports more than one of `{HANDLER}`, `{BLOCKING_HANDLER}` and \
+                 `{WASI_HTTP}x`: export one"
+            ))),
         }
     }
 }
@@ -151,14 +151,14 @@ impl Compiler {
         let component = Component::new(&self.wasmtime, wasm)
             .map_err(|error| Failed::with("the component is not valid", &error, ""))?;
         check_size(&component)?;
-        let kind = HandlerKind::of(&self.wasmtime, &component)?;
+        let contracts = Contracts::of(&self.wasmtime, &component)?;
         let linked = self.linker.instantiate_pre(&component).map_err(|error| {
             let offered = "; a handler may import wasi 0.2 without sockets, wasi:http 0.2, wasi:config, \
                            wasi:keyvalue (0.2.0-draft2 and 0.2.0-draft), wasi:logging and \
                            modelet:inference";
             Failed::with("the component imports what this host does not offer", &error, offered)
         })?;
-        check_type(kind, &linked).map_err(|error| {
+        check_types(contracts, &linked).map_err(|error| {
             let what = "the type of the component's handler is not that of the contract in wit/";
             Failed::with(what, &error, "")
         })?;
@@ -208,36 +208,53 @@ fn ran_out_of_memory(error: &wasmtime::Error) -> bool {
 
 /// Checks that the handler can be called: wasmtime itself looks at an export's type only when an
 /// instance is there, which would be with the first request.
-fn check_type(kind: HandlerKind, linked: &InstancePre<Host>) -> wasmtime::Result<()> {
-    let (component, instance_type) = (linked.component(), linked.instance_type());
+fn check_types(contracts: Contracts, linked: &InstancePre<Host>) -> wasmtime::Result<()> {
+    let instance_type = linked.instance_type();
+    if let Some(kind) = contracts.http {
+        let handle = function(linked, |name| kind.is_exported_as(name), "handle")?;
+        match kind {
+            HandlerKind::Handler => handle
+                .typecheck::<(wit::Request, Body), (Result<(wit::Response, Body), wit::Problem>,)>(
+                    &instance_type,
+                )?,
+            HandlerKind::BlockingHandler => handle
+                .typecheck::<(&wit::Request, &[u8]), (Result<(wit::Response, Vec<u8>), wit::Problem>,)>(
+                    &instance_type,
+                )?,
+            HandlerKind::WasiHttp => handle
+                .typecheck::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(
+                    &instance_type,
+                )?,
+        }
+    }
+    if contracts.tensors {
+        function(linked, |name| name == TRANSFORM, "infer")?
+            .typecheck::<(wit::Invocation, HeldTensors, Vec<String>), (Result<HeldTensors, wit::Problem>,)>(
+                &instance_type,
+            )?;
+    }
+    Ok(())
+}
+
+/// The type of the function `name` of the interface that is exported under a name like that.
+fn function(
+    linked: &InstancePre<Host>,
+    is_interface: impl Fn(&str) -> bool,
+    name: &str,
+) -> wasmtime::Result<ComponentFunc> {
+    let component = linked.component();
     let component_type = component.component_type();
     let interface = component_type
         .exports(component.engine())
         .map(|(name, _)| name)
-        .find(|name| kind.is_exported_as(name))
-        .expect("the kind was found by this export");
-    let name = if kind.takes_tensors() { "infer" } else { "handle" };
+        .find(|name| is_interface(name))
+        .expect("what the component is was found by this export");
     let function = component
         .get_export_index(None, interface)
         .and_then(|interface| component.get_export(Some(&interface), name));
-    let Some((ComponentItem::ComponentFunc(function), _)) = function else {
-        return Err(wasmtime::Error::msg(format!("`{interface}` has no function `{name}`")));
-    };
-    match kind {
-        HandlerKind::Handler => function
-            .typecheck::<(wit::Request, Body), (Result<(wit::Response, Body), wit::Problem>,)>(
-                &instance_type,
-            ),
-        HandlerKind::BlockingHandler => function
-            .typecheck::<(&wit::Request, &[u8]), (Result<(wit::Response, Vec<u8>), wit::Problem>,)>(
-                &instance_type,
-            ),
-        HandlerKind::Transform => function
-            .typecheck::<(wit::Invocation, HeldTensors, Vec<String>), (Result<HeldTensors, wit::Problem>,)>(
-                &instance_type,
-            ),
-        HandlerKind::WasiHttp => function
-            .typecheck::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&instance_type),
+    match function {
+        Some((ComponentItem::ComponentFunc(function), _)) => Ok(function),
+        _ => Err(wasmtime::Error::msg(format!("`{interface}` has no function `{name}`"))),
     }
 }
 

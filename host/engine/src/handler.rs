@@ -17,12 +17,13 @@ use http_body::Frame;
 use modelet_types::manifest::Reuse;
 use modelet_types::{Code as ErrorCode, Limits, Problem, TenantName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime::component::InstancePre;
+use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
-use crate::bindings::blocking::BlockingFunctionPre;
-use crate::bindings::function::FunctionPre;
+use crate::bindings::blocking::BlockingFunctionIndices;
+use crate::bindings::function::FunctionIndices;
 use crate::bindings::function::modelet::handler::types as wit;
-use crate::bindings::transform::TransformFunctionPre;
+use crate::bindings::transform::TransformFunctionIndices;
 use crate::compile::HandlerKind;
 use crate::failure::{Failure, HandlerProblem, classify};
 use crate::host::Host;
@@ -51,11 +52,18 @@ pub struct Handler {
     connections: Arc<Semaphore>,
 }
 
-pub(crate) enum Linked {
-    Function(FunctionPre<Host>),
-    Blocking(BlockingFunctionPre<Host>),
-    Transform(TransformFunctionPre<Host>),
-    WasiHttp(ProxyPre<Host>),
+pub(crate) struct Linked {
+    pub(crate) pre: InstancePre<Host>,
+    /// Where the functions of its contract of HTTP are, if it has one.
+    pub(crate) http: Option<LinkedHttp>,
+    /// Where those of tensors are, if it takes any.
+    pub(crate) transform: Option<TransformFunctionIndices>,
+}
+
+pub(crate) enum LinkedHttp {
+    Function(FunctionIndices),
+    Blocking(BlockingFunctionIndices),
+    WasiHttp(ProxyIndices),
 }
 
 impl Linked {
@@ -65,13 +73,16 @@ impl Linked {
             Problem::new(ErrorCode::Internal, format!("cannot link the handler: {error:#}"))
         };
         let pre = engine.0.linker.instantiate_pre(&code.component).map_err(unlinkable)?;
-        let linked = match code.kind()? {
-            HandlerKind::Handler => FunctionPre::new(pre).map(Self::Function),
-            HandlerKind::BlockingHandler => BlockingFunctionPre::new(pre).map(Self::Blocking),
-            HandlerKind::Transform => TransformFunctionPre::new(pre).map(Self::Transform),
-            HandlerKind::WasiHttp => ProxyPre::new(pre).map(Self::WasiHttp),
-        };
-        linked.map_err(unlinkable)
+        let contracts = code.contracts()?;
+        let http = contracts.http.map(|kind| match kind {
+            HandlerKind::Handler => FunctionIndices::new(&pre).map(LinkedHttp::Function),
+            HandlerKind::BlockingHandler => BlockingFunctionIndices::new(&pre).map(LinkedHttp::Blocking),
+            HandlerKind::WasiHttp => ProxyIndices::new(&pre).map(LinkedHttp::WasiHttp),
+        });
+        let http = http.transpose().map_err(unlinkable)?;
+        let transform = contracts.tensors.then(|| TransformFunctionIndices::new(&pre));
+        let transform = transform.transpose().map_err(unlinkable)?;
+        Ok(Self { pre, http, transform })
     }
 }
 
@@ -205,12 +216,12 @@ impl Handler {
         lease: Lease,
     ) -> Result<Reply, Failure> {
         let instance = self.instance(&invocation).await?;
-        match self.linked {
-            Linked::Function(_) | Linked::Blocking(_) => {
+        match self.linked.http {
+            Some(LinkedHttp::Function(_) | LinkedHttp::Blocking(_)) => {
                 typed::answer(self, instance, invocation, request, terms, lease).await
             }
-            Linked::WasiHttp(_) => wasi_http::answer(self, instance, request, terms, lease).await,
-            Linked::Transform(_) => Err(misdirected()),
+            Some(LinkedHttp::WasiHttp(_)) => wasi_http::answer(self, instance, request, terms, lease).await,
+            None => Err(misdirected()),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::bindings::function::modelet::handler::types as wit;
 use crate::bindings::transform::TransformFunction;
 use crate::body::RequestStream;
 use crate::failure::{CpuTimeExceeded, Failure};
-use crate::handler::{Linked, failed};
+use crate::handler::{Linked, LinkedHttp, failed};
 use crate::host::Host;
 use crate::invocation::{Invocation, RequestBody};
 
@@ -39,11 +39,31 @@ pub(crate) struct Instance {
 }
 
 /// What an instance can be asked.
-pub(crate) enum Exports {
+pub(crate) struct Exports {
+    /// Over HTTP.
+    pub(crate) http: Option<HttpExports>,
+    /// In tensors.
+    pub(crate) transform: Option<TransformFunction>,
+}
+
+pub(crate) enum HttpExports {
     Function(Function),
     Blocking(BlockingFunction),
-    Transform(TransformFunction),
     WasiHttp(Proxy),
+}
+
+impl Exports {
+    async fn make(linked: &Linked, store: &mut Store<Host>) -> wasmtime::Result<Self> {
+        let instance = linked.pre.instantiate_async(&mut *store).await?;
+        let http = linked.http.as_ref().map(|http| match http {
+            LinkedHttp::Function(indices) => indices.load(&mut *store, &instance).map(HttpExports::Function),
+            LinkedHttp::Blocking(indices) => indices.load(&mut *store, &instance).map(HttpExports::Blocking),
+            LinkedHttp::WasiHttp(indices) => indices.load(&mut *store, &instance).map(HttpExports::WasiHttp),
+        });
+        let http = http.transpose()?;
+        let transform = linked.transform.as_ref().map(|indices| indices.load(&mut *store, &instance));
+        Ok(Self { http, transform: transform.transpose()? })
+    }
 }
 
 /// What a handler gave back: its response and the body, or its error.
@@ -62,12 +82,7 @@ impl Instance {
     ) -> impl Future<Output = Result<Self, Failure>> + Send + use<'l> {
         let mut store = store(engine, connections, invocation);
         async move {
-            let exports = match linked {
-                Linked::Function(pre) => pre.instantiate_async(&mut store).await.map(Exports::Function),
-                Linked::Blocking(pre) => pre.instantiate_async(&mut store).await.map(Exports::Blocking),
-                Linked::Transform(pre) => pre.instantiate_async(&mut store).await.map(Exports::Transform),
-                Linked::WasiHttp(pre) => pre.instantiate_async(&mut store).await.map(Exports::WasiHttp),
-            };
+            let exports = Exports::make(linked, &mut store).await;
             match exports {
                 Ok(exports) => Ok(Self { store, exports, invocations: 1 }),
                 Err(error) => Err(failed(&error, store.data())),
@@ -115,8 +130,8 @@ impl Instance {
         body: RequestBody,
     ) -> wasmtime::Result<Answer> {
         let store = &mut self.store;
-        match &self.exports {
-            Exports::Function(function) => {
+        match &self.exports.http {
+            Some(HttpExports::Function(function)) => {
                 let body = match body {
                     RequestBody::Bytes(bytes) => Body::Bytes(bytes.into()),
                     RequestBody::Stream(frames) => {
@@ -129,7 +144,7 @@ impl Instance {
                     .run_concurrent(async |accessor| handler.call_handle(accessor, request, body).await)
                     .await?
             }
-            Exports::Blocking(function) => {
+            Some(HttpExports::Blocking(function)) => {
                 let RequestBody::Bytes(bytes) = body else {
                     return Err(wasmtime::Error::msg("a blocking handler takes its body as bytes"));
                 };
@@ -137,7 +152,7 @@ impl Instance {
                 let answer = handler.call_handle(&mut *store, &request, &bytes).await?;
                 Ok(answer.map(|(response, body)| (response, Body::Bytes(body))))
             }
-            Exports::Transform(_) | Exports::WasiHttp(_) => {
+            Some(HttpExports::WasiHttp(_)) | None => {
                 Err(wasmtime::Error::msg("a handler is asked in the types of its own interface"))
             }
         }

@@ -30,7 +30,7 @@ mod ticker;
 
 pub use apart::{Layers, compile_worker_if_asked};
 pub use code::{Code, CodeCache};
-pub use compile::HandlerKind;
+pub use compile::{Contracts, HandlerKind};
 pub use config::{CompileConfig, EngineConfig};
 pub use engine::{Allocator, Engine};
 pub use failure::{Failure, HandlerProblem};

@@ -33,6 +33,8 @@ use crate::sweep::RevisionPin;
 pub struct RevisionRow {
     /// Its number.
     pub number: RevisionNumber,
+    /// Whether its handler takes HTTP requests. What does not takes tensors.
+    pub takes_http: bool,
     /// The manifest.
     pub spec: RevisionSpec,
     /// Its models, as they were resolved at deploy.
@@ -73,6 +75,7 @@ pub(crate) struct Revision {
     pub(crate) number: RevisionNumber,
     /// The handler, unless it is a model alone.
     pub(crate) component: Option<Digest>,
+    pub(crate) takes_http: bool,
     pub(crate) request_body: RequestBody,
     pub(crate) public: bool,
     /// Of its function.
@@ -113,7 +116,7 @@ impl Revision {
         gate: Arc<FunctionGate>,
         deleted: Arc<AtomicBool>,
     ) -> Self {
-        let RevisionRow { number, spec, models, secrets } = row;
+        let RevisionRow { number, takes_http, spec, models, secrets } = row;
         let config = &runtime.config;
         let (tenant, function) = (&owner.tenant, &owner.function);
         let limits = Arc::new(spec.limits());
@@ -136,6 +139,7 @@ impl Revision {
             function: function.clone(),
             number,
             component: spec.component,
+            takes_http,
             request_body: spec.request_body.unwrap_or_default(),
             public: spec.public,
             gate,

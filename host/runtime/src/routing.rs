@@ -90,6 +90,11 @@ impl Routed {
         &self.0.function
     }
 
+    /// Whether it takes HTTP requests, for [`Runtime::invoke`].
+    pub fn takes_http(&self) -> bool {
+        self.0.takes_http
+    }
+
     /// What it takes and gives, if that is tensors, for [`Runtime::infer`]: a model without a handler, or a
     /// handler in tensors. Wakes nothing.
     pub fn signature(&self) -> Option<&Signature> {

@@ -57,6 +57,7 @@ impl TestRuntime {
     pub(crate) fn publish(&self, number: u64) {
         let spec = json!({ "component": Digest::of(b"never loaded") });
         let row = RevisionRow {
+            takes_http: true,
             number: RevisionNumber(number),
             spec: serde_json::from_value(spec).unwrap(),
             models: BTreeMap::new(),

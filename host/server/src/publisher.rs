@@ -73,5 +73,7 @@ fn revision_row(published: PublishedRevision) -> RevisionRow {
         };
         Some((name, row))
     });
-    RevisionRow { number: revision.number, models: models.collect(), spec: revision.spec, secrets }
+    let models = models.collect();
+    let takes_http = details.kind.is_some();
+    RevisionRow { number: revision.number, takes_http, models, spec: revision.spec, secrets }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use modelet_types::{Code as ErrorCode, Digest, Problem};
 
 use crate::config::CompileConfig;
-use crate::{Engine, EngineConfig, HandlerKind};
+use crate::{Contracts, Engine, EngineConfig};
 
 /// `answer` writes the head of an answer that is `$1` (0 for a problem, 1 for code) of `$2` bytes, at most 255.
 const ANSWER: &str =
@@ -60,7 +60,7 @@ impl Bench {
         Self { engine: Engine::start(&config).unwrap(), folder, component }
     }
 
-    async fn compile(&self) -> Result<HandlerKind, Problem> {
+    async fn compile(&self) -> Result<Contracts, Problem> {
         let compiled = self.engine.compile(&digest(), &self.component, ()).await;
         assert!(!self.engine.code().contains(&digest()), "code is kept that is none");
         assert_eq!(fs::read_dir(self.code_dir()).unwrap().count(), 0, "something is left over");

@@ -7,7 +7,7 @@ use modelet_types::Code as ErrorCode;
 use super::{Handler, Lease, Terms, failed, handler_problem, logged, misdirected, wit_invocation};
 use crate::bindings::function::modelet::inference::tensors::Error;
 use crate::failure::Failure;
-use crate::instance::{Exports, Instance};
+use crate::instance::Instance;
 use crate::invocation::{Invocation, NamedTensors, Rest, TensorRequest};
 
 /// Answers one request.
@@ -29,7 +29,7 @@ pub(super) async fn answer(
         logged(Failure::host(ErrorCode::RequestTooLarge, format!("the inputs: {detail}")), &*terms.log)
     })?;
     let Instance { store, exports, .. } = &mut instance;
-    let Exports::Transform(function) = exports else { return Err(misdirected()) };
+    let Some(function) = &exports.transform else { return Err(misdirected()) };
     let transform = function.modelet_handler_transform();
     let answer = store
         .run_concurrent(async |accessor| transform.call_infer(accessor, about, inputs, wanted).await)

@@ -20,7 +20,7 @@ use super::{
     response_too_large,
 };
 use crate::failure::Failure;
-use crate::instance::{Exports, Instance};
+use crate::instance::{HttpExports, Instance};
 use crate::invocation::{BodyStream, HttpRequest, Reply, ReplyBody, RequestBody, Rest};
 
 /// What a handler hands in before it writes its body.
@@ -120,7 +120,7 @@ async fn call(
     response: oneshot::Sender<Begun>,
 ) -> Result<Instance, Failure> {
     let Instance { store, exports, .. } = &mut instance;
-    let Exports::WasiHttp(proxy) = exports else {
+    let Some(HttpExports::WasiHttp(proxy)) = &exports.http else {
         unreachable!("the instance is one of wasi:http, by which this was chosen")
     };
     let called = async {

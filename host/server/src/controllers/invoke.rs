@@ -43,10 +43,10 @@ pub(crate) async fn invoke(State(context): State<Context>, caller: Caller, mut r
     };
     match caller.admit(tenant, function, routed) {
         Err(problem) => respond(Answer::refused(problem)),
-        Ok(routed) if routed.signature().is_some() => {
-            oip::of_function(&context, &caller, routed, path, request).await
+        Ok(routed) if routed.takes_http() => {
+            respond(context.runtime.invoke(routed, call(request, path.to_owned())).await)
         }
-        Ok(routed) => respond(context.runtime.invoke(routed, call(request, path.to_owned())).await),
+        Ok(routed) => oip::of_function(&context, &caller, routed, path, request).await,
     }
 }
 
