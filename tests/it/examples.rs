@@ -12,6 +12,17 @@ use crate::support::{Api, DEADLINE, TestHost, digits, example, guest};
 
 /// Deploys an example with its models on one backend, and returns the cases that it was recorded with.
 async fn deploy(host: &Api, name: &str, files: &[(&str, &str)], backend: &str) -> Value {
+    deploy_with(host, name, files, backend, json!({})).await
+}
+
+/// The same, with what else `manifest` has.
+async fn deploy_with(
+    host: &Api,
+    name: &str,
+    files: &[(&str, &str)],
+    backend: &str,
+    mut manifest: Value,
+) -> Value {
     let component = host.upload(guest(name)).await;
     let mut models = json!({});
     for &(model, file) in files {
@@ -19,7 +30,10 @@ async fn deploy(host: &Api, name: &str, files: &[(&str, &str)], backend: &str) -
         models[model] = json!({ "artifact": artifact, "backend": backend });
     }
     let limits = json!({ "memory_bytes": 256 << 20, "cpu_time_ms": 20_000, "wall_time_ms": 60_000 });
-    host.deploy(name, &json!({ "component": component, "models": models, "limits": limits })).await;
+    manifest["component"] = json!(component);
+    manifest["models"] = models;
+    manifest["limits"] = limits;
+    host.deploy(name, &manifest).await;
     serde_json::from_slice(&example(name, "expected.json")).expect("the recording can be read")
 }
 
@@ -74,7 +88,12 @@ async fn texts_are_embedded_as_recorded() {
     let host = TestHost::start().await;
     for backend in host.backends().await {
         let models = [("minilm", "model/.fetched/minilm.onnx")];
-        let expected = deploy(&host, "embed", &models, backend).await;
+        let signature = json!({
+            "inputs": [{ "name": "text", "element_type": "text", "shape": [-1] }],
+            "outputs": [{ "name": "embedding", "element_type": "f32", "shape": [-1, 384] }],
+        });
+        let manifest = json!({ "signature": signature });
+        let expected = deploy_with(&host, "embed", &models, backend, manifest).await;
         let tolerance = expected["tolerance"].as_f64().unwrap();
         let cases = expected["cases"].as_array().unwrap();
         let mut embeddings = Vec::new();
@@ -88,6 +107,16 @@ async fn texts_are_embedded_as_recorded() {
                 assert_close(found, recorded, tolerance, &format!("{} on {backend}", case["text"]));
             }
             embeddings.push(values);
+        }
+        // The same in tensors, all at once.
+        let texts: Vec<&Value> = cases.iter().map(|case| &case["text"]).collect();
+        let input = json!({ "name": "text", "datatype": "BYTES", "shape": [texts.len()], "data": texts });
+        let answer =
+            host.post("/v2/models/embed/infer", &json!({ "inputs": [input] })).await.expect(200).json();
+        let rows = answer["outputs"][0]["data"].as_array().unwrap();
+        assert_eq!(rows.len(), embeddings.len() * 384, "{backend}");
+        for (found, alone) in rows.iter().zip(embeddings.iter().flatten()) {
+            assert_close(found, alone, tolerance, &format!("in tensors on {backend}"));
         }
         let cosine = |pair: &Value| -> f64 {
             let of = |index: usize| &embeddings[usize::try_from(pair[index].as_u64().unwrap()).unwrap()];

@@ -1,12 +1,13 @@
 //! Turns texts into vectors of length 1 whose dot product says how close their meanings are.
 //!
 //! `{"text": "…"}` is answered with `{"embedding": [384 numbers]}`, and `{"texts": ["…", …]}` with
-//! `{"embeddings": [[…], …]}`. The model is all-MiniLM-L6-v2; a text beyond 256 tokens is cut there.
+//! `{"embeddings": [[…], …]}`. In tensors `text` is answered with `embedding`. The model is all-MiniLM-L6-v2; a
+//! text beyond 256 tokens is cut there.
 
 mod batch;
 mod tokenizer;
 
-use modelet_sdk::{Json, Model, Problem};
+use modelet_sdk::{Inputs, Json, Model, Outputs, Problem, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// The numbers in a vector.
@@ -45,14 +46,31 @@ pub async fn embed(Json(body): Json<Body>) -> Result<Json<Answer>, Problem> {
             Ok(Json(Answer::Embedding(vector)))
         }
         Body { text: None, texts: Some(texts) } => {
-            if texts.is_empty() || texts.len() > MAX_TEXTS {
-                let reason = format!("must be 1 to {MAX_TEXTS} texts, got {}", texts.len());
-                return Err(Problem::invalid("texts", reason));
-            }
+            check_count("texts", &texts)?;
             Ok(Json(Answer::Embeddings(vectors(&texts).await?)))
         }
         _ => Err(Problem::new(422, "invalid_input", "give one of `text` and `texts`").at("text")),
     }
+}
+
+/// Answers a request in tensors: `text` of any number of texts, with `embedding`, a row for each.
+///
+/// # Errors
+/// 422 unless there are 1 to 64 texts.
+#[modelet_sdk::transform]
+pub async fn embed_tensors(inputs: Inputs) -> Result<Outputs, Problem> {
+    let texts = inputs.required("text")?.to_vec::<String>()?;
+    check_count("text", &texts)?;
+    let embedding = Tensor::new([texts.len(), WIDTH], vectors(&texts).await?.concat())?;
+    Ok(Outputs::from([("embedding", embedding)]))
+}
+
+fn check_count(field: &str, texts: &[String]) -> Result<(), Problem> {
+    if texts.is_empty() || texts.len() > MAX_TEXTS {
+        let reason = format!("must be 1 to {MAX_TEXTS} texts, got {}", texts.len());
+        return Err(Problem::invalid(field, reason));
+    }
+    Ok(())
 }
 
 /// A vector for each text, in their order.
