@@ -75,7 +75,12 @@ fn summary(revision: &Revision, url: &str) -> String {
         );
     }
     let tensors = match (&revision.spec.signature, &revision.details.kind) {
-        (Some(declared), _) => signature(&declared.signature()),
+        (Some(declared), None) => signature(&declared.signature()),
+        // Beside a handler of HTTP, which has the function's own address.
+        (Some(declared), Some(_)) => {
+            let tensors = signature(&declared.signature());
+            format!("{DIM}in tensors at{DIM:#} /v2/models/{function}\n{tensors}")
+        }
         (None, None) => revision.details.models.values().map(|model| signature(&model.signature)).collect(),
         (None, Some(_)) => String::new(),
     };
