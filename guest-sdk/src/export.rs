@@ -24,9 +24,7 @@ pub async fn answer<Args>(
     prepare();
     match handler.call(from_contract(request, body)).await {
         Ok(response) => Ok(to_contract(response)),
-        Err(Problem { status, code, detail, field }) => {
-            Err(contract::Problem { status, code, detail, field })
-        }
+        Err(problem) => Err(problem.into()),
     }
 }
 
@@ -39,10 +37,13 @@ pub async fn transform<E: Into<Problem>>(
     let inputs = inputs.into_iter().map(|(name, tensor)| (name, Tensor(host::Tensor::received(tensor))));
     match handler(inputs.collect()).await {
         Ok(outputs) => Ok(outputs.into_iter().map(|(name, tensor)| (name, tensor.0.sent())).collect()),
-        Err(error) => {
-            let Problem { status, code, detail, field } = error.into();
-            Err(contract::Problem { status, code, detail, field })
-        }
+        Err(error) => Err(error.into().into()),
+    }
+}
+
+impl From<Problem> for contract::Problem {
+    fn from(Problem { status, code, detail, field }: Problem) -> Self {
+        Self { status, code, detail, field }
     }
 }
 

@@ -28,6 +28,13 @@ pub struct Origin {
     pub calls_left: Arc<AtomicU32>,
 }
 
+impl Origin {
+    /// When a call is stopped that would be at `deadline`: nobody waits for it longer than for the one that made it.
+    pub(crate) fn limit(origin: Option<&Self>, deadline: Instant) -> Instant {
+        origin.map_or(deadline, |origin| deadline.min(origin.deadline))
+    }
+}
+
 /// Whoever answers requests to functions, as if they came from outside.
 pub trait FunctionCalls: Send + Sync {
     /// Calls a function of the origin's tenant.

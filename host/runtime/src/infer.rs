@@ -177,8 +177,7 @@ impl Runtime {
             let mut codec = codec;
             move || {
                 let began = Instant::now();
-                let no_signature = || Problem::new(Code::Internal, NO_SIGNATURE);
-                let request = codec.decode(body, revision.signature().ok_or_else(no_signature)?, &limits)?;
+                let request = codec.decode(body, signature_of(&revision)?, &limits)?;
                 Ok((codec, request, memory, permit, began.elapsed()))
             }
         });
@@ -200,7 +199,7 @@ impl Runtime {
         let (outputs, ran, rest) = match handler {
             None => {
                 let deadline = patience.unwrap_or(deadline);
-                let deadline = origin.map_or(deadline, |origin| deadline.min(origin.deadline));
+                let deadline = Origin::limit(origin.as_ref(), deadline);
                 self.run_model(revision, account, deadline, request)
                     .await
                     .map_err(|problem| told(log, problem))?
@@ -273,8 +272,7 @@ async fn transform(
     request: TensorRequest,
 ) -> Result<(NamedTensors, Ran, Rest), Failure> {
     let TensorRequest { inputs, outputs: wanted } = request;
-    let no_signature = || Problem::new(Code::Internal, NO_SIGNATURE);
-    let signature = revision.signature().ok_or_else(no_signature)?;
+    let signature = signature_of(revision)?;
     let inputs = match_inputs(signature, inputs, &wanted).map_err(Problem::from)?;
     let (log, began) = (invocation.log.clone(), Instant::now());
     let answer = handler.transform(invocation, TensorRequest { inputs, outputs: wanted.clone() }).await;
@@ -318,7 +316,11 @@ fn too_late() -> Problem {
     Problem::new(Code::WallTimeExceeded, "the time that the caller waits is over (grpc-timeout)")
 }
 
-const NO_SIGNATURE: &str = "the function takes no tensors";
+/// What a revision takes and gives, which is tensors: others are not routed here.
+fn signature_of(revision: &Revision) -> Result<&Signature, Problem> {
+    let none = || Problem::new(Code::Internal, "the function takes no tensors");
+    revision.signature().ok_or_else(none)
+}
 
 /// Writes a problem to the function's log that is for its author. The caller's own mistakes are for the caller
 /// alone, and overload would flood the log.

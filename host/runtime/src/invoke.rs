@@ -100,8 +100,7 @@ impl Runtime {
         origin: Option<Origin>,
         deadline: Instant,
     ) -> Invocation {
-        // Nobody waits for a call longer than for the one that made it.
-        let deadline = origin.as_ref().map_or(deadline, |origin| deadline.min(origin.deadline));
+        let deadline = Origin::limit(origin.as_ref(), deadline);
         let (depth, calls_left) = origin
             .map_or_else(|| (0, Arc::new(MAX_CALLS.into())), |origin| (origin.depth, origin.calls_left));
         let origin = Origin { tenant: revision.tenant.clone(), depth: depth + 1, deadline, calls_left };

@@ -100,6 +100,11 @@ impl<'p> Address<'p> {
     }
 }
 
+/// A name, unless none is given.
+pub(super) fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 /// The parts of a path, which may end in a slash or not.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
@@ -141,8 +146,7 @@ pub(crate) async fn root(State(context): State<Context>, caller: Caller, request
             Endpoint::Load => load(&context, &caller, model).await.map(|()| done()),
             Endpoint::Unload => unload(&context, &caller, model).await.map(|()| done()),
             Endpoint::Statistics => {
-                let model = Some(model).filter(|model| !model.is_empty());
-                Ok(Json(statistics(&context, &caller, model, version)?).into_response())
+                Ok(Json(statistics(&context, &caller, given(model), version)?).into_response())
             }
             Endpoint::Model(Ask::Infer) => {
                 Ok(infer(&context, find(&context, &caller, model, version), request).await)

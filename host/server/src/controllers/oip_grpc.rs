@@ -96,7 +96,7 @@ pub(crate) async fn call(
             ask(context, request, async |ModelRequest { name, version }| {
                 // A model that is not there is not ready, which is no error here.
                 caller.known()?;
-                let routed = oip::find(context, caller, &name, version_of(&version));
+                let routed = oip::find(context, caller, &name, oip::given(&version));
                 Ok(ReadyResponse { ready: routed.is_ok_and(|routed| oip::signature_of(&routed).is_ok()) })
             })
             .await
@@ -106,15 +106,14 @@ pub(crate) async fn call(
         }
         Method::ModelConfig => {
             ask(context, request, async |ModelRequest { name, version }| {
-                let routed = oip::find(context, caller, &name, version_of(&version))?;
+                let routed = oip::find(context, caller, &name, oip::given(&version))?;
                 Ok(ModelConfigResponse { config: Some(oip::config(context, &routed)?) })
             })
             .await
         }
         Method::ModelStatistics => {
             ask(context, request, async |ModelRequest { name, version }| {
-                let model = Some(&*name).filter(|name| !name.is_empty());
-                oip::statistics(context, caller, model, version_of(&version))
+                oip::statistics(context, caller, oip::given(&name), oip::given(&version))
             })
             .await
         }
@@ -139,11 +138,6 @@ pub(crate) async fn call(
     }
 }
 
-/// A version, unless the server is to choose.
-fn version_of(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
 fn server_metadata() -> ServerMetadataResponse {
     let oip::Server { name, version, extensions } = oip::Server::here();
     let extensions = extensions.map(str::to_owned).into();
@@ -156,7 +150,7 @@ fn model_metadata(
     request: ModelRequest,
 ) -> Result<ModelMetadataResponse, Problem> {
     let ModelRequest { name, version } = request;
-    let routed = oip::find(context, caller, &name, version_of(&version))?;
+    let routed = oip::find(context, caller, &name, oip::given(&version))?;
     let oip::Metadata { name, versions, platform, inputs, outputs } = oip::metadata(context, &routed)?;
     Ok(ModelMetadataResponse {
         name: name.to_string(),
@@ -200,7 +194,7 @@ async fn infer(context: &Context, caller: &Caller, request: Request) -> Response
     let (timeout, timed) = (timeout_of(request.headers()), is_timed(request.headers()));
     unary(context, request, context.config.max_grpc_message_bytes, async |body| {
         let ModelRequest { name, version } = address_of(body.bytes.clone()).await?;
-        let routed = oip::find(context, caller, &name, version_of(&version));
+        let routed = oip::find(context, caller, &name, oip::given(&version));
         let call = TensorCall { body: TensorBody::Arrived(body), timeout, timed, origin: None };
         let answer = oip::call_model(context, routed, call, GrpcCodec::new).await;
         let Answer { invocation, revision, wake, stages, result } = answer;
